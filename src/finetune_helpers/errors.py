@@ -1,0 +1,21 @@
+"""O que uma pessoa lê quando algo falha: o que foi encontrado, o que se esperava e o que fazer."""
+
+
+class FinetuneError(Exception):
+    """Erro cuja mensagem é uma instrução para quem usa o projeto."""
+
+    def _render_traceback_(self) -> list[str]:
+        # O IPython chama este método no lugar do rastro de pilha: no caderno aparece só a instrução.
+        return [f"Erro: {self}"]
+
+
+class InputError(FinetuneError):
+    """Dados ou parâmetros que não servem; a mensagem diz o arquivo, a linha e o valor."""
+
+
+class RunMismatchError(FinetuneError):
+    """A rodada já existe com outros parâmetros; a mensagem lista as diferenças."""
+
+
+class MachineError(FinetuneError):
+    """Falta algo na máquina: pacote, memória, disco, GPU, rede ou chave."""

@@ -1,0 +1,44 @@
+"""Preços datados (``precos.csv``): a única fonte de dinheiro do projeto."""
+
+import csv
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib import resources
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Price:
+    """Preço em dólares de um item (``train``, ``input``, ``output``, ``gpu_hour``…) com data e fonte."""
+
+    provider: str
+    sku: str
+    item: str
+    unit: str
+    usd: float
+    effective_from: str
+    checked_on: str
+    source_url: str
+    source_kind: str
+    note: str
+
+    def age_days(self, today: date) -> int:
+        """Dias desde que alguém conferiu este preço."""
+        return (today - date.fromisoformat(self.checked_on)).days
+
+
+@cache
+def load() -> tuple[Price, ...]:
+    """Todos os preços do pacote."""
+    text = (resources.files("finetune_helpers") / "precos.csv").read_text(encoding="utf-8")
+    return tuple(Price(**(row | {"usd": float(row["usd"])})) for row in csv.DictReader(text.splitlines()))
+
+
+def find(sku: str, item: str) -> Price:
+    """Preço mais recente de um item; InputError se ele não está na tabela."""
+    found = [price for price in load() if price.sku == sku and price.item == item]
+    if not found:
+        raise InputError(f'Não há preço de "{item}" para "{sku}" em precos.csv. Acrescente a linha, com data e fonte.')
+    return max(found, key=lambda price: price.effective_from)

@@ -1,0 +1,64 @@
+"""A única casa do prompt: a instrução, a mensagem de sistema e os formatos de cada modelo."""
+
+import hashlib
+from dataclasses import dataclass
+
+from .records import Example
+
+INSTRUCTION = "Write the catalogue description of the product with this title."
+SYSTEM = "You write product descriptions for a shop catalogue. Answer with the description only."
+# O modelo de texto que o caderno Alpaca tornou comum para LLaMA sem instruções; o texto do usuário é concatenado,
+# nunca passado por str.format, para que chaves no título não quebrem nada.
+ALPACA_HEADER = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request."
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Uma pergunta a qualquer sistema: um item do teste ou um prompt da suíte de flexibilidade."""
+
+    item_id: str
+    instruction: str
+    input: str = ""
+    suite: str = "teste"
+
+
+def question(example: Example) -> Question:
+    """A pergunta de teste de um produto: só o título, nunca a descrição."""
+    return Question(example.item_id, INSTRUCTION, example.title)
+
+
+def alpaca_prompt(asked: Question) -> str:
+    """Texto que o LLaMA lê antes de responder."""
+    context = f"\n\n### Input:\n{asked.input}" if asked.input else ""
+    return f"{ALPACA_HEADER}\n\n### Instruction:\n{asked.instruction}{context}\n\n### Response:\n"
+
+
+def chat_messages(asked: Question) -> list[dict[str, str]]:
+    """Mensagens que o GPT lê antes de responder."""
+    user = f"{asked.instruction}\n\n{asked.input}" if asked.input else asked.instruction
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
+
+
+def to_alpaca(example: Example) -> dict[str, str]:
+    """Linha de treino do LLaMA: ``instruction``, ``input`` (título) e ``output`` (conteúdo)."""
+    return {"instruction": INSTRUCTION, "input": example.title, "output": example.content}
+
+
+def to_chat(example: Example) -> dict[str, list[dict[str, str]]]:
+    """Linha de treino do GPT: ``messages`` com sistema, usuário e assistente."""
+    return {"messages": [*chat_messages(question(example)), {"role": "assistant", "content": example.content}]}
+
+
+def to_prompt_completion(example: Example) -> dict[str, str]:
+    """Linha do SFTTrainer: a perda conta só em ``completion``; o TRL acrescenta o fim de sequência (EOS)."""
+    return {"prompt": alpaca_prompt(question(example)), "completion": example.content}
+
+
+def fingerprint() -> str:
+    """Doze dígitos que mudam quando qualquer formato de prompt muda; ficam ao lado do adaptador e das respostas."""
+    probe = Example("{title} %s", "{content} %s")
+    text = repr([to_alpaca(probe), to_chat(probe), to_prompt_completion(probe)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,126 @@
+"""Exemplos, identidade dos itens e leitura e gravação seguras de JSON e JSONL."""
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Example:
+    """Um produto do catálogo: título, conteúdo e, no conjunto de comparação, regime e grupo de quase duplicatas."""
+
+    title: str
+    content: str
+    regime: str = ""
+    cluster: str = ""
+
+    @cached_property
+    def item_id(self) -> str:
+        """Identidade do item: hash do título e do conteúdo normalizados."""
+        return item_id(self.title, self.content)
+
+
+def normalise(text: str) -> str:
+    """Forma de comparar textos: NFKC, sem diferença de caixa, espaços reduzidos a um."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def item_id(title: str, content: str) -> str:
+    """Dezesseis dígitos hexadecimais do SHA-256 de título e conteúdo normalizados."""
+    return hashlib.sha256(f"{normalise(title)}\x1f{normalise(content)}".encode("utf-8", "surrogatepass")).hexdigest()[
+        :16
+    ]
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 de um arquivo, lido em blocos."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
+    """Abre um arquivo que só passa a existir, inteiro, quando o bloco termina sem erro."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.parcial")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Grava um JSON legível, de forma atômica."""
+    with atomic_write(path) as file:
+        json.dump(value, file, ensure_ascii=False, indent=2)
+        file.write("\n")
+    return Path(path)
+
+
+def read_json(path: Path) -> Any:
+    """Lê um JSON; InputError diz o arquivo e a linha quando ele está danificado ou não existe."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"O arquivo {path} não existe. Execute antes o caderno que o escreve.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"O arquivo {path} não é um JSON válido ({error}). Apague-o e refaça o passo que o escreve."
+        ) from None
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> Path:
+    """Grava um objeto JSON por linha, de forma atômica."""
+    with atomic_write(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return Path(path)
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """Lê um JSONL inteiro; InputError aponta a primeira linha que não é um objeto JSON."""
+    if not Path(path).is_file():
+        raise InputError(f"O arquivo {path} não existe. Execute antes o caderno que o escreve.")
+    rows = []
+    for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, linha {number}: não é um objeto JSON. Corrija ou apague essa linha.")
+        rows.append(row)
+    return rows
+
+
+def drop_truncated_tail(path: Path) -> None:
+    """Retira a última linha de um JSONL quando ela ficou pela metade, como depois de uma queda de energia."""
+    if not Path(path).is_file():
+        return
+    data = Path(path).read_bytes()
+    if data and not data.endswith(b"\n"):
+        with open(path, "r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
+
+
+def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
+    """Acrescenta linhas e só volta quando elas estão no disco."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        file.flush()
+        os.fsync(file.fileno())

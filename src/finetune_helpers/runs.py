@@ -1,0 +1,73 @@
+"""A pasta de uma rodada: parâmetros de cada passo, versões e a marca que diz que o passo terminou."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from .errors import InputError, MachineError, RunMismatchError
+from .records import read_json, write_json
+
+PACKAGES = (
+    "finetune-helpers torch transformers trl peft bitsandbytes unsloth unsloth_zoo datasets accelerate "
+    "openai openpyxl pandas numpy tiktoken duckdb"
+).split()
+
+
+def cache_folder() -> Path:
+    """Pasta de cache do projeto; a variável de ambiente FINETUNE_CACHE a muda de lugar."""
+    folder = Path(os.environ.get("FINETUNE_CACHE") or Path.home() / ".cache" / "finetune_helpers")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def need_disk(folder: Path, gigabytes: float, purpose: str) -> None:
+    """MachineError quando não há espaço livre em ``folder`` (GB) para ``purpose``."""
+    import shutil
+
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < gigabytes:
+        raise MachineError(
+            f"Disco cheio: {purpose} precisa de {gigabytes:.1f} GB em {folder} e há {free:.1f} GB livres. "
+            "Libere espaço ou aponte a variável FINETUNE_CACHE para outro disco."
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versões do Python e dos pacotes instalados que influem no resultado."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "não instalado"
+    return found
+
+
+def open_run(folder: Path | str, step: str, parameters: dict) -> Path:
+    """Abre (ou retoma) o passo ``step`` da rodada em ``folder`` e devolve a pasta.
+
+    Os parâmetros ficam em ``rodada.json``. RunMismatchError se o passo já foi aberto com outros, com a lista das
+    diferenças; InputError se o nome da rodada não serve para uma pasta.
+    """
+    folder = Path(folder)
+    if not folder.name or folder.name != folder.name.strip() or folder.name.startswith("."):
+        raise InputError(f'"{folder.name}" não serve como nome de rodada. Use letras, números, "-" e "_".')
+    path = folder / "rodada.json"
+    state = read_json(path) if path.exists() else {"passos": {}}
+    known = state["passos"].get(step, {}).get("parametros")
+    if known is not None and known != parameters:
+        raise RunMismatchError(_differences(folder, step, known, parameters))
+    if known is None:
+        state["passos"][step] = {"parametros": parameters, "versoes": versions()}
+        write_json(path, state)
+    return folder
+
+
+def _differences(folder: Path, step: str, known: dict, asked: dict) -> str:
+    keys = [key for key in sorted(known.keys() | asked.keys()) if known.get(key) != asked.get(key)]
+    listed = "; ".join(f"{key}: era {known.get(key)!r}, agora {asked.get(key)!r}" for key in keys)
+    return (
+        f"A rodada {folder.name} já tem o passo {step} com outros parâmetros ({listed}). "
+        "Volte aos de antes ou dê outro nome à rodada (RODADA)."
+    )

@@ -1,0 +1,68 @@
+"""Contadores de tokens: o de cada modelo de fundação, sem depender da rede."""
+
+import gzip
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata, resources
+
+from .errors import InputError, MachineError
+from .records import atomic_write
+from .runs import cache_folder
+
+O200K_URL = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
+
+
+@dataclass(frozen=True)
+class TokenCounter:
+    """Conta tokens de uma lista de textos; guarda o nome e a versão do tokenizador para o relatório."""
+
+    name: str
+    count: Callable[[list[str]], list[int]]
+
+    def __call__(self, texts: list[str]) -> list[int]:
+        return self.count(texts)
+
+
+@cache
+def counter(model: str) -> TokenCounter:
+    """Contador do modelo ``"llama"`` (tokenizador do LLaMA 3) ou ``"gpt"`` (o200k_base).
+
+    InputError se o nome for outro; MachineError se o pacote do tokenizador não estiver instalado.
+    """
+    try:
+        encoding, name = {"llama": _llama3, "gpt": _o200k}[model]()
+    except KeyError:
+        raise InputError(f'Modelo "{model}" desconhecido. Use "llama" ou "gpt".') from None
+    except ImportError as error:
+        raise MachineError(
+            f"Falta o pacote {error.name}. Instale os arquivos de requirements/, como diz o README."
+        ) from None
+    return TokenCounter(name, lambda texts: [len(ids) for ids in encoding.encode_ordinary_batch(texts, num_threads=2)])
+
+
+def _llama3():
+    from llama_models.llama3.tokenizer import Tokenizer
+
+    return Tokenizer.get_instance().model, f"LLaMA 3 (llama-models {metadata.version('llama-models')})"
+
+
+def _o200k():
+    import tiktoken
+
+    if "TIKTOKEN_CACHE_DIR" not in os.environ:
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(_seed_tiktoken_cache())
+    return tiktoken.get_encoding("o200k_base"), f"o200k_base (tiktoken {metadata.version('tiktoken')})"
+
+
+def _seed_tiktoken_cache():
+    """Põe no cache do tiktoken a tabela que o pacote bpe-openai já traz, igual byte a byte à publicada."""
+    folder = cache_folder() / "tiktoken"
+    path = folder / hashlib.sha1(O200K_URL.encode()).hexdigest()
+    if not path.exists():
+        table = resources.files("bpe_openai") / "data" / "o200k_base.tiktoken.gz"
+        with atomic_write(path, "wb") as file:
+            file.write(gzip.decompress(table.read_bytes()))
+    return folder
