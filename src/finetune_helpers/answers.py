@@ -1,4 +1,4 @@
-"""Respostas retomáveis: acrescenta ao arquivo, pula o que já está lá e sobrevive a uma interrupção em qualquer ponto."""
+"""Respostas retomáveis: acrescenta ao arquivo, pula o que já está lá e sobrevive a interrupções."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -55,7 +55,7 @@ def answer_all(
 
 
 def _batches(items: Sequence[Question], size: int) -> Iterator[list[Question]]:
-    """Lotes de tamanho parecido desperdiçam menos preenchimento; os mais longos vêm antes, e a falta de memória também."""
+    """Lotes de tamanho parecido desperdiçam menos preenchimento; os mais longos vêm antes."""
     ordered = sorted(items, key=lambda item: (item.suite, -len(item.instruction) - len(item.input), item.item_id))
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
@@ -65,7 +65,8 @@ def _answered(path: Path | str, system: str) -> dict[tuple[str, str], dict]:
     rows = {(row["suite"], row["item_id"]): row for row in read(path) if row["system"] == system}
     if any(row["prompt_fingerprint"] != prompts.fingerprint() for row in rows.values()):
         raise RunMismatchError(
-            f"{path} guarda respostas de {system} a outro prompt. Apague o arquivo para responder de novo ou use outra rodada."
+            f"{path} guarda respostas de {system} a outro prompt. "
+            "Apague o arquivo para responder de novo ou use outra rodada."
         )
     return rows
 

@@ -8,10 +8,24 @@ from pathlib import Path
 from .errors import InputError, MachineError, RunMismatchError
 from .records import read_json, write_json
 
-PACKAGES = (
-    "finetune-helpers torch transformers trl peft bitsandbytes unsloth unsloth_zoo datasets accelerate "
-    "openai openpyxl pandas numpy tiktoken duckdb"
-).split()
+PACKAGES = [
+    "finetune-helpers",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "bitsandbytes",
+    "unsloth",
+    "unsloth_zoo",
+    "datasets",
+    "accelerate",
+    "openai",
+    "openpyxl",
+    "pandas",
+    "numpy",
+    "tiktoken",
+    "duckdb",
+]
 
 
 def cache_folder() -> Path:
