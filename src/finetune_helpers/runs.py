@@ -2,6 +2,10 @@
 
 import os
 import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -85,3 +89,19 @@ def _differences(folder: Path, step: str, known: dict, asked: dict) -> str:
         f"A rodada {folder.name} já tem o passo {step} com outros parâmetros ({listed}). "
         "Volte aos de antes ou dê outro nome à rodada (RODADA)."
     )
+
+
+@dataclass
+class Stopwatch:
+    """Segundos de cada fase de um passo (``load``, ``train``, ``evaluate``)."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: {"load": 0.0, "train": 0.0, "evaluate": 0.0})
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Soma à fase ``name`` o tempo do bloco."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started

@@ -1,0 +1,25 @@
+"""Treino do LLaMA: perfis por máquina, LoRA em 4 bits, medidas de eficiência, pontos de retomada e respostas.
+
+Nada pesado é importado aqui: o Unsloth precisa entrar antes de trl, transformers e peft. ``inference`` e ``efficiency``
+carregam o torch e são importados depois dele.
+"""
+
+from .checkpoints import last_complete, train_or_resume
+from .embedded import smollm2_folder
+from .lora import add_adapter, load, lora_arguments, model_arguments, save, sft_arguments
+from .profiles import Profile, choose, describe
+
+__all__ = [
+    "Profile",
+    "add_adapter",
+    "choose",
+    "describe",
+    "last_complete",
+    "load",
+    "lora_arguments",
+    "model_arguments",
+    "save",
+    "sft_arguments",
+    "smollm2_folder",
+    "train_or_resume",
+]

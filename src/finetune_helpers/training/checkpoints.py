@@ -1,0 +1,59 @@
+"""Pontos de retomada: qual é o último que foi salvo por inteiro."""
+
+import json
+from pathlib import Path
+
+
+def last_complete(folder: Path | str) -> Path | None:
+    """O ponto de retomada mais avançado que está inteiro em ``folder``, ou None.
+
+    O Trainer escreve ``trainer_state.json`` por último: um ponto vale quando esse arquivo é legível e o adaptador e o
+    otimizador não estão vazios.
+    """
+    found = [path for path in Path(folder).glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
+    found.sort(key=lambda path: int(path.name.split("-")[-1]), reverse=True)
+    return next((path for path in found if is_complete(path)), None)
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Diz se um ponto de retomada foi salvo por inteiro."""
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return "global_step" in state and _weights_readable(checkpoint) and _not_empty(checkpoint / "optimizer.pt")
+
+
+def _weights_readable(checkpoint: Path) -> bool:
+    """O cabeçalho do safetensors diz o tamanho do arquivo; um arquivo cortado não bate com ele."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint / "adapter_model.safetensors", framework="numpy") as weights:
+            return len(list(weights.keys())) > 0
+    except (OSError, SafetensorError):
+        return False
+
+
+def _not_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def train_or_resume(trainer, adapter: Path) -> bool:
+    """Treina do começo, retoma do último ponto inteiro ou reconhece que já terminou; diz se treinou agora.
+
+    ``adapter`` é a pasta do adaptador final: se o cartão dele existe, o treino acabou e só os pesos são recarregados.
+    O Trainer daria um passo a mais ao retomar uma rodada que já chegou ao fim.
+    """
+    from .lora import CARD, restore
+
+    if (Path(adapter) / CARD).is_file():
+        restore(trainer.model, adapter)
+        return False
+    trainer.train(resume_from_checkpoint=_resume_point(trainer.args.output_dir))
+    return True
+
+
+def _resume_point(folder: str) -> str | None:
+    found = last_complete(folder)
+    return str(found) if found else None

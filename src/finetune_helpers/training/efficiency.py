@@ -1,0 +1,97 @@
+"""O que o treino custou: segundos, tokens, memória e curvas de perda, para ``treino.json``."""
+
+import resource
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from .. import prompts
+from ..records import sha256_file
+from .profiles import Profile
+
+
+class EfficiencyCallback(TrainerCallback):
+    """Anota a perda de cada registro do Trainer com o tempo de treino já decorrido, também entre retomadas."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.loss_curve: list[dict] = []
+        self.heldout_curve: list[dict] = []
+        self._started = 0.0
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        """Retoma as curvas que o ponto de retomada guardou."""
+        for entry in state.log_history:
+            self._note(entry.get("step", 0), entry, entry.get("elapsed", 0.0))
+        self.seconds = max((point["seconds"] for point in self.loss_curve), default=0.0)
+        self._started = time.perf_counter() - self.seconds
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        """Guarda a perda e, no histórico do Trainer, o tempo decorrido (que o ponto de retomada leva consigo)."""
+        self.seconds = time.perf_counter() - self._started
+        if state.log_history:
+            state.log_history[-1]["elapsed"] = self.seconds
+        self._note(state.global_step, logs or {}, self.seconds)
+
+    def _note(self, step: int, logs: dict, seconds: float) -> None:
+        for key, curve in (("loss", self.loss_curve), ("eval_loss", self.heldout_curve)):
+            if key in logs:
+                curve.append({"step": step, "seconds": round(seconds, 3), "loss": round(logs[key], 5)})
+
+
+def peak_rss_gb() -> float:
+    """Pico de memória deste processo, em GB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3)
+
+
+def peak_gpu_gb() -> float | None:
+    """Pico de memória reservada na GPU, em GB; None sem GPU."""
+    import torch
+
+    return round(torch.cuda.max_memory_reserved() / 1e9, 3) if torch.cuda.is_available() else None
+
+
+def device_name() -> str:
+    """Nome da GPU ou, sem ela, o processador e os núcleos."""
+    import os
+    import platform
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU {platform.machine()}, {os.cpu_count()} núcleos"
+
+
+def report(
+    trainer, curves: EfficiencyCallback, profile: Profile, seconds: dict[str, float], heldout: list[dict], adapter: Path
+) -> dict:
+    """O conteúdo de ``treino.json``: eficiência, curvas e perdas por item antes e depois (``heldout``).
+
+    ``seconds`` traz ``load``, ``train`` e ``evaluate``; ``tokens_per_second`` conta só tokens úteis, sem preenchimento.
+    """
+    state = trainer.state
+    hours = round(sum(seconds.values()) / 3600, 5)
+    return {
+        "engine": profile.engine,
+        "model": profile.model,
+        "device": device_name(),
+        "seconds": {key: round(value, 2) for key, value in seconds.items()},
+        "peak_gpu_gb": peak_gpu_gb(),
+        "peak_rss_gb": peak_rss_gb(),
+        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "steps": state.global_step,
+        "examples_seen": state.global_step * profile.effective_batch,
+        "tokens_seen": int(state.num_input_tokens_seen),
+        "tokens_per_second": round(int(state.num_input_tokens_seen) / max(seconds["train"], 1e-9), 1),
+        "loss_curve": curves.loss_curve,
+        "heldout_curve": curves.heldout_curve,
+        "heldout": heldout,
+        "gpu_hours": hours,
+        "price_sku": profile.price_sku,
+        "profile": asdict(profile),
+        "adapter_sha256": sha256_file(Path(adapter) / "adapter_model.safetensors"),
+        "prompt_fingerprint": prompts.fingerprint(),
+    }

@@ -1,0 +1,185 @@
+"""O modelo em 4 bits, o adaptador LoRA e os argumentos do SFTTrainer, a partir de um perfil."""
+
+import os
+from pathlib import Path
+
+from .. import prompts
+from ..errors import InputError, MachineError, RunMismatchError
+from ..records import read_json, sha256_file, write_json
+from .profiles import Profile, model_path
+
+CARD = "cartao.json"
+
+
+def model_arguments(profile: Profile, adapter: Path | None = None) -> dict:
+    """Argumentos de ``FastLanguageModel.from_pretrained`` para o modelo base ou para um adaptador salvo."""
+    quiet_threads()
+    return {
+        "model_name": str(adapter or model_path(profile)),
+        "max_seq_length": profile.max_length,
+        "dtype": _dtype(profile),
+        "load_in_4bit": profile.load_in_4bit,
+    }
+
+
+def lora_arguments(profile: Profile) -> dict:
+    """Argumentos comuns de ``FastLanguageModel.get_peft_model`` e de ``peft.LoraConfig`` (LoRA, arXiv 2106.09685)."""
+    return {
+        "r": profile.lora_r,
+        "lora_alpha": profile.lora_alpha,
+        "lora_dropout": profile.lora_dropout,
+        "target_modules": list(profile.target_modules),
+        "bias": "none",
+    }
+
+
+def sft_arguments(profile: Profile, output_dir: Path | str) -> dict:
+    """Argumentos de ``trl.SFTConfig``: perda só na resposta, precisão da máquina e pontos de retomada."""
+    precision = {"float16": {"fp16": True, "bf16": False}, "bfloat16": {"bf16": True}, "float32": {"bf16": False}}
+    return precision[profile.dtype] | {
+        "output_dir": str(output_dir),
+        "max_length": profile.max_length,
+        "completion_only_loss": True,
+        "per_device_train_batch_size": profile.batch_size,
+        "per_device_eval_batch_size": profile.batch_size,
+        "gradient_accumulation_steps": profile.gradient_accumulation,
+        "num_train_epochs": profile.epochs,
+        "max_steps": profile.max_steps,
+        "learning_rate": profile.learning_rate,
+        "lr_scheduler_type": profile.scheduler,
+        "warmup_steps": profile.warmup,
+        "weight_decay": profile.weight_decay,
+        "optim": profile.optimizer,
+        "gradient_checkpointing": bool(profile.gradient_checkpointing),
+        "use_cpu": profile.device == "cpu",
+        "logging_steps": 1,
+        "include_num_input_tokens_seen": "non_padding",
+        "save_strategy": "steps",
+        "save_steps": 6,
+        "save_total_limit": profile.save_limit,
+        "seed": profile.seed,
+        "report_to": "none",
+        "dataset_num_proc": 1 if profile.device == "cpu" else None,
+    }
+
+
+def load(profile: Profile, adapter: Path | None = None) -> tuple:
+    """Carrega modelo e tokenizador em 4 bits com o motor do perfil, com o adaptador salvo se ele for dado.
+
+    RunMismatchError se o adaptador foi treinado sobre outro modelo ou outro prompt; MachineError se o modelo não vier.
+    """
+    if adapter:
+        check_card(adapter, profile)
+    try:
+        return (_load_unsloth if profile.engine == "unsloth" else _load_transformers)(profile, adapter)
+    except (OSError, RuntimeError) as error:
+        raise _explain(error, profile) from error
+
+
+def add_adapter(model, profile: Profile):
+    """Põe sobre o modelo um adaptador LoRA novo, com pesos em 32 bits nos dois motores."""
+    if profile.engine == "unsloth":
+        from unsloth import FastLanguageModel
+
+        extra = {"use_gradient_checkpointing": profile.gradient_checkpointing, "random_state": profile.seed}
+        return FastLanguageModel.get_peft_model(model, **lora_arguments(profile), **extra)
+    return _add_plain_adapter(model, profile)
+
+
+def quiet_threads() -> None:
+    """Impede que processos vizinhos disputem os núcleos com laços de espera; precisa vir antes de importar o torch."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def save(model, tokenizer, folder: Path, profile: Profile) -> Path:
+    """Salva adaptador, tokenizador e, por último, o cartão com o modelo base, o prompt e o hash dos pesos."""
+    folder = Path(folder)
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    card = {
+        "base_model": profile.model,
+        "prompt_fingerprint": prompts.fingerprint(),
+        "adapter_sha256": sha256_file(folder / "adapter_model.safetensors"),
+    }
+    write_json(folder / CARD, card)
+    return folder
+
+
+def restore(model, adapter: Path) -> None:
+    """Põe no modelo, que já tem um adaptador novo, os pesos do adaptador salvo."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, load_file(Path(adapter) / "adapter_model.safetensors"))
+
+
+def check_card(adapter: Path, profile: Profile) -> dict:
+    """Lê o cartão de um adaptador e recusa (RunMismatchError) o de outro modelo base ou de outro prompt."""
+    if not (Path(adapter) / CARD).is_file():
+        raise InputError(f"{adapter} não tem um adaptador completo (falta {CARD}). Treine de novo no caderno 02.")
+    card = read_json(Path(adapter) / CARD)
+    expected = {"base_model": profile.model, "prompt_fingerprint": prompts.fingerprint()}
+    for key, value in expected.items():
+        if card[key] != value:
+            raise RunMismatchError(
+                f"O adaptador em {adapter} foi treinado com {key}={card[key]!r} e o pedido é {value!r}. "
+                "Use o mesmo modelo e o mesmo prompt do treino, ou treine de novo em outra rodada."
+            )
+    return card
+
+
+def _dtype(profile: Profile):
+    import torch
+
+    return getattr(torch, profile.dtype)
+
+
+def _load_unsloth(profile: Profile, adapter: Path | None) -> tuple:
+    quiet_threads()
+    from unsloth import FastLanguageModel
+
+    return FastLanguageModel.from_pretrained(**model_arguments(profile, adapter))
+
+
+def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
+    quiet_threads()
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    path, dtype = model_path(profile), _dtype(profile)
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    # Um modelo publicado já em 4 bits traz a própria configuração; a nossa só vale para os outros.
+    given = {} if "bnb-4bit" in path or not profile.load_in_4bit else {"quantization_config": quantization}
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map={"": profile.device}, **given)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    return (PeftModel.from_pretrained(model, str(adapter)) if adapter else model), tokenizer
+
+
+def _add_plain_adapter(model, profile: Profile):
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    checkpointing = bool(profile.gradient_checkpointing)
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    torch.manual_seed(profile.seed)
+    model = get_peft_model(model, LoraConfig(**lora_arguments(profile), task_type="CAUSAL_LM"))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
+
+
+def _explain(error: Exception, profile: Profile) -> MachineError:
+    text = str(error)
+    if "out of memory" in text.lower():
+        advice = "A memória da GPU não bastou. Reinicie a sessão para liberá-la ou use um perfil menor."
+    elif "gated" in text.lower() or "401" in text or "403" in text:
+        advice = f"O modelo exige autorização. Use {'unsloth/llama-3-8b-bnb-4bit'}, que é aberto, ou informe HF_TOKEN."
+    elif "No space left" in text:
+        advice = "Disco cheio. Libere espaço ou aponte HF_HOME para outro disco."
+    else:
+        advice = "Confira o nome do modelo e a rede, ou dê em MODELO uma pasta local."
+    return MachineError(f"Não consegui carregar {profile.model}. {advice} (Detalhe: {text.splitlines()[0][:200]})")
