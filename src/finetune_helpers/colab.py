@@ -37,8 +37,8 @@ def secret(name: str, given: str = "") -> str:
     found = given or _colab_secret(name) or os.environ.get(name, "")
     if not found:
         raise MachineError(
-            f"Falta a chave {name}. No Colab: abra o painel da chave (à esquerda), crie o segredo {name} e ligue o acesso "
-            f"deste caderno. Fora dele: defina a variável de ambiente {name}."
+            f"Falta a chave {name}. No Colab: abra o painel da chave (à esquerda), crie o segredo {name} e "
+            f"ligue o acesso deste caderno. Fora dele: defina a variável de ambiente {name}."
         )
     return found
 

@@ -47,6 +47,11 @@ def to_alpaca(example: Example) -> dict[str, str]:
     return {"instruction": INSTRUCTION, "input": example.title, "output": example.content}
 
 
+def from_alpaca(row: dict[str, str]) -> Example:
+    """O exemplo de que veio uma linha de treino do LLaMA."""
+    return Example(row["input"], row["output"])
+
+
 def to_chat(example: Example) -> dict[str, list[dict[str, str]]]:
     """Linha de treino do GPT: ``messages`` com sistema, usuário e assistente."""
     return {"messages": [*chat_messages(question(example)), {"role": "assistant", "content": example.content}]}

@@ -6,6 +6,7 @@ carregam o torch e são importados depois dele.
 
 from .checkpoints import last_complete, train_or_resume
 from .embedded import smollm2_folder
+from .heldout import split_validation
 from .lora import add_adapter, load, lora_arguments, model_arguments, save, sft_arguments
 from .profiles import Profile, choose, describe
 
@@ -21,5 +22,6 @@ __all__ = [
     "save",
     "sft_arguments",
     "smollm2_folder",
+    "split_validation",
     "train_or_resume",
 ]

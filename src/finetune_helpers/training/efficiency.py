@@ -8,8 +8,11 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from .. import prompts
+from ..portuguese import duration, number
 from ..records import sha256_file
 from .profiles import Profile
+
+PHASES = {"load": "carregar", "train": "treinar", "evaluate": "avaliar"}
 
 
 class EfficiencyCallback(TrainerCallback):
@@ -41,6 +44,19 @@ class EfficiencyCallback(TrainerCallback):
                 curve.append({"step": step, "seconds": round(seconds, 3), "loss": round(logs[key], 5)})
 
 
+class TimedSave(TrainerCallback):
+    """Pede um ponto de retomada a cada ``minutes`` minutos: o que se perde numa queda é tempo, não passos."""
+
+    def __init__(self, minutes: float) -> None:
+        self.interval = 60 * minutes
+        self._last = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        """Decide, ao fim de cada passo, se já é hora de salvar."""
+        if time.monotonic() - self._last >= self.interval:
+            control.should_save, self._last = True, time.monotonic()
+
+
 def peak_rss_gb() -> float:
     """Pico de memória deste processo, em GB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3)
@@ -63,6 +79,18 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU {platform.machine()}, {os.cpu_count()} núcleos"
+
+
+def summary(report: dict) -> str:
+    """O relatório em poucas linhas de português."""
+    gpu = "sem GPU" if report["peak_gpu_gb"] is None else f"{number(report['peak_gpu_gb'], 1)} GB de GPU"
+    times = ", ".join(f"{PHASES[key]} {duration(value)}" for key, value in report["seconds"].items())
+    return (
+        f"{report['device']}: {times}\n"
+        f"{report['steps']} passos, {number(report['tokens_seen'])} tokens úteis, "
+        f"{number(report['tokens_per_second'])} tokens por segundo; "
+        f"pico de {number(report['peak_rss_gb'], 1)} GB, {gpu}"
+    )
 
 
 def report(

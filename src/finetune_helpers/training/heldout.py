@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from .. import prompts
+from ..errors import InputError
+from ..portuguese import number
 from ..records import Example, read_json, write_json
 from .profiles import Profile
 
@@ -29,6 +31,32 @@ def measure(
     ]
     write_json(path, found)
     return found
+
+
+def split_validation(
+    examples: list[Example], share: float = 0.1, least: int = 8
+) -> tuple[list[Example], list[Example]]:
+    """Separa do treino uma validação: ``share`` das linhas (no mínimo ``least``), escolhidas pela identidade do item.
+
+    InputError se não sobrar ao menos o mesmo tanto para treinar.
+    """
+    wanted = max(least, round(share * len(examples)))
+    if len(examples) < 2 * wanted:
+        raise InputError(
+            f"São {len(examples)} exemplos de treino e a validação pede {wanted}: aumente N_TREINO no caderno 01."
+        )
+    held = {example.item_id for example in sorted(examples, key=lambda example: example.item_id)[:wanted]}
+    train = [example for example in examples if example.item_id not in held]
+    return train, [example for example in examples if example.item_id in held]
+
+
+def summary(losses: list[dict]) -> str:
+    """A queda da perda em português: médias antes e depois e em quantos itens ela caiu."""
+    if not losses:
+        return "perda por item: não executado"
+    before, after = (sum(row[key] for row in losses) / len(losses) for key in ("base_loss", "tuned_loss"))
+    better = sum(row["tuned_loss"] < row["base_loss"] for row in losses)
+    return f"perda por token: {number(before, 3)} → {number(after, 3)}; menor em {better} de {len(losses)} itens"
 
 
 def join(base: list[dict], tuned: list[dict]) -> list[dict]:

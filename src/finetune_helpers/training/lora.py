@@ -33,34 +33,40 @@ def lora_arguments(profile: Profile) -> dict:
     }
 
 
-def sft_arguments(profile: Profile, output_dir: Path | str) -> dict:
-    """Argumentos de ``trl.SFTConfig``: perda só na resposta, precisão da máquina e pontos de retomada."""
+def sft_arguments(profile: Profile, output_dir: Path | str, *, evaluate: bool = False) -> dict:
+    """Argumentos de ``trl.SFTConfig``: perda só na resposta e precisão da máquina; ``evaluate`` mede a validação."""
     precision = {"float16": {"fp16": True, "bf16": False}, "bfloat16": {"bf16": True}, "float32": {"bf16": False}}
-    return precision[profile.dtype] | {
-        "output_dir": str(output_dir),
-        "max_length": profile.max_length,
-        "completion_only_loss": True,
-        "per_device_train_batch_size": profile.batch_size,
-        "per_device_eval_batch_size": profile.batch_size,
-        "gradient_accumulation_steps": profile.gradient_accumulation,
-        "num_train_epochs": profile.epochs,
-        "max_steps": profile.max_steps,
-        "learning_rate": profile.learning_rate,
-        "lr_scheduler_type": profile.scheduler,
-        "warmup_steps": profile.warmup,
-        "weight_decay": profile.weight_decay,
-        "optim": profile.optimizer,
-        "gradient_checkpointing": bool(profile.gradient_checkpointing),
-        "use_cpu": profile.device == "cpu",
-        "logging_steps": 1,
-        "include_num_input_tokens_seen": "non_padding",
-        "save_strategy": "steps",
-        "save_steps": 6,
-        "save_total_limit": profile.save_limit,
-        "seed": profile.seed,
-        "report_to": "none",
-        "dataset_num_proc": 1 if profile.device == "cpu" else None,
-    }
+    validation = {"eval_strategy": "steps", "eval_steps": profile.eval_steps} if evaluate else {}
+    return (
+        precision[profile.dtype]
+        | validation
+        | {
+            "output_dir": str(output_dir),
+            "max_length": profile.max_length,
+            "completion_only_loss": True,
+            "per_device_train_batch_size": profile.batch_size,
+            "per_device_eval_batch_size": profile.batch_size,
+            "gradient_accumulation_steps": profile.gradient_accumulation,
+            "num_train_epochs": profile.epochs,
+            "max_steps": profile.max_steps,
+            "learning_rate": profile.learning_rate,
+            "lr_scheduler_type": profile.scheduler,
+            "warmup_steps": profile.warmup,
+            "weight_decay": profile.weight_decay,
+            "optim": profile.optimizer,
+            "gradient_checkpointing": bool(profile.gradient_checkpointing),
+            "use_cpu": profile.device == "cpu",
+            "logging_steps": 1,
+            "include_num_input_tokens_seen": "non_padding",
+            # Quem salva é o TimedSave, por tempo: um passo leva segundos numa GPU e minutos noutra.
+            "save_strategy": "no",
+            "train_sampling_strategy": profile.sampling,
+            "save_total_limit": profile.save_limit,
+            "seed": profile.seed,
+            "report_to": "none",
+            "dataset_num_proc": 1 if profile.device == "cpu" else None,
+        }
+    )
 
 
 def load(profile: Profile, adapter: Path | None = None) -> tuple:

@@ -36,6 +36,8 @@ class Profile:
     lora_dropout: float = 0.0
     target_modules: tuple[str, ...] = SEVEN_PROJECTIONS
     gradient_checkpointing: str | bool = "unsloth"
+    sampling: str = "group_by_length"
+    eval_steps: int = 25
     save_minutes: float = 10.0
     save_limit: int = 2
     seed: int = 3407
@@ -63,6 +65,9 @@ BY_NAME = {
         epochs=1.0,
         learning_rate=2e-3,
         gradient_checkpointing=False,
+        sampling="random",
+        eval_steps=6,
+        save_minutes=0.5,
         max_new_tokens=80,
         reasons=(
             "sem GPU: o modelo pequeno embutido (SmolLM2-135M, arquitetura LLaMA) no lugar do LLaMA 3 8B",
@@ -151,7 +156,8 @@ def _check_device(profile: Profile) -> None:
         return
     raise MachineError(
         f'O perfil "{profile.name}" pede uma GPU e esta máquina não tem nenhuma visível. '
-        'No Colab: Ambiente de execução → Alterar o tipo → T4. Sem GPU, use PERFIL = "cpu", que treina o modelo pequeno.'
+        "No Colab: Ambiente de execução → Alterar o tipo → T4. "
+        'Sem GPU, use PERFIL = "cpu", que treina o modelo pequeno.'
     )
 
 

@@ -1,0 +1,27 @@
+"""Números, durações e dinheiro como se escrevem em português."""
+
+
+def number(value: float, digits: int = 0) -> str:
+    """1234.5 → ``1.234,5`` (com ``digits`` casas)."""
+    return f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """0.125 → ``12,5 %``."""
+    return f"{number(100 * share, digits)} %"
+
+
+def duration(seconds: float) -> str:
+    """Segundos como ``45 s``, ``3 min 20 s`` ou ``1 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def p_value(p: float | None) -> str:
+    """Um valor p com a desigualdade quando é pequeno: ``p < 0,001``; ``p = n/d`` quando não se calcula."""
+    if p is None:
+        return "p = n/d"
+    return "p < 0,001" if p < 0.001 else f"p = {number(p, 3)}"
