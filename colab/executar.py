@@ -1,0 +1,124 @@
+"""Executa os cadernos de cima a baixo, como uma pessoa faria, e mostra onde ficou a planilha.
+
+    python colab/executar.py --fonte amostra --rodada demonstracao
+"""
+
+import argparse
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import papermill
+import psutil
+
+from finetune_helpers import comparison, portuguese
+from finetune_helpers.errors import FinetuneError
+from finetune_helpers.records import write_json
+
+HERE = Path(__file__).resolve().parent
+NOTEBOOKS = ["01_curadoria", "02_treino_llama3", "03_treino_gpt", "04_comparacao"]
+
+
+def main() -> int:
+    """Executa os cadernos pedidos; devolve 1, com uma só mensagem, se um deles falhar."""
+    asked = _arguments()
+    # Dois processos que treinam ou servem ao mesmo tempo não podem disputar os núcleos com laços de espera.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ["FINETUNE_PASTA"] = str(asked.pasta.resolve())
+    run = asked.pasta / "resultados" / asked.rodada
+    measured = {}
+    for name in asked.cadernos:
+        measured[name] = _run(name, run / "cadernos", _parameters(name, asked))
+        if measured[name] is None:
+            return 1
+    write_json(run / "cadernos" / "tempos.json", measured)
+    print(_table(measured))
+    if (run / "comparacao.xlsx").exists():
+        print(f"\nPlanilha: {run / 'comparacao.xlsx'}\n")
+        print(comparison.headline_text(run))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fonte", default="amostra", help='"amostra", um arquivo, uma pasta ou uma URL')
+    parser.add_argument("--rodada", default="demonstracao", help="nome da rodada, que é também o das pastas")
+    parser.add_argument("--pasta", type=Path, default=HERE.parent, help="onde ficam dados/ e resultados/")
+    parser.add_argument("--cadernos", nargs="+", default=NOTEBOOKS, choices=NOTEBOOKS, help="quais executar")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NOME", "VALOR"), help="outro parâmetro")
+    return parser.parse_args()
+
+
+def _parameters(name: str, asked: argparse.Namespace) -> dict:
+    """Os parâmetros que este caderno tem; um nome que nenhum caderno tem seria ignorado em silêncio pelo papermill."""
+    source = Path(asked.fonte)
+    given = {"RODADA": asked.rodada, "FONTE": str(source.resolve()) if source.exists() else asked.fonte}
+    # Outras linhas podem não ter nenhuma do regime longo; a demonstração segue com as que há e diz o que fez.
+    given |= {"SE_FALTAR": "desligar_tokens"} | {key: _literal(value) for key, value in asked.p}
+    known = papermill.inspect_notebook(HERE / f"{name}.ipynb")
+    return {key: value for key, value in given.items() if key in known}
+
+
+def _literal(value: str) -> object:
+    for convert in (int, float):
+        try:
+            return convert(value)
+        except ValueError:
+            continue
+    return {"True": True, "False": False}.get(value, value)
+
+
+def _run(name: str, folder: Path, parameters: dict) -> dict | None:
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"▶ {name}", flush=True)
+    started, peak = time.monotonic(), _PeakMemory()
+    try:
+        papermill.execute_notebook(
+            HERE / f"{name}.ipynb", folder / f"{name}.ipynb", parameters, cwd=HERE, kernel_name="python3"
+        )
+    except papermill.PapermillExecutionError as error:
+        known = error.ename in {kind.__name__ for kind in FinetuneError.__subclasses__()}
+        print(f"\nO caderno {name} parou: {error.evalue if known else error}", file=sys.stderr)
+        return None
+    finally:
+        peak.stop()
+    return {"segundos": round(time.monotonic() - started, 1), "pico_gb": round(peak.bytes / 1e9, 2)}
+
+
+class _PeakMemory(threading.Thread):
+    """Pico da memória residente deste processo e de todos os que ele começa."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.bytes, self._stopped = 0, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.5):
+            self.bytes = max(self.bytes, sum(map(_rss, psutil.Process().children(recursive=True))))
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def _rss(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _table(measured: dict) -> str:
+    lines = [
+        f"  {name:<18} {portuguese.duration(row['segundos']):>12}   pico de {portuguese.number(row['pico_gb'], 1)} GB"
+        for name, row in measured.items()
+    ]
+    total = portuguese.duration(sum(row["segundos"] for row in measured.values()))
+    return "\n".join(["", *lines, f"  {'total':<18} {total:>12}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
