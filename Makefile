@@ -16,7 +16,7 @@ $(VENV)/.pronto: requirements/pacotes.txt requirements/sem_dependencias.txt pypr
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -r requirements/pacotes.txt
 	$(BIN)/pip install -q --no-deps -r requirements/sem_dependencias.txt
-	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/pip install -q --no-deps -e .
 	touch $@
 
 demo: instalar

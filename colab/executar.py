@@ -1,6 +1,6 @@
 """Executa os cadernos de cima a baixo, como uma pessoa faria, e mostra onde ficou a planilha.
 
-    python colab/executar.py --fonte amostra --rodada demonstracao
+python colab/executar.py --fonte amostra --rodada demonstracao
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """A única casa do prompt: a instrução, a mensagem de sistema e os formatos de cada modelo."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from .records import Example
 
@@ -30,6 +31,12 @@ def question(example: Example) -> Question:
     return Question(example.item_id, INSTRUCTION, example.title)
 
 
+def few_shot(asked: Question, examples: Sequence[Example]) -> Question:
+    """A mesma pergunta com exemplos de treino na instrução: a referência que não treina nada."""
+    shown = "".join(f"\n\nTitle: {example.title}\nDescription: {example.content}" for example in examples)
+    return replace(asked, instruction=f"{asked.instruction} Follow the style of these examples.{shown}")
+
+
 def alpaca_prompt(asked: Question) -> str:
     """Texto que o LLaMA lê antes de responder."""
     context = f"\n\n### Input:\n{asked.input}" if asked.input else ""
@@ -37,9 +44,12 @@ def alpaca_prompt(asked: Question) -> str:
 
 
 def chat_messages(asked: Question) -> list[dict[str, str]]:
-    """Mensagens que o GPT lê antes de responder."""
-    user = f"{asked.instruction}\n\n{asked.input}" if asked.input else asked.instruction
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
+    """Mensagens que o GPT lê antes de responder.
+
+    A mensagem de sistema pede descrições; a suíte de flexibilidade pede outras tarefas e por isso não a leva.
+    """
+    user = {"role": "user", "content": f"{asked.instruction}\n\n{asked.input}" if asked.input else asked.instruction}
+    return [{"role": "system", "content": SYSTEM}, user] if asked.suite == "teste" else [user]
 
 
 def to_alpaca(example: Example) -> dict[str, str]:
@@ -65,5 +75,8 @@ def to_prompt_completion(example: Example) -> dict[str, str]:
 def fingerprint() -> str:
     """Doze dígitos que mudam quando qualquer formato de prompt muda; ficam ao lado do adaptador e das respostas."""
     probe = Example("{title} %s", "{content} %s")
-    text = repr([to_alpaca(probe), to_chat(probe), to_prompt_completion(probe)])
+    other = Question("id", "{task} %s", "{input} %s", suite="flexibilidade")
+    text = repr(
+        [to_alpaca(probe), to_chat(probe), to_prompt_completion(probe), alpaca_prompt(other), chat_messages(other)]
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -50,11 +50,18 @@ def _count(encoding, texts: list[str]) -> list[int]:
 
     def count_from(start: int) -> None:
         # Uma posição sim, outra não, para que textos curtos e longos se dividam por igual.
-        counts[start::2] = [len(encoding.encode_to_numpy(text, disallowed_special=())) for text in texts[start::2]]
+        counts[start::2] = [_length(encoding, text) for text in texts[start::2]]
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(count_from, (0, 1)))
     return counts
+
+
+def _length(encoding, text: str) -> int:
+    try:
+        return len(encoding.encode_to_numpy(text, disallowed_special=()))
+    except UnicodeEncodeError:  # metade solta de um caractere: encode_ordinary a troca, encode_to_numpy não
+        return len(encoding.encode_ordinary(text))
 
 
 def _llama3():

@@ -1,0 +1,245 @@
+"""Mede a curadoria num arquivo com a forma publicada do AmazonTitles-1.3MM (2.248.619 linhas, cerca de 1,9 GB).
+
+Como rodar, na raiz do repositório (precisa de 6 GB de disco, pandas e duckdb; leva uns cinco minutos):
+
+    python benchmarks/curation.py [linhas] [pasta temporária]
+
+O arquivo é inventado, com semente fixa, a partir da amostra de ``dados/amostra/``; é apagado no fim. Cada caso corre em
+seu próprio processo, que informa o tempo do trabalho e o pico de memória; os casos se alternam e fica a mediana.
+As tabelas vão para ``benchmarks/resultados/curadoria.md``; o que vale são as razões, não os segundos desta máquina.
+"""
+
+import hashlib
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from finetune_helpers.records import atomic_write, read_jsonl
+
+ROWS = 2_248_619
+PANDAS_ROWS = 300_000
+ROUNDS = 3
+# Partes vazias e medianas (em caracteres) publicadas. A parte com palavra-chave não é publicada: no começo do arquivo,
+# só de livros, é de 31 a 45 % das linhas que passam nos tamanhos; supomos 20 % no todo, que tem muito mais que livros.
+EMPTY_TITLE, EMPTY_CONTENT, KEYWORD = 0.0564, 0.3335, 0.20
+TITLE_MEDIAN, CONTENT_MEDIAN, CONTENT_SPREAD = 54, 398, 0.93
+RESULT = Path(__file__).parent / "resultados" / "curadoria.md"
+
+
+def write_file(path: Path, rows: int) -> None:
+    """Grava o arquivo inventado, com as mesmas linhas para a mesma quantidade pedida."""
+    draw, stream = np.random.default_rng(7), text_stream()
+    targets = [target_fields(draw) for _ in range(500)]
+    with open(path, "w", encoding="utf-8") as file:
+        for first in range(0, rows, 50_000):
+            size = min(50_000, rows - first)
+            lines = zip(*columns(draw, stream, size), draw.integers(0, 500, size), strict=True)
+            file.writelines(
+                f'{{"uid": "{first + at:010d}", "title": {json.dumps(title, ensure_ascii=False)}, '
+                f'"content": {json.dumps(content, ensure_ascii=False)}, {targets[target]}}}\n'
+                for at, (title, content, target) in enumerate(lines)
+            )
+
+
+def text_stream() -> str:
+    """Uns 16 MB de frases da amostra em ordem sorteada, sem as palavras-chave, com a sujeira do conjunto."""
+    rows = read_jsonl(Path(__file__).parents[1] / "dados" / "amostra" / "catalogo.jsonl")
+    text = " ".join(row["content"] or "" for row in rows)
+    for word, other in (("uthor", "riter"), ("AUTHOR", "WRITER"), ("opyright", "ublished"), ("COPYRIGHT", "PUBLISHED")):
+        text = text.replace(word, other)
+    sentences, draw = text.split(". "), random.Random(7)
+    dirty = [sentence.replace("'", "&#8217;").replace(",", "&#44;", 1) for sentence in sentences]
+    parts = []
+    for _ in range(48):
+        draw.shuffle(sentences)
+        parts += [draw.choice(dirty) if draw.random() < 0.05 else sentence for sentence in sentences]
+    return ". ".join(parts)
+
+
+def columns(draw: np.random.Generator, stream: str, size: int) -> tuple[list[str], list[str]]:
+    """Títulos e conteúdos, cortados do fluxo em pontos sorteados."""
+    titles = slices(draw, stream, draw.lognormal(np.log(TITLE_MEDIAN), 0.55, size), draw.random(size) < EMPTY_TITLE)
+    lengths = np.minimum(draw.lognormal(np.log(CONTENT_MEDIAN), CONTENT_SPREAD, size), 197_000)
+    contents = slices(draw, stream, lengths, draw.random(size) < EMPTY_CONTENT)
+    tails = (" By the author.", "Copyright 1989 Reed Business Information, Inc.", " &copy; COPYRIGHT of the authors")
+    marked = zip(contents, draw.random(size) < KEYWORD, draw.integers(0, 3, size), strict=True)
+    return titles, [text + tails[tail] if text and mark else text for text, mark, tail in marked]
+
+
+def slices(draw: np.random.Generator, stream: str, lengths: np.ndarray, empty: np.ndarray) -> list[str]:
+    """Pedaços do fluxo com os comprimentos pedidos; vazio onde ``empty``."""
+    starts = draw.integers(0, len(stream) - 200_000, len(lengths))
+    cuts = zip(starts.tolist(), lengths.astype(int).tolist(), empty.tolist(), strict=True)
+    return ["" if blank else stream[start : start + length] for start, length, blank in cuts]
+
+
+def target_fields(draw: np.random.Generator) -> str:
+    """As duas listas de vizinhos de uma linha, que a curadoria não usa mas tem de atravessar."""
+    count = int(min(draw.geometric(1 / 22), 100))
+    return f'"target_ind": {draw.integers(0, 1_305_265, count).tolist()}, "target_rel": {[1.0] * count}'
+
+
+def fingerprint(titles: list[str], contents: list[str]) -> str:
+    """Doze dígitos das primeiras 2.000 linhas mantidas, para provar que são as mesmas."""
+    return hashlib.sha256(json.dumps([titles[:2000], contents[:2000]]).encode()).hexdigest()[:12]
+
+
+def plain_pandas(path: str) -> dict:
+    """O modo comum: tudo na memória, filtros de texto e tiktoken em todas as linhas."""
+    import pandas as pd
+
+    from finetune_helpers.tokens import counter
+
+    counter("gpt")  # só para que o tiktoken ache sua tabela sem rede
+    import tiktoken
+
+    encoding = tiktoken.get_encoding("o200k_base")
+    frame = pd.read_json(path, lines=True, encoding="utf-8")
+    texts = frame["title"] + "\n" + frame["content"]
+    frame["tokens"] = [
+        len(encoding.encode_ordinary(title)) + len(encoding.encode_ordinary(content))
+        for title, content in zip(frame["title"], frame["content"], strict=True)
+    ]
+    words = texts.str.contains("copyright", case=False) | texts.str.contains("author", case=False)
+    lengths = (frame["title"].str.len() > 40) & (frame["content"].str.len() > 400)
+    kept = frame[lengths & words & (frame["tokens"] <= 256)]
+    return {"kept": len(kept), "rows": fingerprint(kept["title"].tolist(), kept["content"].tolist())}
+
+
+def ours(path: str, mode: str, full_scan: bool) -> dict:
+    """A curadoria deste projeto."""
+    from finetune_helpers import curation
+
+    made = curation.curate(path, model="gpt", mode=mode, full_scan=full_scan)
+    kept = next(step.rows_out for step in made.funnel if step.rule == "muitos_tokens")
+    chosen = [*made.train, *made.test]
+    source = made.facts["fonte"]
+    return {
+        "kept": kept,
+        "rows": fingerprint([one.title for one in chosen], [one.content for one in chosen]),
+        "survivors": sum(made.token_histogram.values()),
+        "bytes_read": source["bytes_lidos"],
+        "rows_read": source["linhas_lidas"],
+    }
+
+
+def floor(path: str) -> dict:
+    """O chão: o DuckDB aplica em SQL as regras de tamanho e de palavra, sem contar tokens."""
+    import duckdb
+
+    query = f"""
+        SELECT title, content FROM read_json('{path}', format='newline_delimited',
+            columns={{'title': 'VARCHAR', 'content': 'VARCHAR'}})
+        WHERE length(title) > 40 AND length(content) > 400
+          AND (contains(lower(title), 'copyright') OR contains(lower(title), 'author')
+            OR contains(lower(content), 'copyright') OR contains(lower(content), 'author'))
+    """
+    return {"survivors": duckdb.sql(f"SELECT count(*), sum(length(content)) FROM ({query})").fetchall()[0][0]}
+
+
+CASES = {
+    "pandas": plain_pandas,
+    "ours_same_rows": lambda path: ours(path, "original", True),
+    "ours_whole": lambda path: ours(path, "original", True),
+    "ours_whole_recommended": lambda path: ours(path, "recomendada", True),
+    "ours_early": lambda path: ours(path, "recomendada", False),
+    "floor": floor,
+}
+
+
+def measure(name: str, path: Path) -> dict:
+    """Executa um caso em outro processo e devolve o que ele imprimiu."""
+    command = [sys.executable, __file__, "--caso", name, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"O caso {name} falhou:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_case(name: str, path: str) -> None:
+    """O processo de um caso: trabalha, mede e imprime uma linha de JSON."""
+    started = time.perf_counter()
+    found = CASES[name](path)
+    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(found | {"seconds": seconds, "peak_mb": peak}))
+
+
+def run_all(rows: int, folder: Path) -> None:
+    """Grava os dois arquivos, alterna os casos e escreve a tabela."""
+    whole, part = folder / "inteiro.jsonl", folder / "parte.jsonl"
+    write_file(whole, rows)
+    with open(whole, "rb") as source, open(part, "wb") as target:
+        target.writelines(line for line, _ in zip(source, range(min(rows, PANDAS_ROWS)), strict=False))
+    files = {"pandas": part, "ours_same_rows": part}
+    measured: dict[str, list[dict]] = {name: [] for name in CASES}
+    for _ in range(ROUNDS):
+        for name in CASES:
+            measured[name].append(measure(name, files.get(name, whole)))
+            print(name, measured[name][-1], flush=True)
+    with atomic_write(RESULT) as file:
+        file.write(table(measured, rows, whole.stat().st_size))
+
+
+def table(measured: dict[str, list[dict]], rows: int, size: int) -> str:
+    """A tabela de resultados, em Markdown."""
+    seconds = {name: statistics.median(one["seconds"] for one in runs) for name, runs in measured.items()}
+    peak = {name: max(one["peak_mb"] for one in runs) for name, runs in measured.items()}
+    first = {name: runs[0] for name, runs in measured.items()}
+    same = first["pandas"]["kept"] == first["ours_same_rows"]["kept"]
+    same = same and first["pandas"]["rows"] == first["ours_same_rows"]["rows"]
+    whole, recommended, part = peak["ours_whole"], peak["ours_whole_recommended"], peak["ours_same_rows"]
+    early = first["ours_early"]
+    lines = [
+        "# Curadoria: medidas",
+        "",
+        f"Arquivo inventado de {number(rows)} linhas e {number(size / 1e6)} MB; {number(PANDAS_ROWS)} linhas onde "
+        f"entra o pandas. Mediana de {ROUNDS} execuções alternadas, cada caso em seu processo. Feito por "
+        "`python benchmarks/curation.py`.",
+        "",
+        "| medida | alvo | medido |",
+        "|---|---|---|",
+        f"| mesmas linhas: pandas ÷ nosso | ≥ 6 | {number(seconds['pandas'] / seconds['ours_same_rows'], 1)} |",
+        f"| mesmas linhas: as linhas mantidas são as mesmas | sim | {'sim' if same else 'NÃO'} |",
+        f"| arquivo inteiro, modo original: nosso ÷ chão | ≤ 2,5 | {ratio(seconds, 'ours_whole')} |",
+        f"| arquivo inteiro, modo recomendada: nosso ÷ chão | ≤ 2,5 | {ratio(seconds, 'ours_whole_recommended')} |",
+        f"| arquivo inteiro: pico de memória (MB) | ≤ 700 | {number(max(whole, recommended))} |",
+        f"| pico no arquivo inteiro ÷ pico em {number(PANDAS_ROWS)} linhas | perto de 1 | {number(whole / part, 2)} |",
+        f"| pandas, só {number(PANDAS_ROWS)} linhas: pico de memória (MB) | — | {number(peak['pandas'])} |",
+        f"| parada cedo: parte do arquivo lida | — | {number(100 * early['bytes_read'] / size, 2)} % |",
+        f"| parada cedo: tempo ÷ arquivo inteiro | — | "
+        f"{number(seconds['ours_early'] / seconds['ours_whole_recommended'], 2)} |",
+        "",
+        f"Linhas que chegam à regra de tokens no arquivo inteiro: {number(first['ours_whole']['survivors'])} "
+        f"(o chão conta {number(first['floor']['survivors'])}). O chão é o DuckDB com as regras de tamanho e de "
+        "palavra em SQL, sem contar tokens.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def ratio(seconds: dict[str, float], name: str) -> str:
+    """Tempo de um caso dividido pelo do chão."""
+    return number(seconds[name] / seconds["floor"], 2)
+
+
+def number(value: float, digits: int = 0) -> str:
+    """Número escrito em português."""
+    from finetune_helpers import portuguese
+
+    return portuguese.number(value, digits)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--caso"]:
+        run_case(*sys.argv[2:4])
+    else:
+        with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as temporary:
+            run_all(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS, Path(temporary))

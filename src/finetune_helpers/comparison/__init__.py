@@ -1,0 +1,23 @@
+"""Comparação: métricas, significância, flexibilidade, custos, figuras, planilha e revisão (caderno 04)."""
+
+from importlib import import_module
+
+_HOMES = {
+    "write_workbook": "workbook",
+    "headline": "headlines",
+    "read_review": "review",
+    "measure_similarity": "similarity",
+    "few_shot": "examples",
+    "judge_pairs": "judge",
+}
+_MODULES = ("figures", "significance", "flexibility", "costs", "metrics", "agreement", "readme")
+__all__ = [*_HOMES, *_MODULES]
+
+
+def __getattr__(name: str):
+    # As bibliotecas pesadas só são importadas quando alguém usa a função (PEP 562).
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

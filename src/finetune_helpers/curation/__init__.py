@@ -1,0 +1,36 @@
+"""Curadoria (caderno 01): das linhas brutas do catálogo aos arquivos de treino e de teste, com o motivo de cada corte.
+
+Os nomes abaixo só carregam seus módulos, e os pacotes deles, quando são usados.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "read_rows": "reading",
+    "curate": "pipeline",
+    "Curation": "result",
+    "write": "outputs",
+    "write_comparison": "comparison_set",
+    "check_leaks": "leaks",
+    "alternatives": "wordings",
+    "clean": "cleaning",
+    "plan": "rules",
+    "keep_row": "frames",
+    "keep_frame": "frames",
+    "filter_frame": "frames",
+    "training_structure": "structure_figure",
+    "figures": "figures",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"{__name__} não tem {name}.")
+    module = import_module(f".{_HOMES[name]}", __name__)
+    return module if name == "figures" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,109 @@
+"""Limpeza do texto do catálogo: entidades HTML, espaços, caracteres de controle e caudas editoriais com nome.
+
+Nada aqui apaga acento, apóstrofo ou pontuação do texto; só sai, inteira, uma cauda reconhecida por um padrão.
+"""
+
+import html
+import re
+from dataclasses import dataclass
+from html.entities import html5
+
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+# C0 e C1 (menos os que str.split já trata como espaço), largura zero, hífen opcional e metades soltas de UTF-16.
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\ud800-\udfff]")
+# Só quando a palavra seguinte é uma destas a fronteira colada é certa ("ASP.Net" e "Amazon.Com" não são frases).
+_OPENERS = (
+    "A|About|All|Also|Although|An|And|As|At|But|By|Copyright|During|Each|Features|For|From|He|Her|Here|His|How|I|If|In|"
+    "Includes|Including|It|Its|More|Not|Now|Of|On|One|Or|Our|She|Since|So|Some|That|The|Their|Then|There|These|They|"
+    "This|Those|Though|Through|To|Today|Using|We|What|When|Where|While|Who|With|You|Your"
+)
+_GLUED = re.compile(rf"[.!?](?<=[a-z]{{3}}[.!?])(?=(?:{_OPENERS}) [a-z])")
+_OWNED = (
+    r"(?:[12][0-9]{3},?\s?)?(?:by\s)?(?:(?:Reed|Cahners) Business Information|American Library Association|PWxyz|"
+    r"Kirkus Associates|Pearson Education|School Library Journal|AudioFile)"
+    r"(?:,? (?:a division of Reed Elsevier )?(?:Inc|LLC)\.?)?(?:,? [Ii]nc\.)?\.?(?:\s*All [Rr]ights [Rr]eserved\b\.?)?"
+)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Uma cauda editorial: nome, padrão que a reconhece e uma linha que serve de exemplo e de teste."""
+
+    name: str
+    pattern: re.Pattern[str]
+    trigger: str
+    sample: str
+
+
+TAILS = (
+    Tail(
+        "outra_edicao",
+        re.compile(
+            r"-{2,}\s?This text refers to (?:the|an?)\s?(?:alternate|out of print or unavailable)?\s?"
+            r"[A-Za-z0-9 ,'()/:&-]{0,50}?\s?edition(?: of this title)?(?:\.|(?=\s|$))"
+        ),
+        "This text refers to",
+        "A fine book.--This text refers to theHardcoveredition.",
+    ),
+    Tail(
+        "direitos_com_simbolo",
+        re.compile(rf"(?:©|\(c\)) Copyright {_OWNED}"),
+        " Copyright",
+        "Visit the popular site of the maker.© Copyright Pearson Education. All rights reserved.",
+    ),
+    Tail(
+        "direitos_de_resenha",
+        re.compile(rf"Copyright\s?(?:©|\(c\))?\s?{_OWNED}"),
+        "Copyright",
+        "Recommended for all libraries.Copyright 1989 Reed Business Information, Inc.",
+    ),
+    Tail(
+        "direitos_de_revista",
+        re.compile(
+            r"(?:\([cC]\)|©)\s?Copyright [12][0-9]{3}\.\s+Library Journals LLC, "
+            r"a wholly owned subsidiary of Media Source, Inc\.(?:\s+No redistribution permitted\.?)?"
+        ),
+        "Library Journals LLC",
+        "Give it a place in any collection.(c) Copyright 2011. Library Journals LLC, a wholly owned subsidiary of "
+        "Media Source, Inc. No redistribution permitted.",
+    ),
+)
+
+
+def clean(text: str) -> str:
+    """Texto limpo; limpar de novo não muda nada.
+
+    Entidades HTML são decodificadas até não restar nenhuma (as codificadas duas vezes também), espaços viram um só,
+    caracteres de controle saem (os de 0x80 a 0x9F são lidos como Windows-1252) e as caudas de ``TAILS`` são retiradas.
+    """
+    while (cleaned := _clean_once(text)) != text:
+        text = cleaned
+    return text
+
+
+def _clean_once(text: str) -> str:
+    if "&" in text:
+        text = _ENTITY.sub(_decode_entity, text)
+    if not text.isprintable():
+        text = " ".join(_INVISIBLE.sub(_replace_invisible, text).split())
+    for tail in TAILS:
+        if tail.trigger in text:
+            text = tail.pattern.sub(" ", text)
+    if "  " in text or text[:1] == " " or text[-1:] == " ":
+        text = " ".join(text.split())
+    return _GLUED.sub(r"\g<0> ", text)
+
+
+def _decode_entity(match: re.Match[str]) -> str:
+    # html.unescape aceita prefixos ("&notit;" viraria "¬it;"); só nomes inteiros da tabela são decodificados.
+    found = match.group()
+    return html.unescape(found) if found[1] == "#" else html5.get(found[1:], found)
+
+
+def _replace_invisible(match: re.Match[str]) -> str:
+    char = match.group()
+    if "\x80" <= char <= "\x9f":
+        return char.encode("latin-1").decode("cp1252", "ignore")
+    if "\ud800" <= char <= "\udfff":
+        return "\ufffd"
+    return " " if char < " " or char == "\x7f" else ""

@@ -1,0 +1,133 @@
+"""A curadoria de ponta a ponta: regras baratas em todas as linhas, tokens só nas que sobram, escolha em ordem."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from .. import tokens
+from ..errors import InputError
+from . import splits
+from .cleaning import clean
+from .funnel import Candidate, Step, Tally, as_text
+from .reading import Columns, Reader
+from .result import Curation, result
+from .rules import Plan, count_pairs, plan
+from .sources import open_source
+
+SMALL = 64 * 1024 * 1024  # bytes; um arquivo até este tamanho é sempre lido inteiro
+
+
+def curate(
+    source: str | Path,
+    *,
+    model: str = "llama",
+    mode: str = "recomendada",
+    n_train: int = 1500,
+    n_test: int = 500,
+    token_counter: Callable[[list[str]], list[int]] | None = None,
+    full_scan: bool = False,
+    rules: Plan | None = None,
+    damage_limit: int = 0,
+    if_short: str = "parar",
+) -> Curation:
+    """Escolhe ``n_train`` linhas de treino e ``n_test`` de teste, na ordem do arquivo, para ``"llama"`` ou ``"gpt"``.
+
+    Lê até completar a escolha; com ``full_scan``, ou num arquivo de até 64 MB, lê tudo, e o funil conta todas as
+    linhas. ``rules`` troca as regras (veja ``plan(...).without(...)``). Se faltam linhas, ``if_short="parar"`` é um
+    erro e ``"desligar_tokens"`` recomeça sem a regra de tokens, o que o relatório registra. InputError se a fonte não
+    serve, se há mais de ``damage_limit`` linhas danificadas ou se não sobram linhas bastantes.
+    """
+    started = time.perf_counter()
+    if n_train < 1 or n_test < 1:
+        raise InputError(f"n_train={n_train} e n_test={n_test}: os dois precisam ser 1 ou mais.")
+    counter = token_counter or tokens.counter(model)
+    chosen = rules or plan(model, mode, counter)
+    reader = Reader(open_source(source), damage_limit)
+    tally = Tally(_steps(chosen))
+    selection = splits.Selection(n_train, n_test, chosen.unique, tally)
+    histogram = _run(reader, chosen, counter, tally, selection, full_scan)
+    reader.warn()
+    if not selection.full and if_short == "desligar_tokens" and chosen.tokens:
+        relaxed = chosen.without(*(rule.name for rule in chosen.tokens))
+        options = {"n_train": n_train, "n_test": n_test, "token_counter": token_counter, "full_scan": full_scan}
+        return curate(source, model=model, **options, rules=relaxed, damage_limit=damage_limit)
+    if not selection.full:
+        raise InputError(_too_few(selection, tally.steps(), reader))
+    return result(model, chosen, counter, reader, tally, selection, histogram, started)
+
+
+def _steps(chosen: Plan) -> list[tuple[str, str]]:
+    named = [(rule.name, rule.says) for rule in chosen.rules]
+    return [*named, splits.SURPLUS, *(splits.REPEATS if chosen.unique else ())]
+
+
+def _run(reader, chosen, counter, tally, selection, full_scan) -> Counter:
+    """Conta os tokens de um bloco noutra linha de execução enquanto o bloco seguinte é lido e filtrado."""
+    histogram: Counter[int] = Counter()
+    read_all = full_scan or (reader.source.size or SMALL + 1) <= SMALL
+    ahead = 1 if read_all else 0  # para parar cedo, nenhum bloco é lido antes de se saber se ele é preciso
+    waiting: deque[tuple[list[Candidate], Future]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for columns in _with_progress(reader):
+            rows = screen(columns, chosen, tally)
+            texts = [row.title for row in rows], [row.content for row in rows]
+            waiting.append((rows, pool.submit(count_pairs, counter, *texts)))
+            if len(waiting) > ahead:
+                _settle(*waiting.popleft(), chosen, tally, selection, histogram)
+            if selection.full and not read_all:
+                return histogram
+        while waiting:
+            _settle(*waiting.popleft(), chosen, tally, selection, histogram)
+    return histogram
+
+
+def screen(columns: Columns, chosen: Plan, tally: Tally) -> list[Candidate]:
+    """As linhas de um bloco que passam pelas regras de texto: as do texto bruto e as do texto limpo."""
+    titles, contents, lines = columns.titles, columns.contents, columns.lines
+    kept = _sift(tally, chosen.raw, titles, contents, lambda at: Candidate(lines[at], titles[at], contents[at]))
+    if not chosen.cleans:
+        return [Candidate(lines[at], titles[at], contents[at]) for at in kept]
+    rows = [Candidate(lines[at], clean(titles[at]), clean(contents[at])) for at in kept]
+    cleaned = [row.title for row in rows], [row.content for row in rows]
+    return [rows[at] for at in _sift(tally, chosen.cleaned, *cleaned, rows.__getitem__)]
+
+
+def _sift(tally, rules, titles, contents, row) -> list[int]:
+    masks = [rule.keeps(titles, contents) for rule in rules]
+    return tally.sift([rule.name for rule in rules], masks, len(titles), row)
+
+
+def _settle(rows, counting, chosen, tally, selection, histogram) -> None:
+    counts = counting.result()
+    histogram.update(counts)
+    masks = [rule.keeps_counts(counts) for rule in chosen.tokens]
+    for at in tally.sift([rule.name for rule in chosen.tokens], masks, len(rows), rows.__getitem__):
+        selection.offer(Candidate(rows[at].line, rows[at].title, rows[at].content, counts[at]))
+
+
+def _with_progress(reader: Reader) -> Iterator[Columns]:
+    total = reader.source.size if reader.source.plain else None
+    with tqdm(total=total, desc="curadoria", unit="B", unit_scale=True, unit_divisor=1024) as bar:
+        for columns in reader:
+            yield columns
+            bar.update(reader.bytes - bar.n)
+
+
+def _too_few(selection: splits.Selection, steps: tuple[Step, ...], reader: Reader) -> str:
+    where, funnel = f"{reader.source.name} ({reader.rows} linhas lidas)", f"Funil:\n{as_text(steps)}"
+    n_train, n_test = splits.largest_fit(selection)
+    if not n_test:
+        worst = max(steps, key=lambda step: step.dropped)
+        return (
+            f"De {where} sobraram {len(selection.train)} linhas, e são precisas ao menos duas, uma de treino e uma de "
+            f'teste. A regra que mais corta é "{worst.rule}" ({worst.says}). Use outra fonte ou mude a regra. {funnel}'
+        )
+    return (
+        f"De {where} sobraram {len(selection.train)} linhas para o treino e {len(selection.test)} para o teste; foram "
+        f"pedidas {selection.n_train} e {selection.n_test}. Use n_train={n_train} e n_test={n_test}, que cabem, ou "
+        f"uma fonte maior. {funnel}"
+    )

@@ -1,0 +1,144 @@
+"""Falhas da API: repete só as passageiras, com espera crescente, e traduz as outras em instruções."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import openai
+
+from ..errors import FinetuneError, InputError, MachineError
+
+Result = TypeVar("Result")
+ATTEMPTS = 6
+LONGEST_WAIT = 60.0
+PASSING = (
+    openai.RateLimitError,
+    openai.APIConnectionError,  # inclui o tempo esgotado
+    openai.InternalServerError,
+    openai.APIResponseValidationError,
+    json.JSONDecodeError,  # corpo cortado ou que não é JSON
+    UnicodeDecodeError,
+)
+
+
+class MalformedResponse(Exception):
+    """A API respondeu 200 com algo que não tem a forma esperada."""
+
+
+def retrying(
+    call: Callable[[], Result],
+    *,
+    recover: Callable[[], Result | None] | None = None,
+    attempts: int = ATTEMPTS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Result:
+    """Chama ``call`` até ``attempts`` vezes; só repete falhas passageiras, esperando o ``Retry-After`` ou o dobro.
+
+    ``recover`` é chamado antes de cada repetição: se achar o resultado (o pedido tinha chegado), ele vale. Qualquer
+    outra falha, ou a última, sobe traduzida: InputError ou MachineError.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return _checked(call())
+        except (*PASSING, MalformedResponse) as error:
+            if attempt == attempts or _hopeless(error):
+                raise explain(error) from error
+            sleep(_wait(error, attempt))
+        except openai.OpenAIError as error:
+            raise explain(error) from error
+        if recover and (found := retrying(recover, attempts=attempts, sleep=sleep)) is not None:
+            return found
+    raise AssertionError("o laço sempre devolve ou levanta")
+
+
+def explain(error: Exception) -> FinetuneError:
+    """A instrução em português para uma falha do pacote ``openai``."""
+    code = getattr(error, "code", None) or ""
+    detail = _detail(error)
+    if code == "training_not_available":
+        return MachineError(
+            "A OpenAI está encerrando o ajuste fino e esta organização já não pode criar treinos "
+            '(training_not_available). Use PROVEDOR = "local" (sem conta) ou "azure"/"nebius".'
+        )
+    if code == "insufficient_quota":
+        return MachineError("Acabou o crédito da conta (insufficient_quota). Acrescente crédito e execute de novo.")
+    for kind, message in _KINDS:
+        if isinstance(error, kind):
+            build = InputError if kind in (openai.BadRequestError, openai.NotFoundError) else MachineError
+            return build(f"{message} (Resposta: {detail})")
+    return MachineError(f"A API devolveu algo que não é uma resposta válida. Tente de novo. (Resposta: {detail})")
+
+
+_KINDS = (
+    (
+        openai.AuthenticationError,
+        "A chave não foi aceita (401). Confira a chave do provedor no segredo ou no ambiente.",
+    ),
+    (openai.PermissionDeniedError, "A conta não tem permissão para isto (403). Confira o projeto da chave."),
+    (openai.NotFoundError, "O modelo, arquivo ou treino não existe (404). Confira o nome e a conta."),
+    (openai.ConflictError, "O pedido conflita com outro (409). Espere e execute de novo."),
+    (openai.RateLimitError, "O limite de pedidos não deixou passar (429). Espere um minuto e execute de novo."),
+    (openai.InternalServerError, "O serviço falhou ou está ocupado (5xx). Espere um pouco e execute de novo."),
+    (openai.APITimeoutError, "O serviço não respondeu a tempo. Confira a rede e execute de novo."),
+    (openai.APIConnectionError, "Não consegui falar com o serviço. Confira a rede e o base_url e execute de novo."),
+    (openai.BadRequestError, "O serviço recusou o pedido (400). Corrija o que ele aponta."),
+    (openai.APIStatusError, "O serviço recusou o pedido. Corrija o que ele aponta."),
+)
+
+
+def explain_job(job) -> InputError:
+    """A instrução para um treino que terminou em falha ou foi cancelado."""
+    if job.status == "cancelled":
+        return InputError(f"O treino {job.id} foi cancelado. Para treinar de novo, passe again=True em find_or_create.")
+    code = getattr(job.error, "code", "") or ""
+    message = (getattr(job.error, "message", "") or "sem explicação")[:1000]
+    return InputError(
+        f"O treino {job.id} falhou ({code or 'sem código'}): {message}\n{_advice(code, message)} "
+        "Depois, passe again=True em find_or_create."
+    )
+
+
+def _advice(code: str, message: str) -> str:
+    lowered = message.lower()
+    flagged = re.search(r"[Ff]lagged lines?:\s*([\d,\s]+)", message)
+    if flagged:
+        return f"Retire do arquivo as linhas {flagged[1].strip().rstrip(',')}, que a moderação recusou."
+    if "moderation" in lowered or "moderação" in lowered or "safety" in lowered:
+        return (
+            "A moderação recusou o arquivo ou o modelo treinado. Veja os avisos de gpt.validate e retire essas linhas."
+        )
+    if "quota" in code or "quota" in lowered or "billing" in lowered:
+        return "Acrescente crédito à conta."
+    if code.startswith("invalid_") or "invalid file" in lowered:
+        return "Corrija o arquivo: gpt.validate aponta cada linha."
+    if code in ("model_not_available", "model_not_found"):
+        return "Escolha outro modelo: este não aceita mais ajuste fino."
+    return "Veja os eventos do treino acima."
+
+
+def _checked(result: Result) -> Result:
+    # Um corpo que não é JSON chega do pacote openai como texto puro.
+    if isinstance(result, str):
+        raise MalformedResponse(result[:200])
+    return result
+
+
+def _hopeless(error: Exception) -> bool:
+    return getattr(error, "code", None) in ("insufficient_quota", "billing_hard_limit_reached")
+
+
+def _wait(error: Exception, attempt: int) -> float:
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    try:
+        asked = float(headers.get("retry-after", ""))
+    except ValueError:
+        asked = 0.0
+    return min(LONGEST_WAIT, max(asked, 0.5 * 2 ** (attempt - 1)))
+
+
+def _detail(error: Exception) -> str:
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, dict) else None
+    return str(message or type(error).__name__)[:500]

@@ -1,0 +1,156 @@
+"""O treino de um job: do JSONL de conversas ao adaptador, com perdas de validação antes e depois."""
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+from ..gpt import data
+from ..records import read_json, write_json
+from ..training import checkpoints, lora
+from ..training.profiles import Profile
+from . import base_models, conversation, store
+from .base_models import BaseModel
+
+
+@dataclass
+class Training:
+    """Um treino em andamento: onde fica, o que treina e os relógios (em segundos)."""
+
+    root: Path
+    job: dict
+    base: BaseModel
+    examples: list[dict]
+    heldout: list[dict]
+    seconds: dict[str, float] = field(default_factory=lambda: {"load": 0.0, "train": 0.0, "evaluate": 0.0})
+
+    @property
+    def folder(self) -> Path:
+        """Pasta do job."""
+        return store.job_folder(self.root, self.job["id"])
+
+    @property
+    def profile(self) -> Profile:
+        """Perfil de treino nesta máquina, com os hiperparâmetros do job."""
+        return base_models.profile(self.base, self.hyperparameters, self.job["seed"])
+
+    @property
+    def hyperparameters(self) -> dict:
+        """Hiperparâmetros com "auto" resolvido."""
+        return base_models.resolve(self.job["hyperparameters"], len(self.examples))
+
+
+def read(root: Path, job: dict, base: BaseModel) -> Training:
+    """Lê os arquivos do job, já validados pelo servidor."""
+    heldout = data.read_rows(store.content_path(root, job["validation_file"])) if job["validation_file"] else []
+    return Training(root, job, base, data.read_rows(store.content_path(root, job["training_file"])), heldout)
+
+
+def run(training: Training, pause) -> dict | None:
+    """Treina (ou continua do último ponto inteiro) e devolve o relatório; None se ``pause()`` pediu para parar.
+
+    InputError se nenhum exemplo cabe no modelo; MachineError se o modelo não carrega.
+    """
+    profile = training.profile
+    started = time.perf_counter()
+    model, tokenizer = lora.load(profile)
+    model = lora.add_adapter(model, profile)
+    training.seconds["load"] = time.perf_counter() - started
+    measure = _measurer(training, model, tokenizer, profile)
+    base_losses = _base_losses(training, measure)
+    rows = _fitting(training, tokenizer, training.examples, profile.max_length, "treino")
+    if not rows:
+        raise InputError(f"Nenhum exemplo cabe em {profile.max_length} tokens. Encurte os exemplos.")
+    billed = sum(conversation.tokens_of(tokenizer, row) for row in rows) * training.hyperparameters["n_epochs"]
+    return _train(training, model, tokenizer, profile, rows, measure, base_losses, billed, pause)
+
+
+def _train(training, model, tokenizer, profile, rows, measure, base_losses, billed, pause) -> dict | None:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from ..training import efficiency
+    from .reporting import Reporting
+
+    curves = efficiency.EfficiencyCallback()
+    reporting = Reporting(training, model, measure, base_losses, pause, curves)
+    output = training.folder / "recovery"
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(**(lora.sft_arguments(profile, output) | {"disable_tqdm": True, "dataset_num_proc": None})),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[curves, efficiency.TimedSave(profile.save_minutes), reporting],
+    )
+    started, evaluated = time.perf_counter(), training.seconds["evaluate"]
+    resumed = _resumable(output)
+    if resumed:
+        step = int(resumed.name.split("-")[-1])
+        store.event(training.root, training.job["id"], f"Continua do passo {step}.", level="warn")
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    during = training.seconds["evaluate"] - evaluated
+    training.seconds["train"] = time.perf_counter() - started - during
+    if reporting.paused:
+        return None
+    heldout = reporting.heldout()
+    report = efficiency.report(trainer, curves, profile, training.seconds, heldout, reporting.last_adapter)
+    # O perfil guarda a pasta do modelo nesta máquina; o relatório sai pela API e leva só o nome.
+    named = {"model": training.base.name, "profile": report["profile"] | {"model": training.base.name}}
+    done = {"trained_tokens": billed, "hyperparameters": training.hyperparameters}
+    return report | named | done | {"heldout_curve": reporting.heldout_curve}
+
+
+def _resumable(output: Path) -> Path | None:
+    """O último ponto inteiro que ainda tem passos pela frente: retomar um treino terminado daria um passo a mais."""
+    while found := checkpoints.last_complete(output):
+        state = read_json(found / "trainer_state.json")
+        if state["global_step"] < state["max_steps"]:
+            return found
+        shutil.rmtree(found)
+    return None
+
+
+def _measurer(training: Training, model, tokenizer, profile: Profile):
+    """Função que mede a perda de cada linha de validação e soma o tempo gasto; as que não cabem ficam de fora."""
+    from ..training import inference
+
+    rows = conversation.training_rows(tokenizer, training.heldout)
+    kept = [
+        (line, turns[-1])
+        for line, turns in enumerate(rows, start=1)
+        if turns and conversation.fits(tokenizer, turns[-1], profile.max_length)
+    ]
+
+    def measure() -> list[dict]:
+        started = time.perf_counter()
+        given = inference.losses(model, tokenizer, [row for _, row in kept], max_length=profile.max_length)
+        training.seconds["evaluate"] += time.perf_counter() - started
+        return [
+            {"line": line, "tokens": item.tokens, "loss": round(item.loss, 5)}
+            for (line, _), item in zip(kept, given, strict=True)
+        ]
+
+    return measure
+
+
+def _base_losses(training: Training, measure) -> list[dict]:
+    """Perdas do modelo base, medidas uma vez: o adaptador recém-criado ainda não muda nada."""
+    path = training.folder / "base_losses.json"
+    if not path.exists():
+        write_json(path, measure())
+    return read_json(path)
+
+
+def _fitting(training: Training, tokenizer, examples: list[dict], max_length: int, kind: str) -> list[dict]:
+    rows, long = [], []
+    for line, turns in enumerate(conversation.training_rows(tokenizer, examples), start=1):
+        good = [row for row in turns if conversation.fits(tokenizer, row, max_length)]
+        rows += good
+        if len(good) < len(turns):
+            long.append(line)
+    if long:
+        listed = ", ".join(map(str, long[:20])) + (" …" if len(long) > 20 else "")
+        message = f"{len(long)} linha(s) de {kind} passam de {max_length} tokens e ficaram de fora: {listed}."
+        store.event(training.root, training.job["id"], message, level="warn")
+    return rows

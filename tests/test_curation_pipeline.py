@@ -1,0 +1,273 @@
+"""A curadoria inteira: funil, ordem, escolha sem vazamento, arquivos gravados e conferência."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from curation_rows import REAL_ROWS, count_words, good_row, sentence, write_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune_helpers import curation, prompts
+from finetune_helpers.curation import duplicates, frames, funnel, outputs, rules, sources
+from finetune_helpers.errors import InputError
+from finetune_helpers.records import read_json, read_jsonl
+
+real = pytest.mark.skipif(not REAL_ROWS.is_dir(), reason=f"as linhas reais não estão em {REAL_ROWS}")
+
+
+def curate(path, **options):
+    """Curadoria com contador de palavras; o conjunto do GPT fica com as linhas curtas."""
+    return curation.curate(
+        path, **({"model": "gpt", "token_counter": count_words, "n_train": 6, "n_test": 2} | options)
+    )
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    """Trinta linhas boas, oito longas, uma por motivo de corte e quatro repetições."""
+    first = good_row(0)
+    bad = [
+        {"title": "", "content": "x"},
+        {"title": "T" * 41, "content": "T" * 41},
+        good_row(100) | {"title": "short"},
+        good_row(101) | {"content": "short author"},
+        good_row(102) | {"content": sentence(80, 102)},
+        good_row(103) | {"title": f"{'T' * 36}&amp;"},
+        good_row(104) | {"content": "author " + "&#8217;" * 60},
+    ]
+    repeats = [
+        first | {"content": good_row(200)["content"]},
+        good_row(201) | {"content": first["content"].upper()},
+        good_row(202) | {"content": first["content"].replace("author", "writer author")},
+    ]
+    near = good_row(203) | {"title": first["title"] + " (Paperback)"}
+    rows = [*bad, first, *repeats, *(good_row(seed) for seed in range(1, 6)), near]
+    rows += [good_row(seed) for seed in range(6, 30)] + [good_row(seed, 400) for seed in range(30, 38)]
+    return write_rows(tmp_path / "catalogo.jsonl", rows)
+
+
+def test_each_step_of_the_funnel(catalogue):
+    steps = {step.rule: step for step in curate(catalogue).funnel}
+    dropped = {name: step.dropped for name, step in steps.items()}
+    assert dropped == {
+        "incompleto": 1,
+        "conteudo_igual_ao_titulo": 1,
+        "titulo_curto": 1,
+        "conteudo_curto": 1,
+        "sem_palavra_chave": 1,
+        "titulo_curto_apos_limpeza": 1,
+        "conteudo_curto_apos_limpeza": 1,
+        "muitos_tokens": 8,
+        "excedente": 22,
+        "duplicata_exata": 2,
+        "quase_duplicata": 1,
+        "perto_do_treino": 1,
+    }
+    assert (steps["conteudo_curto"].alone, steps["conteudo_curto"].alone_of) == (3, 49)
+
+
+def test_each_step_starts_where_the_one_before_ended(catalogue):
+    made = curate(catalogue)
+    assert made.funnel[0].rows_in == 49
+    assert all(one.rows_out == other.rows_in for one, other in zip(made.funnel, made.funnel[1:], strict=False))
+    assert made.funnel[-1].rows_out == len(made.train) + len(made.test)
+
+
+def test_dropped_rows_are_kept_ten_a_reason_with_line_and_partner(catalogue):
+    dropped = curate(catalogue).dropped_examples
+    assert len(dropped["excedente"]) == funnel.KEPT_PER_REASON
+    assert dropped["titulo_curto"][0]["line"] == 3
+    assert [one["like_line"] for one in dropped["duplicata_exata"]] == [8, 8]
+    assert dropped["perto_do_treino"][0]["title"].endswith("(Paperback)")
+    assert dropped["perto_do_treino"][0]["like_line"] == 8
+
+
+def test_the_report_names_what_was_moved(catalogue):
+    report = curate(catalogue, n_train=5).report()
+    assert [(one["line"], one["reason"]) for one in report["movidas"]] == [
+        (9, "duplicata_exata"),
+        (10, "duplicata_exata"),
+        (11, "quase_duplicata"),
+        (17, "perto_do_treino"),
+    ]
+
+
+def test_original_mode_keeps_raw_text_and_repetitions_and_counts_the_leak(tmp_path):
+    rows = [good_row(seed) | {"content": f" author&#8217;s {sentence(80, seed)} "} for seed in range(3)]
+    path = write_rows(tmp_path / "o.jsonl", [*rows, rows[0]])
+    made = curate(path, mode="original", n_train=3, n_test=1)
+    assert made.train[0].content == rows[0]["content"]
+    assert made.report()["pares_parecidos_entre_teste_e_treino"] == 2
+    assert made.test[0].cluster == made.train[0].cluster == made.train[0].item_id
+
+
+def test_the_two_models_part_the_rows_at_the_border(catalogue):
+    short, long = curate(catalogue), curate(catalogue, model="llama", n_train=5)
+    assert {one.regime for one in (*short.train, *short.test)} == {"curto"}
+    assert {one.regime for one in (*long.train, *long.test)} == {"longo"}
+    assert all(sum(count_words([one.title, one.content])) >= 257 for one in (*long.train, *long.test))
+    assert sum(short.token_histogram.values()) == 42
+
+
+def test_a_rule_switched_off_leaves_the_funnel(catalogue):
+    plan = rules.plan("gpt", "recomendada", count_words).without("sem_palavra_chave")
+    made = curate(catalogue, rules=plan)
+    assert "sem_palavra_chave" not in [step.rule for step in made.funnel]
+
+
+def test_row_by_row_gives_the_same_rows_as_the_pipeline(catalogue):
+    plan = rules.plan("gpt", "original", count_words)
+    rows = [row for row in curation.read_rows(catalogue) if all(frames.keep_row(rule, row) for rule in plan.rules)]
+    made = curate(catalogue, mode="original", n_train=20, n_test=5)
+    assert [one.title for one in (*made.train, *made.test)] == [row["title"] for row in rows[:25]]
+
+
+def test_too_few_rows_says_how_many_there_are_and_what_fits(catalogue):
+    with pytest.raises(InputError, match=r"sobraram 31 linhas.*pedidas 60 e 20\. Use n_train=23 e n_test=8"):
+        curate(catalogue, n_train=60, n_test=20)
+    assert len(curate(catalogue, n_train=23, n_test=8).test) == 8
+
+
+def test_nothing_left_names_the_emptiest_rule_and_prints_the_funnel(tmp_path):
+    path = write_rows(tmp_path / "c.jsonl", [good_row(seed) | {"title": "short"} for seed in range(5)])
+    with pytest.raises(InputError, match=r'mais corta é "titulo_curto"(?s:.*)titulo_curto: entram 5, caem 5, ficam 0'):
+        curate(path)
+
+
+@pytest.mark.parametrize("numbers", [{"n_train": 0}, {"n_test": -1}])
+def test_sizes_must_be_positive(catalogue, numbers):
+    with pytest.raises(InputError, match="os dois precisam ser 1 ou mais"):
+        curate(catalogue, **numbers)
+
+
+def test_early_stop_reads_only_the_blocks_it_needs(tmp_path, monkeypatch):
+    path = write_rows(tmp_path / "grande.jsonl", [good_row(seed) for seed in range(400)])
+    monkeypatch.setattr("finetune_helpers.curation.pipeline.SMALL", 0)
+    monkeypatch.setattr(sources, "CHUNK", 8192)
+    early, whole = curate(path), curate(path, full_scan=True)
+    needed = sum(len(line) for line in path.read_bytes().splitlines(keepends=True)[:8])
+    source = early.report()["fonte"]
+    assert source["bytes_lidos"] <= needed + 8192 and source["lida_inteira"] is False
+    assert early.funnel[0].rows_in == source["linhas_lidas"]
+    assert whole.report()["fonte"]["linhas_lidas"] == whole.funnel[0].rows_in == 400
+    assert (early.train, early.test) == (whole.train, whole.test)
+
+
+def test_same_input_gives_identical_files_and_report(catalogue, tmp_path):
+    reports = []
+    for name in ("a", "b"):
+        made = curate(catalogue)
+        outputs.write(made, tmp_path / name)
+        report = read_json(tmp_path / name / "curadoria.json")
+        assert report.pop("tempo")["linhas_por_segundo"] > 0
+        reports.append(report)
+    assert reports[0] == reports[1]
+    assert (tmp_path / "a" / "treino.jsonl").read_bytes() == (tmp_path / "b" / "treino.jsonl").read_bytes()
+
+
+def test_a_gzip_gives_the_same_files_and_hash_as_the_plain_file(catalogue, tmp_path):
+    import gzip
+
+    (tmp_path / "c.gz").write_bytes(gzip.compress(catalogue.read_bytes()))
+    plain, packed = curate(catalogue), curate(tmp_path / "c.gz")
+    key = "sha256_do_que_foi_lido"
+    assert plain.train == packed.train
+    assert plain.report()["fonte"][key] == packed.report()["fonte"][key]
+
+
+def test_written_files_have_each_model_s_format(catalogue, tmp_path):
+    short, long = curate(catalogue), curate(catalogue, model="llama", n_train=5)
+    outputs.write(short, tmp_path / "gpt"), outputs.write(long, tmp_path / "llama")
+    assert read_jsonl(tmp_path / "llama" / "treino.jsonl") == [prompts.to_alpaca(one) for one in long.train]
+    assert read_jsonl(tmp_path / "gpt" / "teste.jsonl") == [prompts.to_chat(one) for one in short.test]
+    assert read_json(tmp_path / "gpt" / "curadoria.json")["arquivos"]["treino.jsonl"]["linhas"] == 6
+
+
+def test_a_failure_while_writing_leaves_no_marker(catalogue, tmp_path, monkeypatch):
+    made = curate(catalogue)
+    outputs.write(made, tmp_path / "gpt")
+    monkeypatch.setattr(outputs, "sha256_file", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        outputs.write(made, tmp_path / "gpt")
+    assert not (tmp_path / "gpt" / "curadoria.json").exists()
+
+
+def test_damaged_lines_are_warned_and_reported(catalogue):
+    with open(catalogue, "a") as file:
+        file.write("lixo\n")
+    with pytest.warns(UserWarning, match="puladas: 1"):
+        report = curate(catalogue, damage_limit=1).report()
+    assert report["linhas_danificadas"]["primeiras"][0]["line"] == 50
+
+
+ROW = st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from(["", " (Paperback)", " again"]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(ROW, min_size=4, max_size=40))
+def test_order_is_kept_and_no_test_row_is_near_a_training_row(tmp_path_factory, picks):
+    rows = [
+        {"title": good_row(title)["title"] + extra, "content": good_row(content)["content"] + extra}
+        for title, content, extra in picks
+    ]
+    path = write_rows(tmp_path_factory.mktemp("p") / "p.jsonl", rows)
+    try:
+        made = curate(path, n_train=3, n_test=2)
+    except InputError as error:
+        assert "sobraram" in str(error)
+        return
+    chosen = [one.title for one in (*made.train, *made.test)]
+    titles = [" ".join(row["title"].split()) for row in rows]
+    assert sorted(chosen, key=titles.index) == chosen
+    assert duplicates.near_pairs(made.test, made.train) == []
+
+
+@real
+@pytest.mark.parametrize(("name", "kept"), [("livros_750.jsonl", 404), ("primeiras_500.jsonl", 49)])
+def test_real_rows_keep_what_the_rules_say(name, kept):
+    made = curation.curate(REAL_ROWS / name, model="gpt", mode="original", n_train=10, n_test=5)
+    steps = {step.rule: step for step in made.funnel}
+    assert steps["sem_palavra_chave"].rows_out == kept
+    text = [row["title"] + "\n" + row["content"] for row in curation.read_rows(REAL_ROWS / name)]
+    lengths = [len(one.split("\n")[0]) > 40 and len(one.partition("\n")[2]) > 400 for one in text]
+    words = ["author" in one.lower() or "copyright" in one.lower() for one in text]
+    assert kept == sum(long and word for long, word in zip(lengths, words, strict=True))
+
+
+@real
+def test_real_rows_are_clean_and_without_leaks(tmp_path):
+    made = curation.curate(REAL_ROWS / "livros_750.jsonl", model="gpt", n_train=48, n_test=16)
+    curation.write(made, tmp_path / "gpt")
+    assert curation.check_leaks(tmp_path)[0].n_test == 16
+    assert not any("This text refers" in one.content or "&#" in one.content for one in (*made.train, *made.test))
+
+
+def test_alternatives_count_each_reading(catalogue):
+    found = {one.reading: one for one in curation.alternatives(catalogue, model="gpt", token_counter=count_words)}
+    assert found['"copyright" ou "author"'].rows == found["como pedaço de palavra"].rows == 44
+    assert found['"copyright" e "author"'].rows == 0
+    assert found["257 ou mais"].rows == 8 and found["até 256"].rows == 36
+    assert found["até 256"].adopted and not found["257 ou mais"].adopted
+
+
+def test_importing_the_wing_loads_nothing_heavy():
+    code = (
+        "import sys, finetune_helpers.curation as c; dir(c);"
+        "print([m for m in ('pandas','numpy','msgspec','datasketch','rapidfuzz','matplotlib','tiktoken') "
+        "if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_every_public_name_is_there_more_than_once():
+    # Um módulo com o nome da função a esconderia na segunda vez.
+    for name in curation.__all__ * 2:
+        assert callable(getattr(curation, name)) or name == "figures", name
+    with pytest.raises(AttributeError, match="nada"):
+        curation.nada  # noqa: B018
+
+
+def test_the_report_is_json(catalogue):
+    assert json.loads(json.dumps(curate(catalogue).report()))["modo"] == "recomendada"

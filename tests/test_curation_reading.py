@@ -1,0 +1,164 @@
+"""Fontes e leitura: as mesmas linhas por qualquer caminho, e uma mensagem para cada dano."""
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from curation_rows import REAL_ROWS, good_row, write_rows
+
+from finetune_helpers import curation
+from finetune_helpers.curation import reading, sources
+from finetune_helpers.errors import InputError
+
+ROWS = [good_row(seed) for seed in range(30)] + [{"title": "é “x”", "content": None}]
+GOOD = json.dumps(good_row(1)).encode()
+
+
+def plain(folder: Path) -> Path:
+    return write_rows(folder / "linhas.jsonl", ROWS)
+
+
+def gz(folder: Path) -> Path:
+    path = folder / "linhas.json.gz"
+    # Dois membros seguidos, como faz quem junta arquivos com cat.
+    data = plain(folder).read_bytes()
+    path.write_bytes(gzip.compress(data[:1000]) + gzip.compress(data[1000:]))
+    return path
+
+
+def zipped(folder: Path) -> Path:
+    """A forma do zip oficial: trn.json.gz dentro de uma pasta, com o teste e os rótulos ao lado."""
+    with zipfile.ZipFile(folder / "oficial.zip", "w") as archive:
+        archive.writestr("LF-Amazon-1.3M/lbl.json.gz", gzip.compress(b'{"title": "rotulo", "content": ""}\n'))
+        archive.writestr("LF-Amazon-1.3M/trn.json.gz", gzip.compress(plain(folder).read_bytes()))
+    return folder / "oficial.zip"
+
+
+def directory(folder: Path) -> Path:
+    (folder / "pasta").mkdir()
+    (folder / "pasta" / "trn.json").write_bytes(plain(folder).read_bytes())
+    (folder / "pasta" / "tst.json").write_bytes(b'{"title": "teste", "content": ""}\n')
+    return folder / "pasta"
+
+
+@pytest.mark.parametrize("make", [plain, gz, zipped, directory])
+def test_every_container_gives_the_same_rows(make, tmp_path):
+    expected = [{key: row[key] or "" for key in ("title", "content", "uid") if key in row} for row in ROWS]
+    assert list(curation.read_rows(make(tmp_path))) == expected
+
+
+def test_blocks_of_any_size_give_the_same_rows(tmp_path, monkeypatch):
+    path = gz(tmp_path)
+    whole = list(curation.read_rows(path))
+    monkeypatch.setattr(sources, "CHUNK", 64)
+    assert list(curation.read_rows(path)) == whole
+    assert list(curation.read_rows(tmp_path / "linhas.jsonl")) == whole
+
+
+def test_byte_order_mark_blank_lines_and_windows_line_ends(tmp_path):
+    path = tmp_path / "w.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD + b"\r\n\r\n" + GOOD)
+    reader = reading.Reader(sources.open_source(path))
+    assert [line for columns in reader for line in columns.lines] == [1, 3]
+
+
+def zip_with(**members: bytes):
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name.replace("_", "."), data)
+
+    return make
+
+
+def cut_zip(path: Path) -> None:
+    zip_with(trn_json=GOOD * 50)(path)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def corrupt_zip(path: Path) -> None:
+    zip_with(trn_json=GOOD + b"\n")(path)
+    path.write_bytes(path.read_bytes().replace(b"river", b"RIVER", 1).replace(b"author", b"AUTHOR", 1))
+
+
+def truncated_gzip(path: Path) -> None:
+    lines = b"".join(json.dumps(good_row(seed)).encode() + b"\n" for seed in range(40))
+    path.write_bytes(gzip.compress(lines)[:-300])
+
+
+DAMAGED = {
+    "vazio": (b"", r"está vazio\. Esperava-se um objeto JSON por linha"),
+    "só linhas em branco": (b"\n \n", "não tem nenhuma linha com título e conteúdo"),
+    "linha que não é JSON": (GOOD + b"\nola\n", r"linha 2: não é JSON \('ola'\)"),
+    "linha cortada": (GOOD + b"\n" + GOOD[:30], "linha 2: não é JSON"),
+    "aspas simples": (b"{'title': 'a', 'content': 'b'}\n", "linha 1: não é JSON"),
+    "UTF-8 inválido": (GOOD + b"\n" + GOOD.replace(b"The", b"\xffhe") + b"\n", r"linha 2: UTF-8 inválido no byte \d+"),
+    "UTF-16": (GOOD.decode().encode("utf-16"), "linha 1: UTF-8 inválido no byte 1"),
+    "lista": (b"[" + GOOD + b"]", "o arquivo é uma lista JSON"),
+    "vetor na linha": (GOOD + b'\n["a", "b"]\n', "linha 2: é lista, não um objeto JSON"),
+    "número na linha": (GOOD + b"\n42\n", "linha 2: é número, não um objeto JSON"),
+    "texto na linha": (GOOD + b'\n"a"\n', "linha 2: é um texto, não um objeto JSON"),
+    "outras chaves": (b'{"nome": "a", "texto": "b"}\n', 'linha 1: falta a chave "title"; as chaves são nome, texto'),
+    "sem conteúdo": (GOOD + b'\n{"title": "a"}\n', 'linha 2: falta a chave "content"; as chaves são title'),
+    "objeto vazio": (b"{}\n", "as chaves são nenhuma"),
+    "número no título": (b'{"title": 7, "content": "b"}\n', 'linha 1: "title" deveria ser texto e é número'),
+    "lista no conteúdo": (b'{"title": "a", "content": ["b"]}\n', '"content" deveria ser texto e é lista'),
+    "verdadeiro no título": (b'{"title": true, "content": "b"}\n', "é verdadeiro ou falso"),
+    "metade de caractere": (b'{"title": "\\ud800", "content": "b"}\n', "linha 1: tem um número ou um caractere"),
+    "objeto em duas linhas": (b'{"title": "a",\n"content": "b"}\n', "linha 1: não é JSON"),
+    "aninhado demais": (b'{"title": "a", "content": "b", "z": ' + b"[" * 9000 + b"\n", "linha 1: não é JSON"),
+    "gzip truncado": (truncated_gzip, r"linha \d+: o arquivo compactado está truncado ou danificado \(acaba antes"),
+    "gzip com lixo": (gzip.compress(GOOD + b"\n") + b"lixo", "linha 2: o arquivo compactado está truncado"),
+    "zip cortado": (cut_zip, "está danificado .*Apague-o e baixe de novo"),
+    "zip com conteúdo trocado": (corrupt_zip, "está truncado ou danificado .*CRC"),
+    "zip sem dados": (zip_with(leia_txt=b"oi"), "deveria ter trn.json.gz .*dentro há: leia.txt"),
+    "zip com dois arquivos": (zip_with(a_json=GOOD, b_json=GOOD), "dentro há: a.json, b.json"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), DAMAGED.values(), ids=DAMAGED)
+def test_each_damage_has_its_message(content, said, tmp_path):
+    path = tmp_path / "dano.jsonl"
+    path.write_bytes(content) if isinstance(content, bytes) else content(path)
+    with pytest.raises(InputError, match=said):
+        list(curation.read_rows(path))
+
+
+def test_damaged_lines_are_skipped_up_to_the_limit_with_a_warning(tmp_path):
+    path = write_rows(tmp_path / "d.jsonl", [good_row(1), "lixo", good_row(2), "{}", good_row(3)])
+    with pytest.warns(UserWarning, match=r"puladas: 2\. d\.jsonl, linha 2: .*linha 4"):
+        assert len(list(curation.read_rows(path, damage_limit=2))) == 3
+    with pytest.raises(InputError, match=r"linha 4.*damage_limit \(agora 1\)"):
+        list(curation.read_rows(path, damage_limit=1))
+
+
+def test_a_truncated_gzip_gives_the_whole_lines_it_still_has(tmp_path):
+    truncated_gzip(tmp_path / "t.gz")
+    with pytest.warns(UserWarning, match="truncado"):
+        rows = list(curation.read_rows(tmp_path / "t.gz", damage_limit=1))
+    assert 0 < len(rows) < 40
+    assert [row["uid"] for row in rows] == [f"{seed:010d}" for seed in range(len(rows))]
+
+
+def test_unknown_source_and_empty_folder(tmp_path):
+    with pytest.raises(InputError, match=r'"nada\.jsonl" não existe\. Use um arquivo'):
+        list(curation.read_rows("nada.jsonl"))
+    with pytest.raises(InputError, match=r"não tem arquivo \.jsonl"):
+        list(curation.read_rows(tmp_path))
+
+
+def test_the_sample_is_found_from_inside_the_repository():
+    assert all(row.keys() >= {"title", "content"} for row in curation.read_rows("amostra"))
+
+
+@pytest.mark.skipif(not REAL_ROWS.is_dir(), reason=f"as linhas reais não estão em {REAL_ROWS}")
+def test_real_rows_are_read_whole():
+    counts = {path.name: sum(1 for _ in curation.read_rows(path)) for path in REAL_ROWS.glob("*.jsonl")}
+    assert counts == {
+        "livros_750.jsonl": 750,
+        "primeiras_500.jsonl": 500,
+        "primeiras_1000_cortadas.jsonl": 1000,
+        "linhas_brutas_2.jsonl": 2,
+    }

@@ -1,0 +1,262 @@
+"""Um treino por impressão digital, contra um serviço que falha de todas as maneiras conhecidas."""
+
+import json
+import threading
+from datetime import date
+
+import pytest
+from gpt_rows import chat_file
+from gpt_server import error, job, scripted
+
+from finetune_helpers import gpt
+from finetune_helpers.errors import FinetuneError, InputError, MachineError, RunMismatchError
+from finetune_helpers.gpt import data, failures
+from finetune_helpers.records import read_json
+
+MINI = "gpt-4o-mini-2024-07-18"
+CREATE = "POST /fine_tuning/jobs"
+
+
+@pytest.fixture
+def server():
+    with scripted() as state:
+        yield state
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch):
+    """As esperas viram uma lista: nenhum teste dorme."""
+    made = []
+    monkeypatch.setattr(failures.time, "sleep", made.append)
+    monkeypatch.setattr(failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": made.append})
+    return made
+
+
+@pytest.fixture
+def ask(server, tmp_path):
+    """Pede um treino pago de 3 épocas, com orçamento; aceita mudanças."""
+
+    def ask(name="openai", folder=tmp_path, **changes):
+        provider = gpt.provider(name, base_url=server.base_url)
+        client = gpt.client(provider, api_key="chave-de-teste")
+        path = chat_file(tmp_path / "treino.jsonl")
+        options = {"provider": provider, "model": MINI, "n_epochs": 3, "budget_usd": 5.0} | changes
+        return gpt.find_or_create(client, folder, path, **options)
+
+    return ask
+
+
+@pytest.fixture
+def client(server):
+    return gpt.client(gpt.provider("openai", base_url=server.base_url), api_key="chave-de-teste")
+
+
+def created_body(server) -> dict:
+    return json.loads(next(raw for route, raw, _ in server.bodies if route == CREATE))
+
+
+def test_running_again_finds_the_job_in_the_note(server, ask, tmp_path):
+    assert ask().id == ask().id
+    assert server.count(CREATE) == 1
+    assert read_json(tmp_path / "trabalho.json")["job_id"] == "ftjob-1"
+
+
+def test_a_new_machine_finds_the_job_by_its_metadata(server, ask, tmp_path):
+    first = ask()
+    second = ask(folder=tmp_path / "outra-maquina")
+    assert (first.id, server.count(CREATE), server.count("POST /files")) == (second.id, 1, 1)
+
+
+def test_other_hyperparameters_in_the_same_folder_are_refused_with_the_difference(server, ask):
+    ask()
+    with pytest.raises(RunMismatchError, match="n_epochs: era 3, agora 2"):
+        ask(n_epochs=2)
+    assert server.count(CREATE) == 1
+
+
+@pytest.mark.parametrize("changes", [{"budget_usd": 0}, {"budget_usd": 0.0001}])
+def test_without_budget_no_byte_is_sent(server, ask, changes):
+    with pytest.raises(InputError, match="nada foi enviado"):
+        ask(**changes)
+    assert server.requests == []
+
+
+def test_a_known_job_is_found_again_even_with_no_budget(server, ask):
+    assert ask().id == ask(budget_usd=0).id
+
+
+def test_an_invalid_file_is_refused_before_sending(server, ask, tmp_path):
+    path = tmp_path / "ruim.jsonl"
+    path.write_text("{}\n" * 12)
+    provider = gpt.provider("openai", base_url=server.base_url)
+    with pytest.raises(InputError, match="linha 1 · sem_mensagens"):
+        gpt.find_or_create(gpt.client(provider, api_key="k"), tmp_path, path, provider=provider, budget_usd=5)
+    assert server.requests == []
+
+
+def test_hyperparameters_go_under_method_for_openai_and_on_top_for_nebius(server, ask, tmp_path):
+    ask()
+    assert created_body(server)["method"]["supervised"]["hyperparameters"]["n_epochs"] == 3
+    assert "hyperparameters" not in created_body(server)
+    server.bodies.clear()
+    ask("nebius", tmp_path / "n", own_prices={"train": 1.0})
+    assert created_body(server)["hyperparameters"]["n_epochs"] == 3
+    assert "method" not in created_body(server)
+
+
+def test_azure_gets_a_byte_order_mark_and_its_training_type(server, ask):
+    ask("azure", model="gpt-4.1-mini-2025-04-14", own_prices={"train": 5.0})
+    assert server.contents["file-1"].startswith(data.BOM)
+    assert created_body(server)["trainingType"] == "GlobalStandard"
+
+
+def test_openai_file_has_no_byte_order_mark(server, ask):
+    ask()
+    assert server.contents["file-1"].startswith(b'{"messages"')
+
+
+@pytest.mark.parametrize("code", ["training_not_available", "model_not_available", "invalid_training_file"])
+def test_files_of_a_refused_job_are_deleted(server, ask, code):
+    server.script(CREATE, error(403 if code == "training_not_available" else 400, code))
+    with pytest.raises(FinetuneError):
+        ask()
+    assert server.files == {}
+
+
+def test_training_not_available_names_the_other_doors(server, ask):
+    server.script(CREATE, error(403, "training_not_available"))
+    with pytest.raises(MachineError, match='PROVEDOR = "local"'):
+        ask()
+
+
+@pytest.mark.parametrize("failure", ["cut", "garbage", error(500, "server_error"), error(503, "busy"), "lost"])
+def test_a_passing_failure_creates_exactly_one_job(server, ask, failure):
+    server.script(CREATE, failure, failure if failure != "lost" else None)
+    assert ask().status == "running"
+    assert len(server.jobs) == 1
+
+
+def test_an_upload_whose_answer_was_lost_is_not_sent_twice(server, ask):
+    server.script("POST /files", "lost")
+    ask()
+    assert len(server.contents) == 1
+
+
+def test_retry_after_is_obeyed(server, ask, waits):
+    server.script(CREATE, error(429, "rate_limit_exceeded", retry_after="7"))
+    ask()
+    assert 7.0 in waits
+
+
+def test_quota_is_not_retried(server, ask):
+    server.script(CREATE, error(429, "insufficient_quota"))
+    with pytest.raises(MachineError, match="Acabou o crédito"):
+        ask()
+    assert server.count(CREATE) == 1
+
+
+def test_retries_are_bounded(server, ask):
+    server.script("GET /fine_tuning/jobs", *[error(500, "x")] * 50)
+    with pytest.raises(MachineError, match="5xx"):
+        ask()
+    assert server.count("GET /fine_tuning/jobs") == failures.ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(401, "chave"), (403, "permissão"), (404, "não existe"), (400, "recusou")]
+)
+def test_each_refusal_is_an_instruction(server, client, status, text):
+    server.script("GET /fine_tuning/jobs/.+", error(status, "x"))
+    with pytest.raises(FinetuneError, match=text):
+        gpt.follow(client, "ftjob-1")
+
+
+def test_a_failed_job_is_not_paid_again_unless_asked(server, ask):
+    made = ask()
+    server.jobs[made.id]["status"] = "failed"
+    assert ask().id == made.id
+    assert ask(again=True).id != made.id
+    assert server.count(CREATE) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "advice"),
+    [
+        ("invalid_training_file", "Example 100, message 2 Discriminator 'role' is missing", "gpt.validate aponta"),
+        ("invalid_training_file", "moderation checks. Flagged lines: 4, 13, 14.", "linhas 4, 13, 14"),
+        ("blocked", "blocked by our moderation API", "moderação recusou"),
+        ("exceeded_quota", "You exceeded your current quota", "Acrescente crédito"),
+        ("model_not_available", "gone", "Escolha outro modelo"),
+    ],
+)
+def test_each_failed_job_says_the_next_step_and_its_files_go(server, ask, client, code, message, advice):
+    made = ask()
+    server.jobs[made.id] |= {"status": "failed", "error": {"code": code, "message": message, "param": None}}
+    with pytest.raises(InputError, match=advice):
+        gpt.follow(client, made.id)
+    assert server.files == {}
+
+
+def test_a_cancelled_job_says_how_to_start_over(server, ask, client):
+    assert gpt.cancel(client, ask().id).status == "cancelled"
+    with pytest.raises(InputError, match="again=True"):
+        gpt.follow(client, "ftjob-1")
+
+
+def test_cancelling_a_finished_job_changes_nothing(server, ask, client):
+    made = ask()
+    server.jobs[made.id]["status"] = "succeeded"
+    assert gpt.cancel(client, made.id).status == "succeeded"
+
+
+def test_following_survives_cuts_and_shows_each_event_once(server, ask, client, capsys):
+    made = ask()
+    server.events = [
+        {"id": "e2", "object": "fine_tuning.job.event", "created_at": 2, "level": "info", "message": "passo 1/2",
+         "type": "metrics", "data": {"step": 1, "total_steps": 2, "train_loss": 2.5}},
+        {"id": "e1", "object": "fine_tuning.job.event", "created_at": 1, "level": "info", "message": "Começou bem"},
+    ]  # fmt: skip
+    server.script(f"GET /fine_tuning/jobs/{made.id}", "cut", error(502, "x"), "garbage")
+    polls = []
+
+    def sleep(seconds):
+        polls.append(seconds)
+        if len(polls) == 6:
+            server.jobs[made.id]["status"] = "succeeded"
+
+    assert gpt.follow(client, made.id, poll_seconds=9, sleep=sleep).status == "succeeded"
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count("Começou bem") == 1
+
+
+def test_two_notebooks_at_once_on_one_account_share_uploads_and_metadata(server, ask, tmp_path):
+    """Sem Idempotency-Key no serviço não há garantia para o mesmo instante; um logo depois do outro, há."""
+    made = []
+    runs = [threading.Thread(target=lambda n=n: made.append(ask(folder=tmp_path / str(n)).id)) for n in range(2)]
+    for run in runs:
+        run.start()
+        run.join()
+    assert len(set(made)) == len(server.jobs) == 1
+
+
+def test_the_request_carries_an_idempotency_key(server, ask):
+    ask()
+    headers = next(headers for route, _, headers in server.bodies if route == CREATE)
+    assert headers["idempotency-key"].endswith("-0")
+
+
+def test_preflight_of_an_account_that_never_trained_says_no(server, client):
+    server.models[MINI] = {"id": MINI, "object": "model", "created": 1, "owned_by": "o", "shutdown_date": "2027-01-14"}
+    found = gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2026, 12, 15))
+    assert (found.can_train, found.days_left) == (False, 30)
+
+
+def test_preflight_of_an_account_with_jobs_says_yes_and_uses_the_published_date(server, client):
+    server.jobs["ftjob-1"] = job("ftjob-1", {})
+    found = gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2026, 11, 21))
+    assert (found.can_train, found.shutdown_date, found.days_left) == (True, date(2027, 1, 14), 54)
+
+
+def test_preflight_after_the_last_day_says_no_without_asking_for_jobs(server, client):
+    assert gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2027, 1, 6)).can_train is False
+    assert server.count("GET /fine_tuning/jobs") == 0
