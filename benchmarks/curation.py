@@ -60,7 +60,7 @@ def text_stream() -> str:
     parts = []
     for _ in range(48):
         draw.shuffle(sentences)
-        parts += [draw.choice(dirty) if draw.random() < 0.05 else sentence for sentence in sentences]
+        parts += [draw.choice(dirty) if draw.random() < 0.025 else sentence for sentence in sentences]
     return ". ".join(parts)
 
 

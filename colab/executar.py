@@ -37,7 +37,7 @@ def main() -> int:
     print(_table(measured))
     if (run / "comparacao.xlsx").exists():
         print(f"\nPlanilha: {run / 'comparacao.xlsx'}\n")
-        print(comparison.headline_text(run))
+        print(_headline(comparison.headline(run)))
     return 0
 
 
@@ -118,6 +118,14 @@ def _table(measured: dict) -> str:
     ]
     total = portuguese.duration(sum(row["segundos"] for row in measured.values()))
     return "\n".join(["", *lines, f"  {'total':<18} {total:>12}"])
+
+
+def _headline(rows: list[dict[str, str]]) -> str:
+    """A tabela principal em linhas de texto: um parágrafo por sistema, um critério por linha."""
+    first = next(iter(rows[0]))
+    return "\n".join(
+        "\n".join([row[first], *(f"  {key:<28} {value}" for key, value in row.items() if key != first)]) for row in rows
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import json
 import random
 import shutil
 import subprocess
+import sys
 import zipfile
+from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -299,3 +301,10 @@ def test_an_empty_test_set_says_what_to_do(tmp_path):
     run = make_run(tmp_path, n=0)
     with pytest.raises(InputError, match="não tem itens"):
         workbook.write_workbook(run)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="o pico de memória só é medido no Linux")
+def test_500_items_are_written_in_20_seconds_and_400_megabytes():
+    script = Path(__file__).parents[1] / "benchmarks" / "comparison.py"
+    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -57,10 +57,16 @@ def clean(text: str) -> str:
 
 
 def text(cell: Cell, value: str, *, wrap: bool = True) -> Cell:
-    """Escreve um texto que nenhum programa lê como fórmula, erro ou caractere de controle."""
+    """Escreve um texto que nenhum programa lê como fórmula, erro ou caractere de controle, alinhado ao alto."""
+    plain(cell, value)
+    cell.alignment = Alignment(wrap_text=wrap, vertical="top", indent=int(wrap))
+    return cell
+
+
+def plain(cell: Cell, value: str) -> Cell:
+    """O mesmo texto seguro, sem alinhamento: estilizar cada célula de uma folha grande custa tempo e memória."""
     cell.value = re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", clean(value))
     cell.data_type = "s"
-    cell.alignment = Alignment(wrap_text=wrap, vertical="top", indent=int(wrap))
     if value[:1] in tuple("=+-@\t\n "):
         cell.quotePrefix = True
     return cell

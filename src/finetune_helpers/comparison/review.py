@@ -138,12 +138,13 @@ def merge(study: Study, reviews: Path | str | Sequence[Path | str]) -> tuple[Pla
     changed = [
         row.code
         for row, before in zip(rows, review.plan.rows, strict=True)
-        if row.kind != ATTENTION and row.mark != before.mark and not marks[row.code]
+        if row.kind != ATTENTION
+        and (row.item_id not in study.items or (row.mark != before.mark and not marks[row.code]))
     ]
     if changed:
         raise RunMismatchError(
             f"A revisão não é das respostas de {study.run}: {len(changed)} linhas diferem ({', '.join(changed[:5])}…). "
-            "Use a pasta da rodada que foi revisada ou escreva uma planilha nova."
+            "Use a pasta da rodada que foi revisada; para escrever uma planilha nova, mude antes o nome da revisada."
         )
     return replace(review.plan, rows=rows), review.ratings, review.reviewers
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from . import flexibility
-from .cells import Book, finish, header, put, scale, text, title, widths
+from .cells import Book, finish, header, plain, put, scale, title, widths
 from .metrics import Scores
 from .results import Results
 from .rules import PROBLEMS
@@ -57,10 +57,14 @@ def _metrics_row(sheet, row: int, score: Scores, item: dict) -> None:
     values += [score.unsupported, "; ".join(score.specifics) or None, score.copied, score.copied_from or None]
     forms = {6: "0.0", 7: "0.000", 8: "0.000", 9: "0.000", 12: "0.00", 14: "0.0%"}
     for column, value in enumerate(values, start=1):
-        # Célula vazia, e não "n/d": as médias da folha Resumo pulam o que falta.
-        if value is not None:
-            cell = sheet.cell(row, column)
-            text(cell, value, wrap=False) if isinstance(value, str) else put(cell, value, forms.get(column))
+        cell = sheet.cell(row, column)
+        if isinstance(value, str):
+            plain(cell, value)
+        elif value is not None:
+            # Sem medida, a célula fica vazia e não "n/d": as médias da folha Resumo a pulam.
+            cell.value = value
+            if column in forms:
+                cell.number_format = forms[column]
 
 
 def answers_sheet(book: Book, results: Results) -> Area:

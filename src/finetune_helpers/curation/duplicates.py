@@ -85,10 +85,10 @@ def near_pairs(left: Sequence[Example], right: Sequence[Example]) -> list[Near]:
     return [*_near_titles(left, right), *_near_contents(left, right)]
 
 
-def clusters(examples: Sequence[Example], contents_differ: bool = False) -> list[str]:
+def clusters(examples: Sequence[Example], pairs: Sequence[Near] | None = None) -> list[str]:
     """O grupo de cada exemplo: a identidade do primeiro exemplo a que ele se liga por quase duplicatas.
 
-    Com ``contents_differ``, os conteúdos já foram comparados e só os títulos ligam.
+    ``pairs`` são as quase duplicatas da lista com ela mesma, se já foram procuradas.
     """
     parent = list(range(len(examples)))
 
@@ -97,7 +97,7 @@ def clusters(examples: Sequence[Example], contents_differ: bool = False) -> list
             parent[at] = at = parent[parent[at]]
         return at
 
-    for pair in _near_titles(examples, examples) if contents_differ else near_pairs(examples, examples):
+    for pair in near_pairs(examples, examples) if pairs is None else pairs:
         first, second = sorted((root(pair.left), root(pair.right)))
         parent[second] = first
     return [examples[root(at)].item_id for at in range(len(examples))]
@@ -111,19 +111,34 @@ def _near_titles(left: Sequence[Example], right: Sequence[Example]) -> Iterator[
 
 
 def _near_contents(left: Sequence[Example], right: Sequence[Example]) -> Iterator[Near]:
-    from scipy.sparse import csr_matrix
+    found = [[shingles(example.content) for example in side] for side in (left, right)]
+    for at, other in _could_be_near(*found):
+        score = _jaccard(found[0][at], found[1][other])
+        if score >= JACCARD:
+            yield Near(at, other, "conteúdo", round(score, 3))
 
+
+def _could_be_near(left: list[np.ndarray], right: list[np.ndarray]) -> Iterator[tuple[int, int]]:
+    """Pares cujos trechos em comum, contados por cima, bastariam para o limiar.
+
+    A coluna de um trecho são os 22 bits finais de seu hash: dois trechos na mesma coluna só aumentam a conta, e por
+    isso nenhum par se perde.
+    """
     if not left or not right:
         return
-    found = [shingles(example.content) for example in (*left, *right)]
-    sizes = np.array([len(one) for one in found])
-    values, columns = np.unique(np.concatenate(found), return_inverse=True)
-    bounds = np.concatenate([[0], np.cumsum(sizes)])
-    matrix = csr_matrix((np.ones(len(columns), np.int32), columns, bounds), shape=(len(found), len(values)))
-    shared = (matrix[: len(left)] @ matrix[len(left) :].T).tocoo()
-    scores = shared.data / (sizes[shared.row] + sizes[len(left) + shared.col] - shared.data)
-    for at in np.nonzero(scores >= JACCARD)[0]:
-        yield Near(int(shared.row[at]), int(shared.col[at]), "conteúdo", round(float(scores[at]), 3))
+    sizes = [np.array([len(one) for one in side]) for side in (left, right)]
+    shared = (_matrix(left) @ _matrix(right).T).tocoo()
+    most = JACCARD / (1 + JACCARD) * (sizes[0][shared.row] + sizes[1][shared.col])
+    enough = shared.data >= most - 1e-6
+    yield from zip(shared.row[enough].tolist(), shared.col[enough].tolist(), strict=True)
+
+
+def _matrix(found: list[np.ndarray]):
+    from scipy.sparse import csr_matrix
+
+    columns = (np.concatenate(found) & np.uint64(2**22 - 1)).astype(np.int32)
+    bounds = np.cumsum([0, *map(len, found)])
+    return csr_matrix((np.ones(len(columns), np.int32), columns, bounds), shape=(len(found), 2**22))
 
 
 def _jaccard(first: np.ndarray, second: np.ndarray) -> float:

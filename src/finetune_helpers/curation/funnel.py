@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 KEPT_PER_REASON = 10
 
@@ -62,9 +63,9 @@ class Tally:
             count.dropped += len(entering) - len(kept)
             count.alone += mask.count(False)
             count.alone_of += len(mask)
-            if len(self.examples[name]) < KEPT_PER_REASON:
-                for at in (at for at in entering if not mask[at]):
-                    self._keep_example(name, row(at), {})
+            free = KEPT_PER_REASON - len(self.examples[name])
+            for at in islice((at for at in entering if not mask[at]), free):
+                self._keep_example(name, row(at), {})
         return kept
 
     def enter(self, name: str) -> None:
@@ -81,6 +82,15 @@ class Tally:
     def _keep_example(self, name: str, row: Candidate, why: dict) -> None:
         if len(self.examples[name]) < KEPT_PER_REASON:
             self.examples[name].append({"line": row.line, "title": row.title, "content": row.content, **why})
+
+    def add(self, other: "Tally") -> None:
+        """Soma as contagens de um bloco que veio depois."""
+        for name, count in other._counts.items():
+            mine = self._counts[name]
+            for field in ("rows_in", "dropped", "alone", "alone_of"):
+                setattr(mine, field, getattr(mine, field) + getattr(count, field))
+            free = KEPT_PER_REASON - len(self.examples[name])
+            self.examples[name] += other.examples[name][:free]
 
     def steps(self) -> tuple[Step, ...]:
         """Os passos do funil, na ordem em que as regras valeram."""

@@ -1,9 +1,8 @@
 """A curadoria de ponta a ponta: regras baratas em todas as linhas, tokens só nas que sobram, escolha em ordem."""
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -11,11 +10,12 @@ from tqdm.auto import tqdm
 from .. import tokens
 from ..errors import InputError
 from . import splits
-from .cleaning import clean
-from .funnel import Candidate, Step, Tally, as_text
-from .reading import Columns, Reader
+from .counting import WordCounts
+from .funnel import Step, Tally, as_text
+from .reading import Block, Reader
 from .result import Curation, result
-from .rules import Plan, count_pairs, plan
+from .rules import Plan, plan
+from .screening import screen_all
 from .sources import open_source
 
 SMALL = 64 * 1024 * 1024  # bytes; um arquivo até este tamanho é sempre lido inteiro
@@ -44,13 +44,15 @@ def curate(
     started = time.perf_counter()
     if n_train < 1 or n_test < 1:
         raise InputError(f"n_train={n_train} e n_test={n_test}: os dois precisam ser 1 ou mais.")
-    counter = token_counter or tokens.counter(model)
+    counter = token_counter or WordCounts(tokens.counter(model))
     chosen = rules or plan(model, mode, counter)
     reader = Reader(open_source(source), damage_limit)
     tally = Tally(_steps(chosen))
     selection = splits.Selection(n_train, n_test, chosen.unique, tally)
-    histogram = _run(reader, chosen, counter, tally, selection, full_scan)
-    reader.warn()
+    small = (reader.source.size or SMALL + 1) <= SMALL
+    # O contador de quem chamou pode não suportar outro processo; o nosso suporta.
+    parallel = not small and token_counter is None
+    histogram = _run(reader, chosen, counter, tally, selection, full_scan or small, parallel)
     if not selection.full and if_short == "desligar_tokens" and chosen.tokens:
         relaxed = chosen.without(*(rule.name for rule in chosen.tokens))
         options = {"n_train": n_train, "n_test": n_test, "token_counter": token_counter, "full_scan": full_scan}
@@ -65,55 +67,27 @@ def _steps(chosen: Plan) -> list[tuple[str, str]]:
     return [*named, splits.SURPLUS, *(splits.REPEATS if chosen.unique else ())]
 
 
-def _run(reader, chosen, counter, tally, selection, full_scan) -> Counter:
-    """Conta os tokens de um bloco noutra linha de execução enquanto o bloco seguinte é lido e filtrado."""
+def _run(reader, chosen, counter, tally, selection, read_all: bool, parallel: bool) -> Counter:
+    """Passa cada bloco pelas regras e oferece à escolha as linhas que ficam; devolve quantas linhas há por tokens."""
     histogram: Counter[int] = Counter()
-    read_all = full_scan or (reader.source.size or SMALL + 1) <= SMALL
-    ahead = 1 if read_all else 0  # para parar cedo, nenhum bloco é lido antes de se saber se ele é preciso
-    waiting: deque[tuple[list[Candidate], Future]] = deque()
-    with ThreadPoolExecutor(1) as pool:
-        for columns in _with_progress(reader):
-            rows = screen(columns, chosen, tally)
-            texts = [row.title for row in rows], [row.content for row in rows]
-            waiting.append((rows, pool.submit(count_pairs, counter, *texts)))
-            if len(waiting) > ahead:
-                _settle(*waiting.popleft(), chosen, tally, selection, histogram)
-            if selection.full and not read_all:
-                return histogram
-        while waiting:
-            _settle(*waiting.popleft(), chosen, tally, selection, histogram)
+    # Em paralelo a leitura corre à frente: só quando tudo será lido de qualquer modo.
+    for outcome in screen_all(_with_progress(reader), chosen, counter, parallel and read_all):
+        reader.record(outcome.rows, outcome.damages)
+        tally.add(outcome.tally)
+        histogram.update(outcome.histogram)
+        for row in outcome.kept:
+            selection.offer(row)
+        if selection.full and not read_all:
+            break
+    reader.finish()
     return histogram
 
 
-def screen(columns: Columns, chosen: Plan, tally: Tally) -> list[Candidate]:
-    """As linhas de um bloco que passam pelas regras de texto: as do texto bruto e as do texto limpo."""
-    titles, contents, lines = columns.titles, columns.contents, columns.lines
-    kept = _sift(tally, chosen.raw, titles, contents, lambda at: Candidate(lines[at], titles[at], contents[at]))
-    if not chosen.cleans:
-        return [Candidate(lines[at], titles[at], contents[at]) for at in kept]
-    rows = [Candidate(lines[at], clean(titles[at]), clean(contents[at])) for at in kept]
-    cleaned = [row.title for row in rows], [row.content for row in rows]
-    return [rows[at] for at in _sift(tally, chosen.cleaned, *cleaned, rows.__getitem__)]
-
-
-def _sift(tally, rules, titles, contents, row) -> list[int]:
-    masks = [rule.keeps(titles, contents) for rule in rules]
-    return tally.sift([rule.name for rule in rules], masks, len(titles), row)
-
-
-def _settle(rows, counting, chosen, tally, selection, histogram) -> None:
-    counts = counting.result()
-    histogram.update(counts)
-    masks = [rule.keeps_counts(counts) for rule in chosen.tokens]
-    for at in tally.sift([rule.name for rule in chosen.tokens], masks, len(rows), rows.__getitem__):
-        selection.offer(Candidate(rows[at].line, rows[at].title, rows[at].content, counts[at]))
-
-
-def _with_progress(reader: Reader) -> Iterator[Columns]:
+def _with_progress(reader: Reader) -> Iterator[Block]:
     total = reader.source.size if reader.source.plain else None
     with tqdm(total=total, desc="curadoria", unit="B", unit_scale=True, unit_divisor=1024) as bar:
-        for columns in reader:
-            yield columns
+        for block in reader.blocks():
+            yield block
             bar.update(reader.bytes - bar.n)
 
 

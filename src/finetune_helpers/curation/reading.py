@@ -48,8 +48,17 @@ class Columns:
     lines: Sequence[int]
 
 
+@dataclass(frozen=True)
+class Block:
+    """Linhas inteiras de um arquivo, ainda em bytes, e o número da primeira."""
+
+    part: str
+    first_line: int
+    data: bytes
+
+
 class Reader:
-    """Percorre uma fonte em ``Columns`` e guarda o que já leu: linhas, bytes, SHA-256 e linhas danificadas."""
+    """Percorre uma fonte e guarda o que já leu: linhas, bytes, SHA-256 e linhas danificadas."""
 
     def __init__(self, source: Source, damage_limit: int = 0):
         """InputError, durante a leitura, quando há mais de ``damage_limit`` linhas danificadas."""
@@ -64,68 +73,53 @@ class Reader:
         """SHA-256 dos bytes lidos até aqui, já descompactados."""
         return self._hash.hexdigest()
 
-    def __iter__(self) -> Iterator[Columns]:
+    def blocks(self) -> Iterator[Block]:
+        """Os blocos da fonte; quem os decodifica informa o que achou com ``record``."""
         for part in self.source.parts:
-            for first_line, data in self._blocks(part):
-                self._hash.update(data)
-                self.bytes += len(data)
-                columns = self._decode(part, first_line, data)
-                self.rows += len(columns.titles)
-                yield columns
+            for block in self._blocks_of(part):
+                self._hash.update(block.data)
+                self.bytes += len(block.data)
+                yield block
         self.complete = True
-        if not self.rows:
-            raise InputError(f"{self.source.name} não tem nenhuma linha com título e conteúdo. Confira o arquivo.")
 
-    def warn(self) -> None:
-        """Avisa das linhas danificadas que foram puladas; sem nenhuma, não diz nada."""
+    def __iter__(self) -> Iterator[Columns]:
+        for block in self.blocks():
+            columns, damages = decode(block)
+            self.record(len(columns.titles), damages)
+            yield columns
+        self.finish()
+
+    def record(self, rows: int, damages: Sequence[Damage]) -> None:
+        """Soma as linhas e os danos de um bloco; InputError quando os danos passam do limite."""
+        self.rows += rows
+        self.damages += damages
+        if len(self.damages) > self.damage_limit:
+            raise InputError(
+                f'{_listed(self.damages)}. Esperava-se, em cada linha, um objeto JSON com "title" e "content" em '
+                f"texto. Corrija o arquivo ou aceite pular linhas com damage_limit (agora {self.damage_limit})."
+            )
+
+    def finish(self) -> None:
+        """Avisa das linhas danificadas que foram puladas; InputError se a fonte toda não tinha linha alguma."""
+        if self.complete and not self.rows:
+            raise InputError(f"{self.source.name} não tem nenhuma linha com título e conteúdo. Confira o arquivo.")
         if self.damages:
             warnings.warn(f"Linhas danificadas puladas: {len(self.damages)}. {_listed(self.damages)}.", stacklevel=3)
 
-    def _blocks(self, part: Part) -> Iterator[tuple[int, bytes]]:
+    def _blocks_of(self, part: Part) -> Iterator[Block]:
         rest, line = b"", 1
         try:
             for chunk in part.chunks():
                 data, rest = _split_lines(part, line, rest, chunk)
                 if data:
-                    yield line, data
+                    yield Block(part.name, line, data)
                     line += data.count(b"\n")
         except _BROKEN as error:
             # O que sobrou é meia linha: vale como uma linha danificada, com o lugar em que o arquivo acaba.
-            self._add(Damage(part.name, line, f"o arquivo compactado está truncado ou danificado ({error})"))
+            self.record(0, [Damage(part.name, line, f"o arquivo compactado está truncado ou danificado ({error})")])
             return
         if rest:
-            yield line, rest
-
-    def _decode(self, part: Part, first_line: int, data: bytes) -> Columns:
-        try:
-            rows = _DECODER.decode_lines(data.removeprefix(b"\xef\xbb\xbf") if first_line == 1 else data)
-        except (ValueError, RecursionError):  # inclui os erros do msgspec e de UTF-8
-            rows = None
-        if rows is None or len(rows) != data.count(b"\n") + (not data.endswith(b"\n")):
-            return self._decode_one_by_one(part, first_line, data)
-        return _columns(rows, range(first_line, first_line + len(rows)))
-
-    def _decode_one_by_one(self, part: Part, first_line: int, data: bytes) -> Columns:
-        rows, lines = [], []
-        for number, line in enumerate(data.split(b"\n"), start=first_line):
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not line.strip():
-                continue
-            try:
-                rows.append(_DECODER.decode(line))
-                lines.append(number)
-            except (ValueError, RecursionError):
-                self._add(Damage(part.name, number, _problem(line)))
-        return _columns(rows, lines)
-
-    def _add(self, damage: Damage) -> None:
-        self.damages.append(damage)
-        if len(self.damages) <= self.damage_limit:
-            return
-        raise InputError(
-            f'{_listed(self.damages)}. Esperava-se, em cada linha, um objeto JSON com "title" e "content" em texto. '
-            f"Corrija o arquivo ou aceite pular linhas com damage_limit (agora {self.damage_limit})."
-        )
+            yield Block(part.name, line, rest)
 
 
 def read_rows(source: str | Path, *, damage_limit: int = 0) -> Iterator[dict]:
@@ -133,11 +127,34 @@ def read_rows(source: str | Path, *, damage_limit: int = 0) -> Iterator[dict]:
 
     Até ``damage_limit`` linhas danificadas são puladas, com um aviso no fim; InputError na seguinte.
     """
-    reader = Reader(open_source(source), damage_limit)
-    for columns in reader:
+    for columns in Reader(open_source(source), damage_limit):
         for title, content, uid in zip(columns.titles, columns.contents, columns.uids, strict=True):
             yield {"title": title, "content": content} | ({} if uid is None else {"uid": uid})
-    reader.warn()
+
+
+def decode(block: Block) -> tuple[Columns, list[Damage]]:
+    """As linhas de um bloco em colunas, e as que não servem."""
+    data = block.data.removeprefix(b"\xef\xbb\xbf") if block.first_line == 1 else block.data
+    try:
+        rows = _DECODER.decode_lines(data)
+    except (ValueError, RecursionError):  # inclui os erros do msgspec e de UTF-8
+        return _decode_one_by_one(block, data)
+    if len(rows) != data.count(b"\n") + (not data.endswith(b"\n")):
+        return _decode_one_by_one(block, data)  # há linhas em branco: os números precisam ser contados
+    return _columns(rows, range(block.first_line, block.first_line + len(rows))), []
+
+
+def _decode_one_by_one(block: Block, data: bytes) -> tuple[Columns, list[Damage]]:
+    rows, lines, damages = [], [], []
+    for number, line in enumerate(data.split(b"\n"), start=block.first_line):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_DECODER.decode(line))
+            lines.append(number)
+        except (ValueError, RecursionError):
+            damages.append(Damage(block.part, number, _problem(line)))
+    return _columns(rows, lines), damages
 
 
 def _listed(damages: Sequence[Damage]) -> str:
@@ -154,7 +171,7 @@ def _split_lines(part: Part, line: int, rest: bytes, chunk: bytes) -> tuple[byte
         raise InputError(
             f"{part.name}, linha {line}: mais de {_LONGEST_LINE // 2**20} MB sem quebra; não é JSON Lines."
         )
-    return (rest + chunk[:cut] if cut else b""), rest_is_next
+    return (b"".join((rest, memoryview(chunk)[:cut])) if cut else b""), rest_is_next
 
 
 def _columns(rows: list[_Row], lines: Sequence[int]) -> Columns:

@@ -48,7 +48,8 @@ def result(model, chosen, counter, reader, tally, selection, histogram, started)
     """Junta o que a leitura, as regras e a escolha deixaram; agrupa as quase duplicatas e mede o que vazou."""
     rows = [*selection.train, *selection.test]
     plain, cut = [Example(row.title, row.content) for row in rows], len(selection.train)
-    groups = clusters(plain, contents_differ=chosen.unique)
+    pairs = near_pairs(plain, plain)
+    groups, leaks = clusters(plain, pairs), [pair for pair in pairs if pair.left >= cut > pair.right]
     train = splits.examples(selection.train, groups[:cut])
     test = splits.examples(selection.test, groups[cut:])
     return Curation(
@@ -61,7 +62,7 @@ def result(model, chosen, counter, reader, tally, selection, histogram, started)
         selection.moved,
         reader.damages,
         dict(sorted(histogram.items())),
-        _facts(model, chosen, counter, reader, selection, near_pairs(test, train)),
+        _facts(model, chosen, counter, reader, selection, leaks),
         time.perf_counter() - started,
     )
 

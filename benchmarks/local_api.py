@@ -1,0 +1,163 @@
+"""Mede a API local: validação, custo de um treino pela API e ganho de responder em lotes.
+
+Uso: ``python benchmarks/local_api.py [--saida medidas.json]``. Treina e responde de verdade com o modelo pequeno; em dois
+núcleos leva uns seis minutos. Nada mais deve rodar na máquina enquanto isso.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from finetune_helpers import gpt, local_api, prompts
+from finetune_helpers.records import Example, write_json, write_jsonl
+
+MODEL = "smollm2-135m-instruct"
+WORDS = "river mountain history garden letter voyage music winter market kitchen painter harbour".split()
+
+
+def products(count: int, start: int = 0) -> list[Example]:
+    """Produtos inventados, do tamanho dos do catálogo (uns 130 tokens)."""
+    return [
+        Example(
+            f"The {WORDS[n % 12].title()} and the {WORDS[n // 12 % 12].title()}: a Companion, Volume {n}",
+            " ".join(
+                f"Part {k} tells of the {WORDS[(n * k + 5) % 12]} and the {WORDS[(n + k) % 12]}." for k in range(1, 9)
+            ),
+        )
+        for n in range(start, start + count)
+    ]
+
+
+def validation(folder: Path) -> dict:
+    """Segundos para validar 1500 exemplos e contar os seus tokens, num processo novo e depois de aquecido."""
+    path = write_jsonl(folder / "mil_e_quinhentos.jsonl", map(prompts.to_chat, products(1500)))
+    seconds = []
+    for _ in range(4):
+        started = time.perf_counter()
+        problems = gpt.validate(path)
+        seconds.append(round(time.perf_counter() - started, 3))
+    assert not problems
+    return {"first_seconds": seconds[0], "median_seconds": statistics.median(seconds[1:]), "limit_seconds": 2}
+
+
+def direct(folder: Path) -> None:
+    """O mesmo treino, chamado direto (roda num processo próprio, como o da API)."""
+    from finetune_helpers.gpt.data import read_rows
+    from finetune_helpers.local_api import base_models, conversation
+    from finetune_helpers.training import lora
+
+    chosen = {"n_epochs": 1, "batch_size": 4, "learning_rate_multiplier": 2.0}
+    profile = base_models.profile(base_models.EMBEDDED, chosen)
+    started = time.perf_counter()
+    model, tokenizer = lora.load(profile)
+    model = lora.add_adapter(model, profile)
+    loaded = time.perf_counter()
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    turns = conversation.training_rows(tokenizer, read_rows(folder / "treino.jsonl"))
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(**(lora.sft_arguments(profile, folder / "direto") | {"dataset_num_proc": None})),
+        train_dataset=Dataset.from_list([row for rows in turns for row in rows]),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    model.save_pretrained(str(folder / "direto" / "adaptador"))
+    write_json(folder / "direto.json", {"load": loaded - started, "train": time.perf_counter() - loaded})
+
+
+def overhead(folder: Path, client, provider) -> tuple[dict, str]:
+    """Segundos de um treino pela API e chamado direto; devolve também o modelo treinado."""
+    path = write_jsonl(folder / "treino.jsonl", map(prompts.to_chat, products(48)))
+    started = time.perf_counter()
+    subprocess.run([sys.executable, __file__, "--direto", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    called = time.perf_counter() - started
+    inside = json.loads((folder / "direto.json").read_text())
+    job = gpt.find_or_create(
+        client,
+        folder / "rodada",
+        path,
+        provider=provider,
+        model=MODEL,
+        n_epochs=1,
+        batch_size=4,
+        learning_rate_multiplier=2.0,
+        seed=3407,
+    )
+    started = time.perf_counter()
+    job = gpt.follow(client, job.id, poll_seconds=0.2)
+    by_api = time.perf_counter() - started
+    measured = {"direct_seconds": called, "direct_load": inside["load"], "api_seconds": by_api}
+    limit = 1.1 * called + inside["load"]
+    return measured | {"limit_seconds": limit, "overhead": (by_api - called) / called}, job.fine_tuned_model
+
+
+def answering(client, model: str, count: int = 50, tokens: int = 32) -> dict:
+    """Respostas por segundo: 50 pedidos ao mesmo tempo contra 10 um de cada vez."""
+    asked = [prompts.question(example) for example in products(count, 500)]
+    one = gpt.answerer(client, model, max_tokens=tokens, concurrency=1)
+    many = gpt.answerer(client, model, max_tokens=tokens, concurrency=count)
+    one(asked[:1])  # carrega o modelo
+    started = time.perf_counter()
+    alone = one(asked[:10])
+    between = time.perf_counter()
+    together = many(asked)
+    finished = time.perf_counter()
+    slow, fast = 10 / (between - started), count / (finished - between)
+    return {
+        "one_at_a_time_per_second": slow,
+        "fifty_at_once_per_second": fast,
+        "gain": fast / slow,
+        "wanted_gain": 2,
+        "lost": count - len(together),
+        "tokens_per_second": sum(answer.tokens_out for answer in together) / (finished - between),
+        "same_text": sum(a.answer == b.answer for a, b in zip(alone, together, strict=False)) / 10,
+    }
+
+
+def order_kept(client, model: str, clients: int = 5, each: int = 10) -> bool:
+    """Vários clientes com pedidos em sequência: cada um recebe as suas respostas na ordem em que pediu."""
+
+    def run(number: int) -> list[float]:
+        ends = []
+        for k in range(each):
+            gpt.answerer(client, model, max_tokens=4)([prompts.question(products(1, number * 100 + k)[0])])
+            ends.append(time.perf_counter())
+        return ends
+
+    with ThreadPoolExecutor(clients) as pool:
+        return all(ends == sorted(ends) for ends in pool.map(run, range(clients)))
+
+
+def main() -> None:
+    """Mede tudo e mostra."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--saida", type=Path)
+    parser.add_argument("--direto", type=Path)
+    given = parser.parse_args()
+    if given.direto:
+        return direct(given.direto)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        measures = {"validation": validation(folder)}
+        with local_api.running(folder / "api") as server:
+            provider = gpt.provider("local", base_url=server.base_url)
+            client = gpt.client(provider, api_key=server.api_key, timeout=600)
+            measures["job"], tuned = overhead(folder, client, provider)
+            measures["base_answers"], measures["tuned_answers"] = answering(client, MODEL), answering(client, tuned)
+            measures["order_kept"] = order_kept(client, MODEL)
+    text = json.dumps(measures, ensure_ascii=False, indent=2, default=lambda value: round(value, 3))
+    print(text)
+    if given.saida:
+        write_json(given.saida, measures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Um LLaMA minúsculo, de pesos sorteados, com o tokenizador do SmolLM2: treina de verdade em segundos."""
+
+from pathlib import Path
+
+NAME = "minusculo"
+
+
+def tiny_model(folder: Path) -> Path:
+    """Grava o modelo em ``folder`` e devolve a pasta."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from finetune_helpers.training import smollm2_folder
+
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder())
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=1,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
