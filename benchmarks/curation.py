@@ -1,6 +1,6 @@
 """Mede a curadoria num arquivo com a forma publicada do AmazonTitles-1.3MM (2.248.619 linhas, cerca de 1,9 GB).
 
-Como rodar, na raiz do repositório (precisa de 6 GB de disco, pandas e duckdb; leva uns cinco minutos):
+Como rodar, na raiz do repositório (precisa de 3 GB de disco, pandas, duckdb e psutil; leva uns dez minutos):
 
     python benchmarks/curation.py [linhas] [pasta temporária]
 
@@ -10,6 +10,7 @@ As tabelas vão para ``benchmarks/resultados/curadoria.md``; o que vale são as 
 """
 
 import hashlib
+import importlib
 import json
 import random
 import resource
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from finetune_helpers.records import atomic_write, read_jsonl
 
@@ -61,7 +63,12 @@ def text_stream() -> str:
     for _ in range(48):
         draw.shuffle(sentences)
         parts += [draw.choice(dirty) if draw.random() < 0.025 else sentence for sentence in sentences]
-    return ". ".join(parts)
+    words = ". ".join(parts).split(" ")
+    # Palavras que só aparecem uma vez, como os nomes próprios de um catálogo de verdade: sem elas o vocabulário seria
+    # só o da amostra.
+    for at in range(0, len(words), 25):
+        words[at] = "".join(draw.choices("aeioubcdlmnrst", k=draw.randint(5, 10))).capitalize()
+    return " ".join(words)
 
 
 def columns(draw: np.random.Generator, stream: str, size: int) -> tuple[list[str], list[str]]:
@@ -78,7 +85,8 @@ def slices(draw: np.random.Generator, stream: str, lengths: np.ndarray, empty: n
     """Pedaços do fluxo com os comprimentos pedidos; vazio onde ``empty``."""
     starts = draw.integers(0, len(stream) - 200_000, len(lengths))
     cuts = zip(starts.tolist(), lengths.astype(int).tolist(), empty.tolist(), strict=True)
-    return ["" if blank else stream[start : start + length] for start, length, blank in cuts]
+    begun = ((stream.index(" ", start) + 1, length, blank) for start, length, blank in cuts)
+    return ["" if blank else stream[start : start + length] for start, length, blank in begun]
 
 
 def target_fields(draw: np.random.Generator) -> str:
@@ -132,7 +140,7 @@ def ours(path: str, mode: str, full_scan: bool) -> dict:
 
 
 def floor(path: str) -> dict:
-    """O chão: o DuckDB aplica em SQL as regras de tamanho e de palavra, sem contar tokens."""
+    """O chão: o DuckDB aplica em SQL as regras de tamanho e de palavra e entrega as linhas, sem contar tokens."""
     import duckdb
 
     query = f"""
@@ -142,7 +150,7 @@ def floor(path: str) -> dict:
           AND (contains(lower(title), 'copyright') OR contains(lower(title), 'author')
             OR contains(lower(content), 'copyright') OR contains(lower(content), 'author'))
     """
-    return {"survivors": duckdb.sql(f"SELECT count(*), sum(length(content)) FROM ({query})").fetchall()[0][0]}
+    return {"survivors": len(duckdb.sql(query).fetchall())}
 
 
 CASES = {
@@ -156,20 +164,45 @@ CASES = {
 
 
 def measure(name: str, path: Path) -> dict:
-    """Executa um caso em outro processo e devolve o que ele imprimiu."""
-    command = [sys.executable, __file__, "--caso", name, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"O caso {name} falhou:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    """Executa um caso em outro processo e devolve o que ele imprimiu, com o pico de memória dele e de seus filhos."""
+    command, peak = [sys.executable, __file__, "--caso", name, str(path)], 0.0
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            time.sleep(0.2)
+        out.seek(0), err.seek(0)
+        if process.returncode:
+            raise SystemExit(f"O caso {name} falhou:\n{err.read()}")
+        return json.loads(out.read().splitlines()[-1]) | {"peak_mb": peak}
+
+
+def memory(pid: int) -> float:
+    """Memória (PSS, MB) de um processo e de seus filhos: páginas que eles dividem contam uma vez só."""
+    try:
+        process = psutil.Process(pid)
+        return sum(one.memory_full_info().pss for one in (process, *process.children(recursive=True))) / 1e6
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+        return 0.0  # um deles acabou no meio da conta
 
 
 def run_case(name: str, path: str) -> None:
-    """O processo de um caso: trabalha, mede e imprime uma linha de JSON."""
-    started = time.perf_counter()
+    """O processo de um caso: importa o que precisa, trabalha, mede o trabalho e imprime uma linha de JSON."""
+    for package in PACKAGES[name]:
+        importlib.import_module(package)
+    started, cpu = time.perf_counter(), cpu_seconds()
     found = CASES[name](path)
-    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(found | {"seconds": seconds, "peak_mb": peak}))
+    print(json.dumps(found | {"seconds": time.perf_counter() - started, "cpu": cpu_seconds() - cpu}))
+
+
+def cpu_seconds() -> float:
+    """Segundos de processador gastos por este processo e por seus filhos já encerrados."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+OURS = ("finetune_helpers.curation.pipeline",)
+PACKAGES = dict.fromkeys(CASES, OURS) | {"pandas": ("pandas", "tiktoken"), "floor": ("duckdb",)}
 
 
 def run_all(rows: int, folder: Path) -> None:
@@ -190,7 +223,10 @@ def run_all(rows: int, folder: Path) -> None:
 
 def table(measured: dict[str, list[dict]], rows: int, size: int) -> str:
     """A tabela de resultados, em Markdown."""
-    seconds = {name: statistics.median(one["seconds"] for one in runs) for name, runs in measured.items()}
+    seconds, cpu = (
+        {name: statistics.median(one[key] for one in runs) for name, runs in measured.items()}
+        for key in ("seconds", "cpu")
+    )
     peak = {name: max(one["peak_mb"] for one in runs) for name, runs in measured.items()}
     first = {name: runs[0] for name, runs in measured.items()}
     same = first["pandas"]["kept"] == first["ours_same_rows"]["kept"]
@@ -210,6 +246,8 @@ def table(measured: dict[str, list[dict]], rows: int, size: int) -> str:
         f"| mesmas linhas: as linhas mantidas são as mesmas | sim | {'sim' if same else 'NÃO'} |",
         f"| arquivo inteiro, modo original: nosso ÷ chão | ≤ 2,5 | {ratio(seconds, 'ours_whole')} |",
         f"| arquivo inteiro, modo recomendada: nosso ÷ chão | ≤ 2,5 | {ratio(seconds, 'ours_whole_recommended')} |",
+        f"| arquivo inteiro, processador (os dois núcleos somados): nosso original ÷ chão | — | "
+        f"{ratio(cpu, 'ours_whole')} |",
         f"| arquivo inteiro: pico de memória (MB) | ≤ 700 | {number(max(whole, recommended))} |",
         f"| pico no arquivo inteiro ÷ pico em {number(PANDAS_ROWS)} linhas | perto de 1 | {number(whole / part, 2)} |",
         f"| pandas, só {number(PANDAS_ROWS)} linhas: pico de memória (MB) | — | {number(peak['pandas'])} |",

@@ -1,7 +1,7 @@
 """Mede a API local: validação, custo de um treino pela API e ganho de responder em lotes.
 
-Uso: ``python benchmarks/local_api.py [--saida medidas.json]``. Treina e responde de verdade com o modelo pequeno; em dois
-núcleos leva uns seis minutos. Nada mais deve rodar na máquina enquanto isso.
+Uso: ``python benchmarks/local_api.py [--saida medidas.json]``. Treina e responde de verdade com o modelo pequeno; em
+dois núcleos leva uns seis minutos. Nada mais deve rodar na máquina enquanto isso.
 """
 
 import argparse
@@ -15,10 +15,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from finetune_helpers import gpt, local_api, prompts
+from finetune_helpers.local_api.process_environment import environment
 from finetune_helpers.records import Example, write_json, write_jsonl
 
 MODEL = "smollm2-135m-instruct"
-WORDS = "river mountain history garden letter voyage music winter market kitchen painter harbour".split()
+WORDS = (
+    "river",
+    "mountain",
+    "history",
+    "garden",
+    "letter",
+    "voyage",
+    "music",
+    "winter",
+    "market",
+    "kitchen",
+    "painter",
+    "harbour",
+)
 
 
 def products(count: int, start: int = 0) -> list[Example]:
@@ -77,7 +91,9 @@ def overhead(folder: Path, client, provider) -> tuple[dict, str]:
     """Segundos de um treino pela API e chamado direto; devolve também o modelo treinado."""
     path = write_jsonl(folder / "treino.jsonl", map(prompts.to_chat, products(48)))
     started = time.perf_counter()
-    subprocess.run([sys.executable, __file__, "--direto", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, __file__, "--direto", str(folder)], check=True, stdout=subprocess.DEVNULL, env=environment()
+    )
     called = time.perf_counter() - started
     inside = json.loads((folder / "direto.json").read_text())
     job = gpt.find_or_create(
@@ -122,18 +138,21 @@ def answering(client, model: str, count: int = 50, tokens: int = 32) -> dict:
     }
 
 
-def order_kept(client, model: str, clients: int = 5, each: int = 10) -> bool:
-    """Vários clientes com pedidos em sequência: cada um recebe as suas respostas na ordem em que pediu."""
+def order_kept(client, model: str, clients: int = 5, each: int = 10) -> dict:
+    """Cinco clientes com dez pedidos a cada 50 ms: quantas vezes uma resposta passou à frente de outra do mesmo cliente."""
+    ask = gpt.answerer(client, model, max_tokens=4)
 
-    def run(number: int) -> list[float]:
-        ends = []
-        for k in range(each):
-            gpt.answerer(client, model, max_tokens=4)([prompts.question(products(1, number * 100 + k)[0])])
-            ends.append(time.perf_counter())
-        return ends
+    def one(number: int, k: int) -> float:
+        time.sleep(0.05 * k)
+        ask([prompts.question(products(1, number * 100 + k)[0])])
+        return time.perf_counter()
 
-    with ThreadPoolExecutor(clients) as pool:
-        return all(ends == sorted(ends) for ends in pool.map(run, range(clients)))
+    with ThreadPoolExecutor(clients * each) as pool:
+        runs = [[pool.submit(one, number, k) for k in range(each)] for number in range(clients)]
+        ends = [[run.result() for run in client_runs] for client_runs in runs]
+    # As respostas de um lote saem juntas: até 50 ms entre elas é só o caminho de volta.
+    overtaken = sum(later < earlier - 0.05 for row in ends for earlier, later in zip(row, row[1:], strict=False))
+    return {"requests": clients * each, "answered": sum(map(len, ends)), "overtaken": overtaken}
 
 
 def main() -> None:
@@ -152,7 +171,7 @@ def main() -> None:
             client = gpt.client(provider, api_key=server.api_key, timeout=600)
             measures["job"], tuned = overhead(folder, client, provider)
             measures["base_answers"], measures["tuned_answers"] = answering(client, MODEL), answering(client, tuned)
-            measures["order_kept"] = order_kept(client, MODEL)
+            measures["order"] = order_kept(client, MODEL)
     text = json.dumps(measures, ensure_ascii=False, indent=2, default=lambda value: round(value, 3))
     print(text)
     if given.saida:

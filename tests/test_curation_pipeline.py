@@ -1,6 +1,8 @@
 """A curadoria inteira: funil, ordem, escolha sem vazamento, arquivos gravados e conferência."""
 
+import gzip
 import json
+import os
 import subprocess
 import sys
 
@@ -10,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune_helpers import curation, prompts
-from finetune_helpers.curation import duplicates, frames, funnel, outputs, rules, sources
-from finetune_helpers.errors import InputError
+from finetune_helpers.curation import decoding, duplicates, frames, funnel, outputs, rules, screening, sources
+from finetune_helpers.errors import InputError, MachineError
 from finetune_helpers.records import read_json, read_jsonl
 
 real = pytest.mark.skipif(not REAL_ROWS.is_dir(), reason=f"as linhas reais não estão em {REAL_ROWS}")
@@ -168,8 +170,6 @@ def test_same_input_gives_identical_files_and_report(catalogue, tmp_path):
 
 
 def test_a_gzip_gives_the_same_files_and_hash_as_the_plain_file(catalogue, tmp_path):
-    import gzip
-
     (tmp_path / "c.gz").write_bytes(gzip.compress(catalogue.read_bytes()))
     plain, packed = curate(catalogue), curate(tmp_path / "c.gz")
     key = "sha256_do_que_foi_lido"
@@ -271,3 +271,40 @@ def test_every_public_name_is_there_more_than_once():
 
 def test_the_report_is_json(catalogue):
     assert json.loads(json.dumps(curate(catalogue).report()))["modo"] == "recomendada"
+
+
+def test_short_of_rows_the_token_rule_can_be_switched_off_and_the_report_says_so(catalogue):
+    made = curate(catalogue, model="llama", n_train=10, n_test=4, if_short="desligar_tokens")
+    assert made.report()["regra_de_tokens"] == "desligada"
+    assert {one.regime for one in (*made.train, *made.test)} == {"curto"}
+    enough = curate(catalogue, model="llama", n_train=5, n_test=2, if_short="desligar_tokens")
+    assert enough.report()["regra_de_tokens"] == "ligada"
+    with pytest.raises(InputError, match='Use "parar" ou "desligar_tokens"'):
+        curate(catalogue, if_short="talvez")
+
+
+@pytest.mark.skipif(not screening.can_fork(), reason="esta máquina não abre processos por fork ou só tem um núcleo")
+@pytest.mark.parametrize("packed", [False, True])
+def test_two_processes_give_the_same_as_one(tmp_path, monkeypatch, packed):
+    rows = [good_row(seed, 60 + 10 * (seed % 40)) | ({"title": "x"} if seed % 7 == 0 else {}) for seed in range(300)]
+    path = write_rows(tmp_path / "d.jsonl", [*rows[:100], "lixo", *rows[100:]])
+    if packed:
+        path = tmp_path / "d.gz"
+        path.write_bytes(gzip.compress((tmp_path / "d.jsonl").read_bytes()))
+    made = {}
+    for name, small in (("um", 2**30), ("dois", 0)):
+        monkeypatch.setattr("finetune_helpers.curation.pipeline.SMALL", small)
+        monkeypatch.setattr(sources, "CHUNK", 20_000)
+        with pytest.warns(UserWarning, match="linha 101: não é JSON"):
+            made[name] = curation.curate(path, model="gpt", n_train=20, n_test=6, full_scan=True, damage_limit=1)
+    one, two = (made[name].report() | {"tempo": None} for name in ("um", "dois"))
+    assert one == two
+    assert (made["um"].train, made["um"].dropped_examples) == (made["dois"].train, made["dois"].dropped_examples)
+
+
+@pytest.mark.skipif(not screening.can_fork(), reason="esta máquina não abre processos por fork ou só tem um núcleo")
+def test_a_process_that_dies_is_an_instruction(tmp_path):
+    block = decoding.Block("x", 1, b'{"title": "a", "content": "b"}\n')
+    plan = rules.Plan("original", (rules.Rule("mata", "", lambda titles, contents: os._exit(9)),), (), ())
+    with pytest.raises(MachineError, match="quase sempre por falta de memória"):
+        list(screening.screen_all([block], plan, count_words, parallel=True))

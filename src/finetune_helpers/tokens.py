@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,8 @@ def counter(model: str) -> TokenCounter:
 
 def _count(encoding, texts: list[str]) -> list[int]:
     """Conta em duas metades ao mesmo tempo: sem criar listas de números, o tiktoken deixa os dois núcleos livres."""
+    if multiprocessing.parent_process() is not None:  # num processo auxiliar os núcleos já têm dono
+        return [_length(encoding, text) for text in texts]
     counts = [0] * len(texts)
 
     def count_from(start: int) -> None:

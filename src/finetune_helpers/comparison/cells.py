@@ -59,7 +59,7 @@ def clean(text: str) -> str:
 def text(cell: Cell, value: str, *, wrap: bool = True) -> Cell:
     """Escreve um texto que nenhum programa lê como fórmula, erro ou caractere de controle, alinhado ao alto."""
     plain(cell, value)
-    cell.alignment = Alignment(wrap_text=wrap, vertical="top", indent=int(wrap))
+    cell.alignment = Alignment(wrap_text=wrap, vertical="top", horizontal="left", indent=int(wrap))
     return cell
 
 
@@ -100,7 +100,8 @@ def formula(book: Book, cell: Cell, source: str, value: Any, form: str | None = 
     """Escreve uma fórmula e anota o valor que ela deve dar."""
     cell.value = f"={source}"
     wide = isinstance(value, str) and not form
-    cell.alignment = Alignment(vertical="top", wrap_text=wide, horizontal=None if wide else "right")
+    side = "left" if wide else "right"
+    cell.alignment = Alignment(vertical="top", wrap_text=wide, horizontal=side, indent=int(wide))
     if form:
         cell.number_format = form
     book.expected[cell.parent.title, cell.coordinate] = value

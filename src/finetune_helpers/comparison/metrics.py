@@ -84,10 +84,10 @@ def score(item: dict, row: dict, system: str, copies: Copies, loss: float | None
 def held_out(study: Study) -> dict[tuple[str, str], float]:
     """Perda média por token de cada item de teste, antes e depois do ajuste, onde o braço a mede."""
     found = {}
-    for arm, report in study.reports.items():
-        for row in report.get("heldout", []):
-            found[f"{arm}-base", row["item_id"]] = row["base_loss"]
-            found[f"{arm}-tuned", row["item_id"]] = row["tuned_loss"]
+    for system, arm in study.arms.items():
+        moment = "tuned_loss" if system.endswith("-tuned") else "base_loss" if system.endswith("-base") else ""
+        for row in study.reports.get(arm, {}).get("heldout") or [] if moment else ():
+            found[system, row["item_id"]] = row[moment]
     return found
 
 

@@ -1,8 +1,11 @@
 """Folha Custo: o que custou treinar e quanto custa responder, em fórmulas sobre a folha Preços."""
 
+from datetime import date
+
+from .. import prices
 from ..prices import Price
 from . import costs
-from .cells import Book, finish, formula, header, key_of, name, put, section, text, title, widths
+from .cells import WARN, Book, finish, formula, header, key_of, name, put, section, text, title, widths
 from .results import Results
 from .sheet_items import Area
 from .sheet_prices import USD, lookup
@@ -13,8 +16,9 @@ from .study import NOT_RUN, Study
 def cost_sheet(book: Book, results: Results, table: Area, answers: Area) -> dict[str, str]:
     """Escreve Custo e devolve o endereço do custo de cada treino e de mil respostas de cada sistema."""
     sheet = book.workbook.create_sheet("Custo")
-    row = title(sheet, "Custo operacional", "Em dólares, sem impostos. Fórmulas sobre a folha Preços.")
+    row = 1 + title(sheet, "Custo operacional", "Em dólares, sem impostos. Fórmulas sobre a folha Preços.")
     places: dict[str, str] = {}
+    _warned(book, sheet, table)
     row = _trainings(book, sheet, row, results.study, table, places)
     row = _servings(book, sheet, row + 1, results.study, table, answers, places)
     row = hosted(book, sheet, row + 1, results.study, table)
@@ -22,6 +26,13 @@ def cost_sheet(book: Book, results: Results, table: Area, answers: Area) -> dict
     widths(sheet, [44, 28, 18, 18, 18, 18, 20, 30])
     finish(sheet, "B4")
     return places
+
+
+def _warned(book: Book, sheet, table: Area) -> None:
+    """Quantos preços da tabela pedem conferência ou são de modelos que encerram em breve."""
+    text(sheet["A3"], "Preços com aviso na folha Preços (antigos ou de modelos que encerram):", wrap=False)
+    found = sum(bool(costs.warnings(price, date.today())) for price in prices.load())
+    formula(book, sheet["D3"], f'SUMPRODUCT(({table.column("K")}<>"")*1)', found, "0").fill = WARN
 
 
 def _trainings(book: Book, sheet, row: int, study: Study, table: Area, places: dict[str, str]) -> int:

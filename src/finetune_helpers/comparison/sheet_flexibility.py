@@ -1,14 +1,32 @@
 """Folha Flexibilidade: aprovação por família e sistema, esquecimento, e títulos inventados ao lado dos famosos."""
 
+from openpyxl.chart import BarChart, Reference
 from openpyxl.worksheet.worksheet import Worksheet
 
-from . import flexibility
-from .cells import Book, absent, crown, finish, formula, header, key_of, name, put, scale, section, text, title, widths
+from . import flexibility, significance
+from .cells import (
+    Book,
+    absent,
+    crown,
+    finish,
+    formula,
+    header,
+    key_of,
+    name,
+    put,
+    scale,
+    section,
+    text,
+    title,
+    widths,
+    wilson,
+)
 from .results import Results, family_rate, flexibility_score, forgetting
 from .sheet_items import Area
 from .study import NOT_RUN
 
 READINGS = {"strict": ("L", "estrita"), "loose": ("M", "tolerante")}
+COLOURS = ("56B4E9", "0072B2", "E69F00", "D55E00", "009E73", "CC79A7")
 PAIRED = ("invented", "famous")
 
 
@@ -57,8 +75,38 @@ def _table(
         area = f"{cell.column_letter}{row}:{cell.column_letter}{last - 1}"
         formula(book, cell, f"AVERAGE({area})", flexibility_score(results, system, reading), "0.0%")
         places[system, reading] = f"Flexibilidade!${cell.column_letter}${last}"
+        _total(book, sheet, last + 1, column, results, (system, reading), answers)
+    for place, wording in enumerate(("Total dos prompts", "de (Wilson 95 %)", "até"), start=last + 1):
+        put(sheet.cell(place, 1), wording)
     scale(sheet, f"C{row}:{sheet.cell(row, 2 + len(systems)).column_letter}{last - 1}")
-    return last + 1
+    if reading == "strict":
+        _chart(sheet, head, last - 1, 2 + len(systems))
+    return last + 4
+
+
+def _total(book: Book, sheet: Worksheet, row: int, column: int, results: Results, which: tuple, answers: Area) -> None:
+    """Taxa de todos os prompts de um sistema, com intervalo de Wilson."""
+    system, reading = which
+    passed = [getattr(verdict, reading) for verdict in results.verdicts[system].values()]
+    own = f'{answers.column("D")},{key_of(book, system)},{answers.column("B")},"flexibilidade"'
+    share, count = f"AVERAGEIFS({answers.column(READINGS[reading][0])},{own})", f"COUNTIFS({own})"
+    formula(book, sheet.cell(row, column), share, sum(passed) / len(passed), "0.0%")
+    ends = significance.wilson(sum(passed), len(passed))
+    at = sheet.cell(row, column).coordinate
+    for step, (source, value) in enumerate(zip(wilson(at, count), ends, strict=True), start=1):
+        formula(book, sheet.cell(row + step, column), source, value, "0.0%")
+
+
+def _chart(sheet: Worksheet, head: int, last: int, columns: int) -> None:
+    chart = BarChart()
+    chart.type, chart.title, chart.height, chart.width = "bar", "Aprovação por família (leitura estrita)", 14, 18
+    chart.add_data(Reference(sheet, min_col=3, max_col=columns, min_row=head, max_row=last), titles_from_data=True)
+    chart.set_categories(Reference(sheet, min_col=1, min_row=head + 1, max_row=last))
+    chart.x_axis.delete = chart.y_axis.delete = False
+    chart.x_axis.scaling.orientation, chart.y_axis.scaling.max, chart.legend.position = "maxMin", 1, "b"
+    for series, colour in zip(chart.series, COLOURS, strict=False):
+        series.graphicalProperties.solidFill = colour
+    sheet.add_chart(chart, f"{sheet.cell(1, max(columns, 8) + 2).column_letter}{head}")
 
 
 def _honesty(book: Book, sheet: Worksheet, row: int, results: Results, systems: list[str]) -> int:

@@ -43,17 +43,21 @@ def human_block(book: Book, sheet: Worksheet, row: int, plan: Plan, ratings: Rat
     if not plan.rows:
         put(sheet.cell(row, 1), NOT_RUN)
         return row + 1
-    text(
-        sheet.cell(row, 1),
-        f"Desfecho principal, declarado antes: {significance.PRIMARY}. É a primeira linha.",
-        wrap=False,
-    )
+    text(sheet.cell(row, 1), declared(plan), wrap=False)
     row = header(sheet, row + 1, HEADINGS, 48)
     for number, found in enumerate(tally.preferences(plan, ratings), start=1):
         _preference(book, sheet, row, number, found, judged, pairs)
         row += 1
     row = _quality(book, sheet, row + 1, plan, ratings, judged)
     return _between(book, sheet, row + 1, plan, ratings, judged, pairs)
+
+
+def declared(plan: Plan) -> str:
+    """O desfecho principal, ou por que esta rodada não pode avaliá-lo."""
+    wording = f"Desfecho principal, declarado antes: {significance.PRIMARY}."
+    if plan.contrasts[0][1].endswith("-base"):
+        return f"{wording} Só um modelo ajustado respondeu: ele não pode ser avaliado nesta rodada."
+    return f"{wording} É a primeira linha."
 
 
 def _preference(

@@ -70,7 +70,7 @@ def review_sheets(book: Book, plan: Plan, ratings: Ratings, reviewers: dict[int,
 def _review(book: Book, number: int, rows: list[Row], ratings: Ratings, reviewer: str) -> None:
     sheet = book.workbook.create_sheet(review_name(number))
     title(sheet, f"Revisão {number}")
-    put(sheet["A2"], "Revisor(a):").font = Font(name=FACE, bold=True)
+    text(sheet["A2"], "Revisor(a):", wrap=False).font = Font(name=FACE, bold=True)
     if reviewer:
         text(sheet[REVIEWER], reviewer, wrap=False)
     sheet[REVIEWER].fill = EDIT
@@ -91,7 +91,7 @@ def _review(book: Book, number: int, rows: list[Row], ratings: Ratings, reviewer
         "end_type": "num",
     }
     sheet.conditional_formatting.add(f"G{first}:J{last}", ColorScaleRule(**tones, **levels))
-    widths(sheet, [10, 28, 44, 48, 48, 12, 10, 10, 10, 10, 16, 16, 30])
+    widths(sheet, [12, 28, 44, 48, 48, 12, 10, 10, 10, 10, 16, 16, 30])
     finish(sheet, f"C{first}", TOP, filter_area=f"A{TOP}:M{last}")
 
 

@@ -16,6 +16,7 @@ SHINGLE = 5
 # 20 faixas de 3: um par com Jaccard 0,7 vira candidato em 99,98 % das vezes; cada candidato é depois conferido.
 _BANDS = (20, 3)
 _PERMUTATIONS = 60
+_COLUMNS = 2**18  # os bits finais de um hash; dois trechos na mesma coluna só aumentam a conta de trechos em comum
 _ESTIMATE = 0.45  # quatro desvios abaixo de 0,7: abaixo disto nem vale conferir
 _EDITION = re.compile(
     r"[(\[][^)\]]*\b(?:paperback|hardcover|edition|ed\.?|audio|cassette|cd|dvd|vhs|blu-ray|kindle|unabridged)[^)\]]*[)\]]"
@@ -111,34 +112,36 @@ def _near_titles(left: Sequence[Example], right: Sequence[Example]) -> Iterator[
 
 
 def _near_contents(left: Sequence[Example], right: Sequence[Example]) -> Iterator[Near]:
-    found = [[shingles(example.content) for example in side] for side in (left, right)]
-    for at, other in _could_be_near(*found):
-        score = _jaccard(found[0][at], found[1][other])
+    ours = [shingles(example.content) for example in left]
+    theirs = ours if right is left else [shingles(example.content) for example in right]
+    for at, other in _could_be_near(ours, theirs):
+        score = _jaccard(ours[at], theirs[other])
         if score >= JACCARD:
             yield Near(at, other, "conteúdo", round(score, 3))
 
 
 def _could_be_near(left: list[np.ndarray], right: list[np.ndarray]) -> Iterator[tuple[int, int]]:
-    """Pares cujos trechos em comum, contados por cima, bastariam para o limiar.
+    """Pares que podem chegar ao limiar, achados pela metade mais rara dos trechos de cada texto da esquerda.
 
-    A coluna de um trecho são os 22 bits finais de seu hash: dois trechos na mesma coluna só aumentam a conta, e por
-    isso nenhum par se perde.
+    Com Jaccard ≥ 0,7, no máximo 30 % dos trechos de um texto faltam ao outro; logo, de qualquer metade deles, ao menos
+    um quinto do total está no outro. Nenhum par se perde, e os trechos comuns a todos nem são comparados.
     """
     if not left or not right:
         return
-    sizes = [np.array([len(one) for one in side]) for side in (left, right)]
-    shared = (_matrix(left) @ _matrix(right).T).tocoo()
-    most = JACCARD / (1 + JACCARD) * (sizes[0][shared.row] + sizes[1][shared.col])
-    enough = shared.data >= most - 1e-6
+    left, right = ([(one & np.uint64(_COLUMNS - 1)).astype(np.int32) for one in side] for side in (left, right))
+    frequency = np.bincount(np.concatenate([*left, *right]), minlength=_COLUMNS)
+    halves = [one[np.argsort(frequency[one], kind="stable")[: (len(one) + 1) // 2]] for one in left]
+    shared = (_matrix(halves) @ _matrix(right).T).tocoo()
+    sizes, taken = (np.array([len(one) for one in side]) for side in (left, halves))
+    enough = shared.data >= (taken - (1 - JACCARD) * sizes - 1e-6)[shared.row]
     yield from zip(shared.row[enough].tolist(), shared.col[enough].tolist(), strict=True)
 
 
-def _matrix(found: list[np.ndarray]):
+def _matrix(columns: list[np.ndarray]):
     from scipy.sparse import csr_matrix
 
-    columns = (np.concatenate(found) & np.uint64(2**22 - 1)).astype(np.int32)
-    bounds = np.cumsum([0, *map(len, found)])
-    return csr_matrix((np.ones(len(columns), np.int32), columns, bounds), shape=(len(found), 2**22))
+    joined, bounds = np.concatenate(columns), np.cumsum([0, *map(len, columns)])
+    return csr_matrix((np.ones(len(joined), np.int32), joined, bounds), shape=(len(columns), _COLUMNS))
 
 
 def _jaccard(first: np.ndarray, second: np.ndarray) -> float:

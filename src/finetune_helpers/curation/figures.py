@@ -37,7 +37,7 @@ def short_examples(curation: Curation, path: str | Path) -> Path:
         axes = figure.add_subplot()
         _bars(axes, counts, 0, BORDER + 1, [BLUE])
         axes.set_title(
-            f"Exemplos com até {BORDER} tokens ({NAMES[curation.model]}): {number(sum(counts.values()))}, "
+            f"Até {BORDER} tokens ({NAMES[curation.model]}): {number(sum(counts.values()))} exemplos, "
             f"{percent(share)} dos que chegam à regra"
         )
         axes.set_xlabel("tokens (título + conteúdo)")
@@ -65,7 +65,8 @@ def _overview(axes: Axes, curation: Curation) -> None:
         Patch(color=colour, label=f"{word}: {number(rows)} linhas ({percent(rows / max(1, total))})")
         for colour, word, rows in sides
     ]
-    axes.legend(handles=named, loc="upper right", frameon=False, ncols=2)
+    # O fundo opaco impede que a fronteira atravesse as letras.
+    axes.legend(handles=named, loc="upper right", facecolor="white", edgecolor="none", framealpha=1)
     axes.set_title(f"Tokenizador do {NAMES[curation.model]}: {number(total)} linhas antes da regra de tokens")
 
 

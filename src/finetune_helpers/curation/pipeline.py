@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -10,9 +11,9 @@ from tqdm.auto import tqdm
 from .. import tokens
 from ..errors import InputError
 from . import splits
-from .counting import WordCounts
+from .decoding import Block
 from .funnel import Step, Tally, as_text
-from .reading import Block, Reader
+from .reading import Reader
 from .result import Curation, result
 from .rules import Plan, plan
 from .screening import screen_all
@@ -41,24 +42,35 @@ def curate(
     erro e ``"desligar_tokens"`` recomeça sem a regra de tokens, o que o relatório registra. InputError se a fonte não
     serve, se há mais de ``damage_limit`` linhas danificadas ou se não sobram linhas bastantes.
     """
-    started = time.perf_counter()
     if n_train < 1 or n_test < 1:
         raise InputError(f"n_train={n_train} e n_test={n_test}: os dois precisam ser 1 ou mais.")
-    counter = token_counter or WordCounts(tokens.counter(model))
+    if if_short not in ("parar", "desligar_tokens"):
+        raise InputError(f'if_short="{if_short}" não existe. Use "parar" ou "desligar_tokens".')
+    counter = token_counter or tokens.counter(model)
     chosen = rules or plan(model, mode, counter)
+    # O contador de quem chamou pode não suportar outro processo; o nosso suporta.
+    attempt = partial(_attempt, source, model, n_train, n_test, counter, full_scan, damage_limit, not token_counter)
+    try:
+        return attempt(chosen)
+    except _TooFewRows:
+        if if_short == "parar" or not chosen.tokens:
+            raise
+    return attempt(chosen.without(*(rule.name for rule in chosen.tokens)))
+
+
+class _TooFewRows(InputError):
+    """As regras deixaram menos linhas do que as pedidas."""
+
+
+def _attempt(source, model, n_train, n_test, counter, full_scan, damage_limit, may_fork, chosen: Plan) -> Curation:
+    started = time.perf_counter()
     reader = Reader(open_source(source), damage_limit)
     tally = Tally(_steps(chosen))
     selection = splits.Selection(n_train, n_test, chosen.unique, tally)
     small = (reader.source.size or SMALL + 1) <= SMALL
-    # O contador de quem chamou pode não suportar outro processo; o nosso suporta.
-    parallel = not small and token_counter is None
-    histogram = _run(reader, chosen, counter, tally, selection, full_scan or small, parallel)
-    if not selection.full and if_short == "desligar_tokens" and chosen.tokens:
-        relaxed = chosen.without(*(rule.name for rule in chosen.tokens))
-        options = {"n_train": n_train, "n_test": n_test, "token_counter": token_counter, "full_scan": full_scan}
-        return curate(source, model=model, **options, rules=relaxed, damage_limit=damage_limit)
+    histogram = _run(reader, chosen, counter, tally, selection, full_scan or small, may_fork and not small)
     if not selection.full:
-        raise InputError(_too_few(selection, tally.steps(), reader))
+        raise _TooFewRows(_too_few(selection, tally.steps(), reader))
     return result(model, chosen, counter, reader, tally, selection, histogram, started)
 
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 
 from ..records import Example
 from . import splits
+from .decoding import Damage
 from .duplicates import JACCARD, SHINGLE, TITLE_RATIO, clusters, near_pairs
 from .funnel import Candidate, Step, as_text
-from .reading import Damage
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def _facts(model, chosen, counter, reader, selection, leaks) -> dict:
             "sha256_do_que_foi_lido": reader.sha256,
         },
         "regras": {rule.name: rule.says for rule in chosen.rules},
+        "regra_de_tokens": "ligada" if chosen.tokens else "desligada",
         "limpeza": chosen.cleans,
         "quase_duplicatas": {"jaccard": JACCARD, "trecho": SHINGLE, "titulo": TITLE_RATIO, "retiradas": chosen.unique},
         "tokenizador": getattr(counter, "name", "contador de quem chamou"),

@@ -148,19 +148,22 @@ def with_keyword(words: Sequence[str], *, whole_word: bool = False, every: bool 
 
 
 def _keyword_test(words: Sequence[str], whole_word: bool, every: bool) -> Callable[[Texts, Texts], list[bool]]:
-    lowered = [word.lower() for word in words]
+    lowered, combine = [word.lower() for word in words], all if every else any
     patterns = [re.compile(rf"(?<!\w){re.escape(word)}(?!\w)") for word in lowered]
-    combine = all if every else any
 
-    def keeps(titles: Texts, contents: Texts) -> list[bool]:
-        texts = [f"{title}\n{content}".lower() for title, content in zip(titles, contents, strict=True)]
+    def has(text: str) -> bool:
         if whole_word:
-            found = ([bool(pattern.search(text)) for text in texts] for pattern in patterns)
-        else:
-            found = ([word in text for text in texts] for word in lowered)
-        return list(map(combine, zip(*found, strict=True)))
+            return combine(pattern.search(text) for pattern in patterns)
+        if every:
+            return all(word in text for word in lowered)
+        for word in lowered:  # noqa: SIM110 — corre em todas as linhas do arquivo, e any() custaria o dobro
+            if word in text:
+                return True
+        return False
 
-    return keeps
+    return lambda titles, contents: [
+        has(f"{title}\n{content}".lower()) for title, content in zip(titles, contents, strict=True)
+    ]
 
 
 def tokens_from(least: int, counter: Callable[[list[str]], list[int]]) -> TokenRule:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from ..errors import MachineError
 from .cleaning import clean
+from .decoding import Block, Columns, Damage, decode
 from .funnel import Candidate, Tally
-from .reading import Block, Columns, Damage, decode
 from .rules import Plan, count_pairs
 
 WORKERS = 2
@@ -92,7 +92,7 @@ def _submit(pool: ProcessPoolExecutor, block: Block):
     with warnings.catch_warnings():
         # O Python avisa do fork com várias linhas de execução; os filhos não usam nada que as outras possam travar.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return pool.submit(_screen_remembered, block)
+        return pool.submit(_screen_remembered, block.without_data())
 
 
 def _screen_texts(columns: Columns, chosen: Plan, tally: Tally) -> list[Candidate]:

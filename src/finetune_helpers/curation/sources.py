@@ -17,10 +17,14 @@ _ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 
 @dataclass(frozen=True)
 class Part:
-    """Um arquivo de linhas: o nome que aparece nas mensagens e quem abre seus pedaços de bytes, já descompactados."""
+    """Um arquivo de linhas: o nome que aparece nas mensagens e quem abre seus pedaços de bytes, já descompactados.
+
+    ``path`` só existe quando os pedaços são os do próprio arquivo, sem compactação.
+    """
 
     name: str
     chunks: Callable[[], Iterator[bytes]]
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _from_path(path: Path) -> Source:
         return Source(path.name, size, False, (_inside_zip(path),))
     if magic[:2] == b"\x1f\x8b":
         return Source(path.name, size, False, (Part(path.name, lambda: _gzip_chunks(path)),))
-    return Source(path.name, size, True, (Part(path.name, lambda: _plain_chunks(path)),))
+    return Source(path.name, size, True, (Part(path.name, lambda: _plain_chunks(path), path),))
 
 
 def _from_folder(folder: Path) -> Source:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import tokens
-from .counting import WordCounts
 from .reading import Reader
 from .rules import (
     BORDER,
@@ -49,7 +48,7 @@ def alternatives(
     Três perguntas: "ou" ou "e" entre as palavras-chave; pedaço de palavra ou palavra inteira; 257 tokens ou mais, ou
     até 256, com o tokenizador de ``model``.
     """
-    counter = token_counter or WordCounts(tokens.counter(model))
+    counter = token_counter or tokens.counter(model)
     variants = {name: with_keyword(KEYWORDS, **options) for name, options in _READINGS.items()}
     kept, above = dict.fromkeys(variants, 0), 0
     for columns in Reader(open_source(source), damage_limit):

@@ -33,7 +33,7 @@ class Provider:
     hyperparameters_in: str = "method"  # "method" ou "hyperparameters": nunca os dois
     bom: bool = False  # o Azure só aceita JSONL em UTF-8 com BOM
     extra_body: dict = field(default_factory=dict)
-    poll_seconds: float = 15.0
+    after: str = ""  # o que falta fazer depois do treino, fora deste pacote
     checked_on: date = date(2026, 11, 21)
 
     @property
@@ -55,7 +55,6 @@ PROVIDERS = {
         "LOCAL_API_KEY",
         paid=False,
         models=(Tunable("smollm2-135m-instruct"), Tunable("gpt-oss-20b")),
-        poll_seconds=1.0,
     ),
     "openai": Provider(
         "openai",
@@ -84,6 +83,7 @@ PROVIDERS = {
         ),
         bom=True,
         extra_body={"trainingType": "GlobalStandard"},
+        after="No Azure o modelo só responde depois de implantado: crie a implantação e use o nome dela como modelo.",
     ),
     "nebius": Provider(
         "nebius",

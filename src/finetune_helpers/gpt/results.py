@@ -31,9 +31,8 @@ def training_report(
     report["billed_tokens"] = job.trained_tokens if provider.paid else None
     report["prompt_fingerprint"] = prompts.fingerprint()
     report["checkpoints"] = checkpoints(client, job)
-    report["notes"] = (
-        [] if heldout else ["O provedor não mede a perda de cada item de validação antes e depois do treino."]
-    )
+    unmeasured = "" if heldout else "O provedor não mede a perda de cada item de validação antes e depois do treino."
+    report["notes"] = [note for note in (unmeasured, provider.after) if note]
     return report
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ..errors import MachineError
 from ..gpt.data import default_epochs
 from ..training import profiles
 from .settings import Settings
@@ -19,6 +20,7 @@ class BaseModel:
     base_rate: float
     changes: dict = field(default_factory=dict)
     micro_batch: int = 8
+    gpu_gb: float = 0.0  # memória de GPU sem a qual o modelo não cabe
 
 
 EMBEDDED = BaseModel("smollm2-135m-instruct", "embutido", 1e-3, {"max_length": 512})
@@ -29,6 +31,7 @@ GPT_OSS = BaseModel(
     2e-4,
     {"max_length": 1024, "lora_r": 8, "target_modules": ("q_proj", "k_proj", "v_proj", "o_proj")},
     micro_batch=1,
+    gpu_gb=15.0,
 )
 
 
@@ -53,6 +56,7 @@ def profile(base: BaseModel, hyperparameters: dict | None = None, seed: int = 34
 
     MachineError se o modelo pede uma GPU que não há.
     """
+    _need_gpu(base)
     chosen = hyperparameters or {"n_epochs": 1, "batch_size": 1, "learning_rate_multiplier": 1.0}
     micro = max(n for n in range(1, base.micro_batch + 1) if chosen["batch_size"] % n == 0)
     return profiles.choose(
@@ -65,6 +69,19 @@ def profile(base: BaseModel, hyperparameters: dict | None = None, seed: int = 34
         seed=seed,
         **base.changes,
     )
+
+
+def _need_gpu(base: BaseModel) -> None:
+    if not base.gpu_gb:
+        return
+    import torch
+
+    found = torch.cuda.mem_get_info()[1] / 1e9 if torch.cuda.is_available() else 0.0
+    if found < base.gpu_gb:
+        raise MachineError(
+            f"{base.name} precisa de uma GPU com {base.gpu_gb:.0f} GB e esta máquina tem {found:.0f} GB. "
+            f"Use uma T4 ou maior, ou o modelo {EMBEDDED.name}."
+        )
 
 
 def _source(base: BaseModel) -> str:

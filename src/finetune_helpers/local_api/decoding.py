@@ -9,11 +9,14 @@ from transformers import StoppingCriteria
 class Batch(StoppingCriteria):
     """Para cada linha quando ela acaba (EOS, texto de parada ou limite) e entrega o texto à medida que sai.
 
-    ``rows`` traz ``stop`` (lista de textos) e ``stream``; ``room`` é o limite de tokens de cada linha.
+    ``rows`` traz ``stop`` (lista de textos) e ``stream``; ``room`` é o limite de tokens de cada linha; ``ends``, os
+    tokens de fim.
     """
 
-    def __init__(self, tokenizer, rows: list[dict], room: list[int], deliver: Callable[[int, str], None]):
-        self.tokenizer, self.rows, self.room, self.deliver = tokenizer, rows, room, deliver
+    def __init__(
+        self, tokenizer, rows: list[dict], room: list[int], ends: set[int], deliver: Callable[[int, str], None]
+    ):
+        self.tokenizer, self.rows, self.room, self.ends, self.deliver = tokenizer, rows, room, ends, deliver
         self.ids: list[list[int]] = [[] for _ in rows]
         self.reason = [""] * len(rows)
         self.text = [""] * len(rows)
@@ -35,7 +38,7 @@ class Batch(StoppingCriteria):
         ]
 
     def _advance(self, row: int, token: int) -> None:
-        if token == self.tokenizer.eos_token_id:
+        if token in self.ends:
             self.reason[row] = "stop"
         else:
             self.ids[row].append(token)

@@ -57,9 +57,8 @@ def _decode(model, tokenizer, request, texts, lengths, indices, channel) -> None
 
     rows = [request["rows"][index] for index in indices]
     room = [min(row["max_tokens"], _context(model) - length) for row, length in zip(rows, lengths, strict=True)]
-    batch = Batch(
-        tokenizer, rows, room, lambda position, text: _send(channel, {"row": indices[position], "delta": text})
-    )
+    ends = _ends(model, tokenizer)
+    batch = Batch(tokenizer, rows, room, ends, lambda at, text: _send(channel, {"row": indices[at], "delta": text}))
     tokenizer.padding_side = "left"
     encoded = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
     sampling = {"do_sample": False}
@@ -73,7 +72,7 @@ def _decode(model, tokenizer, request, texts, lengths, indices, channel) -> None
             attention_mask=encoded["attention_mask"],
             max_new_tokens=max(room),
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=sorted(ends),
             stopping_criteria=[batch],
             use_cache=True,
             **sampling,
@@ -89,7 +88,11 @@ def _ready(loaded: dict, request: dict) -> tuple:
     if loaded.get("base") != request["base"]:
         loaded.clear()
         settings = Settings(Path(), "", tuple(map(tuple, request["local_models"])))
-        model, tokenizer = lora.load(base_models.profile(base_models.catalogue(settings)[request["base"]]))
+        profile = base_models.profile(base_models.catalogue(settings)[request["base"]])
+        model, tokenizer = lora.load(profile)
+        if profile.device == "cpu":
+            # Os mesmos valores de 4 bits, expandidos uma vez: a CPU os expandiria de novo a cada token.
+            model = model.dequantize()
         getattr(model, "for_inference", model.eval)()
         loaded.update(base=request["base"], model=model, tokenizer=tokenizer)
     if request["adapter"]:
@@ -113,6 +116,12 @@ def _without_adapter(model):
     from peft import PeftModel
 
     return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
+
+
+def _ends(model, tokenizer) -> set[int]:
+    """Tokens que encerram uma resposta: o do tokenizador e os que o modelo declara (o Harmony tem três)."""
+    declared = model.generation_config.eos_token_id
+    return {tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])} - {None}
 
 
 def _context(model) -> int:

@@ -5,12 +5,15 @@ Fala com o servidor por arquivos (eventos, progresso e, por último, ``outcome.j
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import json
 import os
+import shutil
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import FinetuneError
@@ -31,9 +34,16 @@ def main() -> int:
     settings = Settings(given.dir, "", tuple(given.model))
     job = store.job(given.dir, given.job)
     folder = store.job_folder(given.dir, given.job)
+    with _alone(folder):
+        return _work(given.dir, job, folder, settings, pausing.is_set)
+
+
+def _work(root: Path, job: dict, folder: Path, settings: Settings, pause: Callable[[], bool]) -> int:
+    if (folder / "outcome.json").is_file():
+        return 0  # um trabalhador anterior terminou depois que o servidor dele caiu
     try:
-        training = learning.read(given.dir, job, base_models.catalogue(settings)[job["model"]])
-        report = learning.run(training, pausing.is_set)
+        training = learning.read(root, job, base_models.catalogue(settings)[job["model"]])
+        report = learning.run(training, pause)
     except FinetuneError as error:
         write_json(folder / "outcome.json", _failure(without_paths(str(error)), "training_failed"))
         return 0
@@ -42,8 +52,19 @@ def main() -> int:
         return 1
     if report is None:
         return PAUSED_EXIT
-    write_json(folder / "outcome.json", _success(given.dir, job, report))
+    write_json(folder / "outcome.json", _success(root, job, report))
+    shutil.rmtree(folder / "recovery", ignore_errors=True)
     return 0
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Espera que um trabalhador anterior deste job, órfão de um servidor morto, acabe de sair."""
+    import fcntl
+
+    with open(folder / "trava", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _listen() -> threading.Event:

@@ -4,6 +4,12 @@ Nada pesado é importado aqui: o Unsloth precisa entrar antes de trl, transforme
 carregam o torch e são importados depois dele.
 """
 
+import os
+
+# Processos vizinhos não podem disputar os núcleos com laços de espera: o torch lê isto uma só vez, ao ser importado.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
 from .checkpoints import last_complete, train_or_resume
 from .embedded import smollm2_folder
 from .heldout import split_validation

@@ -1,6 +1,5 @@
 """O modelo em 4 bits, o adaptador LoRA e os argumentos do SFTTrainer, a partir de um perfil."""
 
-import os
 from pathlib import Path
 
 from .. import prompts
@@ -13,7 +12,6 @@ CARD = "cartao.json"
 
 def model_arguments(profile: Profile, adapter: Path | None = None) -> dict:
     """Argumentos de ``FastLanguageModel.from_pretrained`` para o modelo base ou para um adaptador salvo."""
-    quiet_threads()
     return {
         "model_name": str(adapter or model_path(profile)),
         "max_seq_length": profile.max_length,
@@ -92,12 +90,6 @@ def add_adapter(model, profile: Profile):
     return _add_plain_adapter(model, profile)
 
 
-def quiet_threads() -> None:
-    """Impede que processos vizinhos disputem os núcleos com laços de espera; precisa vir antes de importar o torch."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
 def save(model, tokenizer, folder: Path, profile: Profile) -> Path:
     """Salva adaptador, tokenizador e, por último, o cartão com o modelo base, o prompt e o hash dos pesos."""
     folder = Path(folder)
@@ -142,14 +134,12 @@ def _dtype(profile: Profile):
 
 
 def _load_unsloth(profile: Profile, adapter: Path | None) -> tuple:
-    quiet_threads()
     from unsloth import FastLanguageModel
 
     return FastLanguageModel.from_pretrained(**model_arguments(profile, adapter))
 
 
 def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
-    quiet_threads()
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 

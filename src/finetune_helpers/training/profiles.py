@@ -68,7 +68,8 @@ BY_NAME = {
         sampling="random",
         eval_steps=6,
         save_minutes=0.5,
-        max_new_tokens=80,
+        answer_batch_size=16,
+        max_new_tokens=64,
         reasons=(
             "sem GPU: o modelo pequeno embutido (SmolLM2-135M, arquitetura LLaMA) no lugar do LLaMA 3 8B",
             "bfloat16 nos cálculos: metade da memória de float32; os pesos ficam em 4 bits (NF4) e o LoRA em 32",

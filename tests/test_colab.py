@@ -1,0 +1,162 @@
+"""O módulo do Colab, com um ``google.colab`` de mentira: segredos, pasta de trabalho e conferência do núcleo."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from finetune_helpers import colab
+from finetune_helpers.errors import MachineError
+
+
+class Session:
+    """Uma sessão do Colab de mentira: segredos, erro ao pedi-los e pontos de montagem."""
+
+    def __init__(self):
+        self.secrets, self.failure, self.mounted = {}, None, []
+
+
+@pytest.fixture
+def no_colab(monkeypatch):
+    """Fora do Colab, sem as variáveis do projeto."""
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    for name in ("FINETUNE_PASTA", "CHAVE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def session(monkeypatch, no_colab) -> Session:
+    """Dentro do Colab."""
+    fake = Session()
+    module, userdata, drive = (types.ModuleType(f"google.colab{end}") for end in ("", ".userdata", ".drive"))
+    userdata.SecretNotFoundError = type("SecretNotFoundError", (Exception,), {})
+    userdata.NotebookAccessError = type("NotebookAccessError", (Exception,), {})
+
+    def get(name):
+        if fake.failure:
+            raise getattr(userdata, fake.failure)(name)
+        if name not in fake.secrets:
+            raise userdata.SecretNotFoundError(name)
+        return fake.secrets[name]
+
+    userdata.get, drive.mount = get, fake.mounted.append
+    module.userdata, module.drive = userdata, drive
+    monkeypatch.setitem(sys.modules, "google.colab", module)
+    return fake
+
+
+def test_the_argument_comes_first(session, monkeypatch):
+    session.secrets["CHAVE"] = "do-colab"
+    monkeypatch.setenv("CHAVE", "do-ambiente")
+    assert colab.secret("CHAVE", "do-argumento") == "do-argumento"
+
+
+def test_then_the_colab_secret(session, monkeypatch):
+    session.secrets["CHAVE"] = "do-colab"
+    monkeypatch.setenv("CHAVE", "do-ambiente")
+    assert colab.secret("CHAVE") == "do-colab"
+
+
+@pytest.mark.parametrize("failure", ["SecretNotFoundError", "NotebookAccessError", None])
+def test_then_the_environment(session, monkeypatch, failure):
+    session.failure, session.secrets = failure, {"CHAVE": ""}
+    monkeypatch.setenv("CHAVE", "do-ambiente")
+    assert colab.secret("CHAVE") == "do-ambiente"
+
+
+def test_outside_colab_the_environment_serves(no_colab, monkeypatch):
+    monkeypatch.setenv("CHAVE", "do-ambiente")
+    assert colab.secret("CHAVE") == "do-ambiente"
+
+
+@pytest.mark.parametrize("failure", ["SecretNotFoundError", "NotebookAccessError"])
+def test_without_a_key_the_error_says_where_to_put_it(session, failure):
+    session.failure = failure
+    with pytest.raises(MachineError) as caught:
+        colab.secret("CHAVE")
+    assert str(caught.value) == (
+        "Falta a chave CHAVE. No Colab: abra o painel da chave (à esquerda), crie o segredo CHAVE e "
+        "ligue o acesso deste caderno. Fora dele: defina a variável de ambiente CHAVE."
+    )
+
+
+def test_a_key_is_never_printed(session, capsys):
+    session.secrets["CHAVE"] = "segredo-mesmo"
+    assert colab.secret("CHAVE") == "segredo-mesmo"
+    assert "segredo-mesmo" not in "".join(capsys.readouterr())
+
+
+def test_in_colab(session):
+    assert colab.in_colab()
+
+
+def test_not_in_colab(no_colab):
+    assert not colab.in_colab()
+
+
+def test_the_variable_decides_the_work_folder(session, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINETUNE_PASTA", "aqui")
+    assert colab.work_folder(drive=True) == tmp_path / "aqui"
+    assert session.mounted == []
+
+
+def test_the_drive_when_asked(session):
+    assert colab.work_folder(drive=True) == Path("/content/drive/MyDrive/finetune")
+    assert session.mounted == ["/content/drive"]
+
+
+def test_the_session_folder_when_the_drive_is_not_asked(session, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert colab.work_folder() == tmp_path / "finetune"
+    assert session.mounted == []
+
+
+def test_outside_colab_the_root_of_the_project(no_colab, monkeypatch, tmp_path):
+    (tmp_path / "dados" / "amostra").mkdir(parents=True)
+    (tmp_path / "colab").mkdir()
+    monkeypatch.chdir(tmp_path / "colab")
+    assert colab.work_folder() == tmp_path == colab.work_folder(drive=True)
+
+
+def test_elsewhere_the_current_folder(no_colab, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert colab.work_folder() == tmp_path
+
+
+def load(monkeypatch, loaded: dict[str, str], installed: dict[str, str]) -> None:
+    """Faz de conta que o núcleo carregou umas versões e a instalação deixou outras."""
+    for name in colab.CHECKED:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name, version in loaded.items():
+        module = types.ModuleType(name)
+        module.__version__ = version
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(colab.metadata, "version", installed.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "installed"),
+    [
+        ({}, {"numpy": "2.4.6"}),
+        ({"numpy": "2.1.3"}, {"numpy": "2.1.3", "pyarrow": "26.0.1"}),
+        ({"torch": "2.11.0+cu128"}, {"torch": "2.11.0"}),
+        ({"torch": "2.11.0"}, {"torch": "2.11.0+cpu"}),
+    ],
+    ids=["nada carregado", "a mesma", "sufixo do núcleo", "sufixo da instalação"],
+)
+def test_a_fresh_kernel_passes(monkeypatch, loaded, installed):
+    load(monkeypatch, loaded, installed)
+    assert colab.fresh_kernel_check() is None
+
+
+@pytest.mark.parametrize("name", colab.CHECKED)
+def test_a_stale_kernel_asks_for_a_restart(monkeypatch, name):
+    load(monkeypatch, {name: "1.9.0"}, {name: "2.0.0"})
+    with pytest.raises(MachineError) as caught:
+        colab.fresh_kernel_check()
+    assert str(caught.value) == (
+        f"O núcleo carregou {name} 1.9.0 e a instalação agora tem 2.0.0. "
+        "Reinicie a sessão (Ambiente de execução → Reiniciar a sessão) e execute tudo de novo."
+    )

@@ -1,0 +1,135 @@
+"""Prompts: as cadeias exatas de cada formato, e a impressão digital que as vigia."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune_helpers import prompts
+from finetune_helpers.prompts import Question
+from finetune_helpers.records import Example
+
+BOOK = Example("Moby-Dick, or The Whale", "A captain hunts a white whale.")
+ALPACA = """\
+Below is an instruction that describes a task, paired with an input that provides further context. \
+Write a response that appropriately completes the request.
+
+### Instruction:
+Write the catalogue description of the product with this title.
+
+### Input:
+Moby-Dick, or The Whale
+
+### Response:
+"""
+SYSTEM = "You write product descriptions for a shop catalogue. Answer with the description only."
+USER = "Write the catalogue description of the product with this title.\n\nMoby-Dick, or The Whale"
+
+
+def test_the_alpaca_training_row():
+    assert prompts.to_alpaca(BOOK) == {
+        "instruction": "Write the catalogue description of the product with this title.",
+        "input": "Moby-Dick, or The Whale",
+        "output": "A captain hunts a white whale.",
+    }
+
+
+def test_the_chat_training_row():
+    assert prompts.to_chat(BOOK) == {
+        "messages": [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": USER},
+            {"role": "assistant", "content": "A captain hunts a white whale."},
+        ]
+    }
+
+
+def test_the_prompt_and_completion_row():
+    assert prompts.to_prompt_completion(BOOK) == {"prompt": ALPACA, "completion": "A captain hunts a white whale."}
+
+
+def test_answering_reads_exactly_what_training_showed():
+    asked = prompts.question(BOOK)
+    assert prompts.alpaca_prompt(asked) == prompts.to_prompt_completion(BOOK)["prompt"]
+    assert prompts.chat_messages(asked) == prompts.to_chat(BOOK)["messages"][:-1]
+
+
+def test_the_question_never_holds_the_answer():
+    asked = prompts.question(BOOK)
+    assert asked == Question(BOOK.item_id, prompts.INSTRUCTION, BOOK.title, "teste")
+    assert BOOK.content not in prompts.alpaca_prompt(asked) + str(prompts.chat_messages(asked))
+
+
+def test_a_question_without_input_has_no_empty_section():
+    asked = Question("f1", "Translate to French: good morning.", suite="flexibilidade")
+    expected = ALPACA.replace(prompts.INSTRUCTION, asked.instruction).replace(f"### Input:\n{BOOK.title}\n\n", "")
+    assert prompts.alpaca_prompt(asked) == expected
+    assert "### Input" not in expected and expected.count("\n\n") == 2
+
+
+@pytest.mark.parametrize(("given_input", "content"), [("", "Add."), ("2 + 2", "Add.\n\n2 + 2")])
+def test_a_flexibility_question_carries_no_system_message(given_input, content):
+    asked = Question("f1", "Add.", given_input, suite="flexibilidade")
+    assert prompts.chat_messages(asked) == [{"role": "user", "content": content}]
+
+
+@pytest.mark.parametrize(
+    "title", ["The {curly} Garden", "{0} {} {{x}}", "100% %s %(name)d", "$title \\n ### Response:"]
+)
+def test_a_title_goes_in_untouched(title):
+    book = Example(title, f"About {title}.")
+    assert prompts.to_prompt_completion(book)["prompt"] == ALPACA.replace(BOOK.title, title)
+    assert prompts.to_chat(book)["messages"][1]["content"] == USER.replace(BOOK.title, title)
+
+
+@given(st.text(min_size=1), st.text())
+def test_any_text_goes_in_and_comes_back(title, content):
+    book = Example(title, content)
+    assert prompts.from_alpaca(prompts.to_alpaca(book)) == book
+    row = prompts.to_prompt_completion(book)
+    assert f"### Input:\n{title}\n\n### Response:\n" in row["prompt"] and row["completion"] == content
+    assert prompts.to_chat(book)["messages"][1]["content"].endswith(f"\n\n{title}")
+
+
+def test_few_shot_shows_examples_before_the_same_title():
+    asked = prompts.few_shot(
+        prompts.question(BOOK), [Example("Emma", "A {matchmaker}."), Example("Ivanhoe", "A knight.")]
+    )
+    assert asked == Question(
+        BOOK.item_id,
+        f"{prompts.INSTRUCTION} Follow the style of these examples."
+        "\n\nTitle: Emma\nDescription: A {matchmaker}.\n\nTitle: Ivanhoe\nDescription: A knight.",
+        BOOK.title,
+    )
+
+
+def test_the_fingerprint_is_twelve_digits_and_repeats():
+    assert prompts.fingerprint() == prompts.fingerprint()
+    assert len(prompts.fingerprint()) == 12 and int(prompts.fingerprint(), 16) >= 0
+
+
+CONSTANTS = [name for name, value in vars(prompts).items() if name.isupper() and isinstance(value, str)]
+
+
+def test_there_are_constants_to_watch():
+    assert {"INSTRUCTION", "SYSTEM", "ALPACA_HEADER"} <= set(CONSTANTS)
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_the_fingerprint_sees_a_comma_in_any_constant(monkeypatch, name):
+    before = prompts.fingerprint()
+    monkeypatch.setattr(prompts, name, getattr(prompts, name) + ",")
+    assert prompts.fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("alpaca_prompt", lambda asked: f"{asked.instruction}\n{asked.input}"),
+        ("chat_messages", lambda asked: [{"role": "user", "content": asked.input}]),
+        ("few_shot", lambda asked, examples: asked),
+    ],
+)
+def test_the_fingerprint_sees_another_format(monkeypatch, name, changed):
+    before = prompts.fingerprint()
+    monkeypatch.setattr(prompts, name, changed)
+    assert prompts.fingerprint() != before

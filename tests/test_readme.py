@@ -1,0 +1,136 @@
+"""Os textos de entrada: tudo o que eles nomeiam existe, e o mapa da casa nomeia tudo o que a casa tem."""
+
+import re
+import subprocess
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOUSE = ROOT / "src" / "finetune_helpers"
+PAGES = ["README.md", "README.en.md"]
+WINGS = sorted(path.parent.name for path in HOUSE.glob("*/__init__.py"))
+GROUND = sorted(path.name for path in HOUSE.glob("*.py") if path.name != "__init__.py")
+NOTEBOOKS = sorted(path.name for path in (ROOT / "colab").glob("*.ipynb"))
+TOP = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != ".git"}
+# Pastas que só existem depois de uma execução; a rodada publicada e a amostra estão no repositório.
+MADE_BY_RUNNING = re.compile(r"[<*…]|^(?:dados|resultados)/(?!publicada|amostra|LEIAME)\w|^\.venv|^\.gpu_site")
+
+every_page = pytest.mark.parametrize("page", PAGES)
+
+
+@cache
+def text(page: str) -> str:
+    """O texto de uma página."""
+    path = ROOT / page
+    assert path.is_file(), f"falta {page}"
+    content = path.read_text(encoding="utf-8")
+    assert len(content) > 500, f"{page} ainda não foi escrito"
+    return content
+
+
+def spans(page: str) -> list[str]:
+    """O que está entre crases, fora dos blocos."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text(page), flags=re.DOTALL))
+
+
+def links(page: str) -> list[str]:
+    """Os destinos dos links e das imagens, em Markdown e em HTML."""
+    return re.findall(r"\]\(([^)\s]+)\)", text(page)) + re.findall(r'(?:src|href)="([^"]+)"', text(page))
+
+
+def ignored(path: str) -> bool:
+    """Se o git não leva este caminho, que então não existiria para quem clona."""
+    if not (ROOT / ".git").exists():
+        return False
+    return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+
+
+@every_page
+def test_every_local_link_leads_somewhere(page):
+    local = [link.split("#")[0] for link in links(page) if not re.match(r"[a-z]+:|#", link)]
+    assert [link for link in local if not (ROOT / link).exists() or ignored(link)] == []
+
+
+@every_page
+def test_every_anchor_is_a_heading(page):
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text(page), flags=re.DOTALL), re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    assert [link for link in links(page) if link.startswith("#") and link[1:] not in slugs] == []
+
+
+@every_page
+def test_every_path_named_exists(page):
+    words = [word.rstrip(".,;") for span in spans(page) for word in span.split()]
+    paths = [word for word in words if word.split("/")[0] in TOP and "/" in word]
+    promised = [path for path in paths if not MADE_BY_RUNNING.search(path)]
+    assert [path for path in promised if not (ROOT / path).exists() or ignored(path)] == []
+
+
+@every_page
+def test_every_folder_of_the_map_exists(page):
+    known = {path.name for folder in TOP - {".venv"} for path in (ROOT / folder).rglob("*") if path.is_dir()} | TOP
+    blocks = "\n".join(re.findall(r"```.*?```", text(page), re.DOTALL))
+    assert set(re.findall(r"^[\s│├└─]*([\w.-]+)/(?=\s|$)", blocks, re.MULTILINE)) - known == set()
+
+
+@every_page
+def test_every_code_file_named_exists(page):
+    known = {path.name for folder in TOP - {".venv"} for path in (ROOT / folder).rglob("*") if path.is_file()}
+    known |= {path.name for path in ROOT.iterdir()}
+    named = set(re.findall(r"[\w.-]+\.(?:py|ipynb|csv|toml|txt|png|ya?ml)\b", re.sub(r"https?://\S+", "", text(page))))
+    assert named - known == set()
+
+
+@every_page
+def test_every_name_of_the_package_exists(page):
+    parts = "|".join([*WINGS, *(name.removesuffix(".py") for name in GROUND)])
+    files = r"(?:py|csv|jsonl?|ipynb|txt|md|xlsx)$"
+    for module, name in re.findall(rf"\b(?:finetune_helpers\.)?({parts})\.([a-z]\w*)", "\n".join(spans(page))):
+        if not re.match(files, name):
+            assert hasattr(import_module(f"finetune_helpers.{module}"), name), f"{module}.{name} não existe"
+    for module in re.findall(r"python -m (finetune_helpers[\w.]*)", text(page)):
+        import_module(module)
+
+
+@every_page
+def test_every_make_target_exists(page):
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    blocks = "\n".join(re.findall(r"```.*?```", text(page), re.DOTALL) + spans(page))
+    assert set(re.findall(r"\bmake ([a-z]+)", blocks)) - set(targets) == set()
+
+
+@every_page
+def test_it_says_how_to_run_everything_at_once(page):
+    assert "make demo" in text(page)
+
+
+@pytest.mark.parametrize("part", ["colab", "dados", "resultados", "imagens", "tests", "benchmarks", "requirements"])
+def test_the_map_names_every_folder(part):
+    assert f"{part}/" in text("README.md")
+
+
+def test_the_map_names_every_wing_and_ground_module():
+    blocks = "\n".join(re.findall(r"```.*?```", text("README.md"), re.DOTALL))
+    assert [name for name in GROUND if name not in blocks] == []
+    assert [wing for wing in WINGS if f"{wing}/" not in blocks] == []
+
+
+def test_every_notebook_is_named():
+    assert [name for name in NOTEBOOKS if name not in text("README.md")] == []
+
+
+def test_every_figure_is_shown():
+    figures = [path.relative_to(ROOT).as_posix() for path in (ROOT / "imagens").glob("*.png")]
+    assert [figure for figure in figures if figure not in links("README.md")] == []
+
+
+def test_the_two_languages_name_each_other():
+    assert "README.en.md" in links("README.md") and "README.md" in links("README.en.md")
+
+
+@every_page
+def test_no_machine_path(page):
+    assert re.findall(r"/(?:home|root|Users|work|tmp)/\w+", text(page)) == []

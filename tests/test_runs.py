@@ -1,0 +1,121 @@
+"""A rodada: reabrir com os mesmos parâmetros, recusar outros, nomes que servem, disco e cronômetro."""
+
+import platform
+import shutil
+import tempfile
+from collections import namedtuple
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune_helpers import runs
+from finetune_helpers.errors import InputError, MachineError, RunMismatchError
+from finetune_helpers.records import read_json
+
+SCALARS = st.text(max_size=8) | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
+PARAMETERS = st.dictionaries(st.text(st.characters(categories=["Lu"]), min_size=1, max_size=6), SCALARS, max_size=5)
+
+
+def test_opening_records_parameters_and_versions(tmp_path):
+    run = runs.open_run(tmp_path / "resultados" / "turma-1", "01_curadoria", {"N_TREINO": 56})
+    assert run == tmp_path / "resultados" / "turma-1"
+    step = read_json(run / "rodada.json")["passos"]["01_curadoria"]
+    assert step["parametros"] == {"N_TREINO": 56}
+    assert step["versoes"]["python"] == platform.python_version()
+    assert step["versoes"]["finetune-helpers"] == metadata.version("finetune-helpers")
+    assert set(runs.PACKAGES) | {"python"} == set(step["versoes"])
+
+
+def test_a_missing_package_is_said(monkeypatch):
+    monkeypatch.setattr(runs, "PACKAGES", ["finetune-helpers", "pacote-que-ninguem-tem"])
+    assert runs.versions()["pacote-que-ninguem-tem"] == "não instalado"
+
+
+@settings(max_examples=20, deadline=None)
+@given(PARAMETERS)
+def test_the_same_parameters_reopen_and_change_nothing(parameters):
+    with tempfile.TemporaryDirectory() as folder:
+        run = runs.open_run(Path(folder) / "r", "passo", parameters)
+        before = (run / "rodada.json").read_bytes()
+        runs.open_run(str(run), "passo", dict(reversed(parameters.items())))
+        assert (run / "rodada.json").read_bytes() == before
+
+
+def test_other_parameters_are_refused_with_the_difference(tmp_path):
+    first = {"EPOCAS": 1, "MODELO": "a", "VELHO": True}
+    run = runs.open_run(tmp_path / "turma-1", "02_treino", first)
+    before = (run / "rodada.json").read_bytes()
+    with pytest.raises(RunMismatchError) as caught:
+        runs.open_run(run, "02_treino", {"EPOCAS": 2, "MODELO": "a", "NOVO": ""})
+    assert str(caught.value) == (
+        "A rodada turma-1 já tem o passo 02_treino com outros parâmetros "
+        "(EPOCAS: era 1, agora 2; NOVO: era None, agora ''; VELHO: era True, agora None). "
+        "Volte aos de antes ou dê outro nome à rodada (RODADA)."
+    )
+    assert (run / "rodada.json").read_bytes() == before
+
+
+def test_each_step_has_its_own_parameters(tmp_path):
+    runs.open_run(tmp_path / "r", "01", {"N": 1})
+    runs.open_run(tmp_path / "r", "02", {"N": 2})
+    steps = read_json(tmp_path / "r" / "rodada.json")["passos"]
+    assert {name: step["parametros"] for name, step in steps.items()} == {"01": {"N": 1}, "02": {"N": 2}}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".oculta", " turma", "turma ", "../fora"])
+def test_a_name_that_does_not_serve_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r'não serve como nome de rodada. Use letras, números, "-" e "_"'):
+        runs.open_run(tmp_path / "resultados" / name, "01", {})
+    assert list(tmp_path.rglob("rodada.json")) == []
+
+
+@pytest.mark.parametrize("name", ["demonstracao", "turma-1_b", "ação", "v1.0"])
+def test_a_plain_name_serves(tmp_path, name):
+    assert runs.open_run(tmp_path / name, "01", {}).name == name
+
+
+def test_a_damaged_state_is_an_instruction(tmp_path):
+    (tmp_path / "rodada.json").write_text('{"passos": ')
+    with pytest.raises(InputError, match=r"rodada\.json não é um JSON válido"):
+        runs.open_run(tmp_path, "01", {})
+
+
+def test_a_full_disk_says_how_much_and_what_for(monkeypatch, tmp_path):
+    usage = namedtuple("usage", "total used free")(0, 0, 1_250_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    runs.need_disk(tmp_path, 1.25, "a cópia do modelo")
+    with pytest.raises(MachineError) as caught:
+        runs.need_disk(tmp_path, 2.5, "a cópia do modelo")
+    assert str(caught.value) == (
+        f"Disco cheio: a cópia do modelo precisa de 2,5 GB em {tmp_path} e há 1,2 GB livres. "
+        "Libere espaço ou aponte a variável FINETUNE_CACHE para outro disco."
+    )
+
+
+def test_the_cache_goes_where_the_variable_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "longe" / "cache"))
+    assert runs.cache_folder() == tmp_path / "longe" / "cache"
+    assert runs.cache_folder().is_dir()
+
+
+def test_an_empty_variable_is_no_place(monkeypatch, tmp_path):
+    monkeypatch.setenv("FINETUNE_CACHE", "")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert runs.cache_folder() == tmp_path / ".cache" / "finetune_helpers"
+
+
+def test_the_stopwatch_adds_up_phases_even_when_one_fails(monkeypatch):
+    ticks = iter([10.0, 12.5, 100.0, 101.0, 200.0, 204.0])
+    monkeypatch.setattr(runs.time, "perf_counter", lambda: next(ticks))
+    clock = runs.Stopwatch()
+    with clock.phase("evaluate"):
+        pass
+    with clock.phase("evaluate"):
+        pass
+    with pytest.raises(KeyboardInterrupt), clock.phase("export"):
+        raise KeyboardInterrupt
+    assert clock.seconds == {"load": 0.0, "train": 0.0, "evaluate": 3.5, "export": 4.0}
+    assert runs.Stopwatch().seconds == {"load": 0.0, "train": 0.0, "evaluate": 0.0}

@@ -1,0 +1,140 @@
+"""A amostra do repositório: o tamanho que promete, uma linha para cada motivo de corte e nada repetido por acaso."""
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from finetune_helpers import curation, tokens
+from finetune_helpers.curation import clean, duplicates, keep_row
+from finetune_helpers.records import Example, normalise
+
+SAMPLE = Path(__file__).resolve().parents[1] / "dados" / "amostra" / "catalogo.jsonl"
+ENTITY = re.compile(r"&(?:[A-Za-z]+|#[0-9]+|#x[0-9A-Fa-f]+);")
+TAILS = ["This text refers to", "Reed Business Information", "All rights reserved"]
+SIZES = {"llama": (75, 15), "gpt": (125, 25)}
+NOTEBOOK_SIZE = (56, 16)  # o que o caderno 01 pede à amostra
+REASONS = [
+    "incompleto",
+    "conteudo_igual_ao_titulo",
+    "titulo_curto",
+    "conteudo_curto",
+    "sem_palavra_chave",
+    "titulo_curto_apos_limpeza",
+    "conteudo_curto_apos_limpeza",
+    "poucos_tokens",
+    "muitos_tokens",
+    "excedente",
+    "duplicata_exata",
+    "quase_duplicata",
+    "perto_do_treino",
+]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict]:
+    """As linhas brutas, na ordem do arquivo."""
+    return [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def curated() -> dict[str, curation.Curation]:
+    """A curadoria da amostra para cada modelo, no modo recomendado, com as linhas que ela promete."""
+    return {
+        model: curation.curate(SAMPLE, model=model, n_train=n_train, n_test=n_test)
+        for model, (n_train, n_test) in SIZES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def in_notebook() -> list[curation.Curation]:
+    """As curadorias do caderno 01, do mesmo tamanho."""
+    n_train, n_test = NOTEBOOK_SIZE
+    return [curation.curate(SAMPLE, model=model, n_train=n_train, n_test=n_test) for model in SIZES]
+
+
+@pytest.fixture(scope="module")
+def kept(rows) -> dict[str, list[Example]]:
+    """Os exemplos limpos que passam por todas as regras de texto, reunidos por grupo de quase duplicatas."""
+    plan = curation.plan("llama", "recomendada", tokens.counter("llama"))
+    passed = [row for row in rows if all(keep_row(rule, row) for rule in plan.raw)]
+    cleaned = [{"title": clean(row["title"]), "content": clean(row["content"])} for row in passed]
+    examples = [Example(**row) for row in cleaned if all(keep_row(rule, row) for rule in plan.cleaned)]
+    groups = defaultdict(list)
+    for example, group in zip(examples, duplicates.clusters(examples), strict=True):
+        groups[group].append(example)
+    return dict(groups)
+
+
+def test_the_rows_have_the_shape_of_the_real_file(rows):
+    assert {tuple(row) for row in rows} == {("uid", "title", "content", "target_ind", "target_rel")}
+    for row in rows:
+        assert isinstance(row["title"], str) and isinstance(row["content"], str)
+        assert len(row["target_ind"]) == len(row["target_rel"])
+        assert all(0 <= at < len(rows) for at in row["target_ind"])
+
+
+def test_there_are_enough_rows_and_no_uid_twice(rows):
+    assert len(rows) >= 400
+    assert len({row["uid"] for row in rows}) == len(rows)
+
+
+def test_the_file_ends_its_last_line(rows):
+    assert SAMPLE.read_bytes().endswith(b"}\n")
+
+
+def test_there_are_enough_different_books(kept):
+    assert len(kept) >= 260
+
+
+def test_each_regime_has_enough_different_books(kept):
+    first = [group[0] for group in kept.values()]
+    sizes = {}
+    for model in SIZES:
+        counter = tokens.counter(model)
+        titles, contents = counter([one.title for one in first]), counter([one.content for one in first])
+        sizes[model] = [title + content for title, content in zip(titles, contents, strict=True)]
+    assert sum(size >= 257 for size in sizes["llama"]) >= 90
+    assert sum(size <= 256 and len(one.content) > 400 for one, size in zip(first, sizes["gpt"], strict=True)) >= 150
+
+
+@pytest.mark.parametrize("model", SIZES)
+def test_the_curation_finds_the_promised_rows(curated, model):
+    made = curated[model]
+    assert (len(made.train), len(made.test)) == SIZES[model]
+    assert len({example.item_id for example in (*made.train, *made.test)}) == sum(SIZES[model])
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_the_reader_of_notebook_01_sees_each_reason_at_work(in_notebook, reason):
+    assert max(step.dropped for made in in_notebook for step in made.funnel if step.rule == reason) > 0
+
+
+def test_no_reason_was_forgotten(in_notebook):
+    assert {step.rule for made in in_notebook for step in made.funnel} == set(REASONS)
+
+
+@pytest.mark.parametrize("column", ["title", "content"])
+def test_raw_rows_have_entities_and_clean_ones_do_not(rows, column):
+    dirty = [row[column] for row in rows if ENTITY.search(row[column])]
+    assert dirty and not [text for text in map(clean, dirty) if ENTITY.search(text)]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_raw_rows_have_tails_and_clean_ones_do_not(rows, tail):
+    dirty = [row["content"] for row in rows if tail in row["content"]]
+    assert dirty and not [text for text in map(clean, dirty) if tail in text]
+
+
+def test_two_different_books_share_no_eight_words(kept):
+    owners = defaultdict(set)
+    for group, examples in kept.items():
+        for example in examples:
+            words = re.findall(r"\w+", normalise(example.content))
+            for at in range(len(words) - 7):
+                owners[" ".join(words[at : at + 8])].add(group)
+    titles = {group: examples[0].title for group, examples in kept.items()}
+    shared = {words: sorted(titles[one] for one in groups) for words, groups in owners.items() if len(groups) > 1}
+    assert shared == {}

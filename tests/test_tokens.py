@@ -1,0 +1,107 @@
+"""Contadores de tokens: contas conhecidas, conferidas com o tiktoken, e nenhuma rede."""
+
+import os
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import tiktoken
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tiktoken.load import load_tiktoken_bpe
+
+from finetune_helpers import tokens
+from finetune_helpers.errors import InputError, MachineError
+
+# O padrão que o LLaMA 3 publica para separar palavras antes de juntar bytes.
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+KNOWN = {
+    "": (0, 0),
+    "hello world": (2, 2),
+    "The author of this book lives in Lisbon.": (9, 9),
+    "Descrição do catálogo: edição ilustrada.": (13, 8),
+    "😀": (2, 1),
+    "<|endoftext|><|begin_of_text|>": (13, 13),
+}
+TEXTS = st.lists(st.text(max_size=40), max_size=7)
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, tiktoken.Encoding]:
+    """As duas codificações, montadas aqui a partir das tabelas publicadas."""
+    table = resources.files("llama_models") / "llama3" / "tokenizer.model"
+    llama = tiktoken.Encoding(
+        "llama3", pat_str=LLAMA3_PATTERN, mergeable_ranks=load_tiktoken_bpe(str(table)), special_tokens={}
+    )
+    tokens.counter("gpt")
+    return {"llama": llama, "gpt": tiktoken.get_encoding("o200k_base")}
+
+
+@pytest.mark.parametrize(("at", "model"), [(0, "llama"), (1, "gpt")])
+def test_known_counts(at, model):
+    assert dict(zip(KNOWN, tokens.counter(model)(list(KNOWN)), strict=True)) == {
+        text: counts[at] for text, counts in KNOWN.items()
+    }
+
+
+@pytest.mark.parametrize("model", ["llama", "gpt"])
+@settings(max_examples=100, deadline=None)
+@given(texts=TEXTS)
+@example(texts=["um", "dois textos", "três", "", "quatro " * 50])
+@example(texts=["<|endoftext|>", "<|eot_id|>", "\n\n\n  \t", "1234567890"])
+def test_counts_are_those_of_the_published_tables_in_order(published, model, texts):
+    assert tokens.counter(model)(texts) == [len(published[model].encode_ordinary(text)) for text in texts]
+
+
+@pytest.mark.parametrize("model", ["llama", "gpt"])
+def test_half_of_a_character_is_counted_as_its_replacement(model):
+    broken, whole = ["a\ud800b", "\udfff", "x" * 50, "\ud83d\ude00"], ["a\ufffdb", "\ufffd", "x" * 50, "😀"]
+    assert tokens.counter(model)(broken) == tokens.counter(model)(whole)
+
+
+def test_the_names_go_to_the_report():
+    assert tokens.counter("llama").name.startswith("LLaMA 3 (llama-models ")
+    assert tokens.counter("gpt").name == f"o200k_base (tiktoken {tiktoken.__version__})"
+
+
+def test_another_model_is_refused():
+    with pytest.raises(InputError, match=r'Modelo "bert" desconhecido\. Use "llama" ou "gpt"'):
+        tokens.counter("bert")
+
+
+@pytest.mark.parametrize(("model", "package"), [("llama", "llama_models"), ("gpt", "tiktoken"), ("gpt", "bpe_openai")])
+def test_a_missing_package_is_named(monkeypatch, tmp_path, model, package):
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+    monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MachineError, match=f"Falta o pacote {package}.*requirements/"):
+        tokens.counter.__wrapped__(model)
+
+
+OFFLINE = """
+import socket
+
+def refuse(*_, **__):
+    raise AssertionError("a contagem abriu a rede")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from finetune_helpers import tokens
+print(tokens.counter("llama")(["hello world"]), tokens.counter("gpt")(["hello world"]))
+"""
+
+
+@pytest.mark.parametrize("chosen_folder", [False, True], ids=["pasta do projeto", "pasta que a pessoa escolheu"])
+def test_counting_uses_no_network(tmp_path, chosen_folder):
+    environment = {key: value for key, value in os.environ.items() if key != "TIKTOKEN_CACHE_DIR"}
+    environment |= {"FINETUNE_CACHE": str(tmp_path / "cache")}
+    environment |= {"TIKTOKEN_CACHE_DIR": str(tmp_path / "tiktoken")} if chosen_folder else {}
+    ran = subprocess.run([sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, timeout=60)
+    assert (ran.stdout.strip(), ran.returncode) == ("[2] [2]", 0), ran.stderr[-600:]
+    assert not [path for path in Path(tmp_path).rglob("*.parcial")]
