@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 from finetune_helpers import gpt, local_api, prompts
@@ -139,7 +140,7 @@ def answering(client, model: str, count: int = 50, tokens: int = 32) -> dict:
 
 
 def order_kept(client, model: str, clients: int = 5, each: int = 10) -> dict:
-    """Cinco clientes com dez pedidos a cada 50 ms: quantas vezes uma resposta passou à frente de outra do mesmo cliente."""
+    """Cinco clientes, um pedido a cada 50 ms: quantas respostas passaram à frente de outra do mesmo cliente."""
     ask = gpt.answerer(client, model, max_tokens=4)
 
     def one(number: int, k: int) -> float:
@@ -151,7 +152,7 @@ def order_kept(client, model: str, clients: int = 5, each: int = 10) -> dict:
         runs = [[pool.submit(one, number, k) for k in range(each)] for number in range(clients)]
         ends = [[run.result() for run in client_runs] for client_runs in runs]
     # As respostas de um lote saem juntas: até 50 ms entre elas é só o caminho de volta.
-    overtaken = sum(later < earlier - 0.05 for row in ends for earlier, later in zip(row, row[1:], strict=False))
+    overtaken = sum(later < earlier - 0.05 for row in ends for earlier, later in pairwise(row))
     return {"requests": clients * each, "answered": sum(map(len, ends)), "overtaken": overtaken}
 
 

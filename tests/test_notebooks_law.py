@@ -26,8 +26,8 @@ BADGE = (
 REPOSITORY = re.compile(r"(?:github\.com|raw\.githubusercontent\.com|google\.com/github)/([\w.-]+/[\w-]+)")
 KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{16,}|AIza[\w-]{20,}|gh[pousr]_\w{20,}|xox[bp]-[\w-]{10,}|AKIA\w{12,})")
 ABSOLUTE = re.compile(r"^(?:/(?!/)\w|~|[A-Za-z]:[\\/]|file:)")
-FORM = re.compile(r'#\s*@param\s+(?:\{type:"(?P<kind>\w+)"\}|(?P<options>\[.*\]))\s*$')
-KINDS = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)}
+FORM = re.compile(r'#\s*@param\s+(?:\{type:"(?P<kind>\w+)"[^}]*\}|(?P<options>\[.*?\])(?:\s*\{.*\})?)\s*$')
+KINDS = {"string": (str,), "integer": (int,), "number": (int, float), "slider": (int, float), "boolean": (bool,)}
 MAGIC = re.compile(r"^\s*[%!]")
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

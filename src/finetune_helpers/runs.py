@@ -62,11 +62,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def open_run(folder: Path | str, step: str, parameters: dict) -> Path:
+def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | None = None) -> Path:
     """Abre (ou retoma) o passo ``step`` da rodada em ``folder`` e devolve a pasta.
 
-    Os parâmetros ficam em ``rodada.json``. RunMismatchError se o passo já foi aberto com outros, com a lista das
-    diferenças; InputError se o nome da rodada não serve para uma pasta.
+    Os parâmetros ficam em ``rodada.json``. Enquanto a pasta ``output`` do passo está vazia, eles podem mudar; depois,
+    RunMismatchError com a lista das diferenças. InputError se o nome da rodada não serve para uma pasta.
     """
     folder = Path(folder)
     if not folder.name or folder.name != folder.name.strip() or folder.name.startswith("."):
@@ -74,12 +74,16 @@ def open_run(folder: Path | str, step: str, parameters: dict) -> Path:
     path = folder / "rodada.json"
     state = read_json(path) if path.exists() else {"passos": {}}
     known = state["passos"].get(step, {}).get("parametros")
-    if known is not None and known != parameters:
+    if known not in (None, parameters) and not (output and _is_empty(output)):
         raise RunMismatchError(_differences(folder, step, known, parameters))
-    if known is None:
+    if known != parameters:
         state["passos"][step] = {"parametros": parameters, "versoes": versions()}
         write_json(path, state)
     return folder
+
+
+def _is_empty(folder: Path) -> bool:
+    return not folder.exists() or not any(folder.iterdir())
 
 
 def _differences(folder: Path, step: str, known: dict, asked: dict) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -43,23 +43,19 @@ class Columns:
 class Block:
     """Linhas inteiras de um arquivo, ainda em bytes, e o número da primeira.
 
-    Com ``path``, ``data`` são os ``size`` bytes a partir de ``start`` desse arquivo.
+    Com ``path`` os bytes ficam no disco (``size`` deles, a partir de ``start``): o bloco passa leve a outro processo.
     """
 
     part: str
     first_line: int
-    data: bytes
+    size: int
+    data: bytes = b""
     path: Path | None = None
     start: int = 0
-    size: int = 0
-
-    def without_data(self) -> "Block":
-        """O bloco sem os bytes, quando eles podem ser lidos de novo do arquivo: passa leve a outro processo."""
-        return replace(self, data=b"") if self.path else self
 
     def load(self) -> bytes:
-        """Os bytes do bloco, lidos do arquivo se for preciso."""
-        if self.data or not self.path:
+        """Os bytes do bloco."""
+        if self.path is None:
             return self.data
         with open(self.path, "rb") as file:
             file.seek(self.start)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from ..portuguese import number
+
 KEPT_PER_REASON = 10
 
 
@@ -103,7 +105,7 @@ class Tally:
 def as_text(steps: Sequence[Step]) -> str:
     """O funil em linhas de texto, para mensagens e cadernos."""
     return "\n".join(
-        f"{step.rule}: entram {step.rows_in}, caem {step.dropped}, ficam {step.rows_out}"
-        f" (sozinha cortaria {step.alone} de {step.alone_of})"
+        f"{step.rule}: entram {number(step.rows_in)}, caem {number(step.dropped)}, ficam {number(step.rows_out)}"
+        f" (sozinha cortaria {number(step.alone)} de {number(step.alone_of)})"
         for step in steps
     )

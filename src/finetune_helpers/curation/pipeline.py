@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from .. import tokens
 from ..errors import InputError
+from ..portuguese import number
 from . import splits
 from .decoding import Block
 from .funnel import Step, Tally, as_text
@@ -104,16 +105,21 @@ def _with_progress(reader: Reader) -> Iterator[Block]:
 
 
 def _too_few(selection: splits.Selection, steps: tuple[Step, ...], reader: Reader) -> str:
-    where, funnel = f"{reader.source.name} ({reader.rows} linhas lidas)", f"Funil:\n{as_text(steps)}"
+    where, funnel = f"{reader.source.name} ({_rows(reader.rows)} lidas)", f"Funil:\n{as_text(steps)}"
     n_train, n_test = splits.largest_fit(selection)
     if not n_test:
         worst = max(steps, key=lambda step: step.dropped)
         return (
-            f"De {where} sobraram {len(selection.train)} linhas, e são precisas ao menos duas, uma de treino e uma de "
-            f'teste. A regra que mais corta é "{worst.rule}" ({worst.says}). Use outra fonte ou mude a regra. {funnel}'
+            f"Em {where} as regras deixam {_rows(len(selection.train))}, e são precisas ao menos duas, uma de treino e "
+            f'uma de teste. A regra que mais corta é "{worst.rule}" ({worst.says}). Use outra fonte ou mude a regra. '
+            f"{funnel}"
         )
     return (
-        f"De {where} sobraram {len(selection.train)} linhas para o treino e {len(selection.test)} para o teste; foram "
-        f"pedidas {selection.n_train} e {selection.n_test}. Use n_train={n_train} e n_test={n_test}, que cabem, ou "
-        f"uma fonte maior. {funnel}"
+        f"Em {where} há {_rows(len(selection.train))} para o treino e {_rows(len(selection.test))} para o teste; foram "
+        f"pedidas {selection.n_train} e {selection.n_test}. Use n_train={n_train} e n_test={n_test} "
+        f"(no caderno, N_TREINO e N_TESTE), que cabem, ou uma fonte maior. {funnel}"
     )
+
+
+def _rows(count: int) -> str:
+    return f"{number(count)} linha" + ("" if count == 1 else "s")

@@ -34,10 +34,7 @@ class Reader:
     def blocks(self) -> Iterator[Block]:
         """Os blocos da fonte; quem os decodifica informa o que achou com ``record``."""
         for part in self.source.parts:
-            for block in self._blocks_of(part):
-                self._hash.update(block.data)
-                self.bytes += len(block.data)
-                yield block
+            yield from self._blocks_of(part)
         self.complete = True
 
     def __iter__(self) -> Iterator[Columns]:
@@ -68,16 +65,28 @@ class Reader:
         rest, line, start = b"", 1, 0
         try:
             for chunk in part.chunks():
-                data, rest = _split_lines(part, line, rest, chunk)
-                if data:
-                    yield Block(part.name, line, data, part.path, start, len(data))
-                    line, start = line + data.count(b"\n"), start + len(data)
+                _refuse_list(part, start, rest, chunk)
+                cut = chunk.rfind(b"\n") + 1
+                if not cut:
+                    rest = _longer(part, line, rest, chunk)
+                    continue
+                yield self._block(part, line, start, (rest, memoryview(chunk)[:cut]))
+                line, start, rest = line + chunk.count(b"\n", 0, cut), start + len(rest) + cut, chunk[cut:]
         except _BROKEN as error:
             # O que sobrou é meia linha: vale como uma linha danificada, com o lugar em que o arquivo acaba.
             self.record(0, [Damage(part.name, line, f"o arquivo compactado está truncado ou danificado ({error})")])
             return
         if rest:
-            yield Block(part.name, line, rest, part.path, start, len(rest))
+            yield self._block(part, line, start, (rest,))
+
+    def _block(self, part: Part, line: int, start: int, pieces: tuple) -> Block:
+        for piece in pieces:
+            self._hash.update(piece)
+        size = sum(map(len, pieces))
+        self.bytes += size
+        if part.path:  # já está no disco: não há por que juntar nem copiar
+            return Block(part.name, line, size, path=part.path, start=start)
+        return Block(part.name, line, size, b"".join(pieces))
 
 
 def read_rows(source: str | Path, *, damage_limit: int = 0) -> Iterator[dict]:
@@ -94,14 +103,13 @@ def _listed(damages: Sequence[Damage]) -> str:
     return "; ".join(f"{one.part}, linha {one.line}: {one.problem}" for one in damages[:5])
 
 
-def _split_lines(part: Part, line: int, rest: bytes, chunk: bytes) -> tuple[bytes, bytes]:
-    """Separa as linhas inteiras do pedaço que ficou pela metade."""
-    if line == 1 and not rest and chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"[":
+def _refuse_list(part: Part, start: int, rest: bytes, chunk: bytes) -> None:
+    if not start and not rest and chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"[":
         raise InputError(f'{part.name}, linha 1: o arquivo é uma lista JSON ("["); esperava-se um objeto por linha.')
-    cut = chunk.rfind(b"\n") + 1
-    rest_is_next = chunk[cut:] if cut else rest + chunk
-    if len(rest_is_next) > _LONGEST_LINE:
-        raise InputError(
-            f"{part.name}, linha {line}: mais de {_LONGEST_LINE // 2**20} MB sem quebra; não é JSON Lines."
-        )
-    return (b"".join((rest, memoryview(chunk)[:cut])) if cut else b""), rest_is_next
+
+
+def _longer(part: Part, line: int, rest: bytes, chunk: bytes) -> bytes:
+    if len(rest) + len(chunk) > _LONGEST_LINE:
+        limit = _LONGEST_LINE // 2**20
+        raise InputError(f"{part.name}, linha {line}: mais de {limit} MB sem quebra; não é JSON Lines.")
+    return rest + chunk

@@ -92,7 +92,7 @@ def _submit(pool: ProcessPoolExecutor, block: Block):
     with warnings.catch_warnings():
         # O Python avisa do fork com várias linhas de execução; os filhos não usam nada que as outras possam travar.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return pool.submit(_screen_remembered, block.without_data())
+        return pool.submit(_screen_remembered, block)
 
 
 def _screen_texts(columns: Columns, chosen: Plan, tally: Tally) -> list[Candidate]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from .. import prompts
 from ..answers import Answer
@@ -15,12 +16,16 @@ def answerer(
 ) -> Callable[[list[Question]], list[Answer]]:
     """Função para ``answers.answer_all``: responde a um lote, na ordem, com até ``concurrency`` pedidos ao mesmo tempo.
 
-    Temperatura 0; os tokens vêm da contagem da API. Erros como em ``failures.retrying``.
+    Temperatura 0; os tokens vêm da contagem da API e os segundos de um lote são divididos por igual entre as respostas
+    dele. Erros como em ``failures.retrying``.
     """
 
     def answer(questions: list[Question]) -> list[Answer]:
+        started = time.perf_counter()
         with ThreadPoolExecutor(max(1, min(concurrency, len(questions)))) as pool:
-            return list(pool.map(lambda asked: _one(client, model, asked, max_tokens, attempts), questions))
+            given = list(pool.map(lambda asked: _one(client, model, asked, max_tokens, attempts), questions))
+        seconds = round((time.perf_counter() - started) / len(questions), 4)
+        return [replace(answered, seconds=seconds) for answered in given]
 
     return answer
 
@@ -44,10 +49,9 @@ def read(completion: dict, seconds: float, model: str) -> Answer:
 
 def _one(client, model: str, asked: Question, max_tokens: int, attempts: int) -> Answer:
     def ask() -> Answer:
-        started = time.perf_counter()
         given = client.with_options(max_retries=0).chat.completions.create(**body(model, asked, max_tokens))
         if isinstance(given, str):
             raise MalformedResponse(given[:200])
-        return read(given.model_dump(), time.perf_counter() - started, model)
+        return read(given.model_dump(), 0.0, model)
 
     return retrying(ask, attempts=attempts)

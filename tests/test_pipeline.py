@@ -1,0 +1,81 @@
+"""A linha inteira, como `make demo` a executa, com poucas linhas e poucos passos; e as mensagens de quem erra."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHORT = {
+    "N_TREINO": 17,
+    "N_TESTE": 5,
+    "MAX_PASSOS": 3,
+    "MOTOR": "unsloth",
+    "TOKENS_RESPOSTA": 12,
+    "FLEXIBILIDADE_POR_FAMILIA": 1,
+    "SEMELHANCA": "False",
+}
+
+
+def _run(folder: Path, *arguments: str, parameters: dict | None = None) -> subprocess.CompletedProcess:
+    given = [part for name, value in (parameters or {}).items() for part in ("-p", name, str(value))]
+    command = [sys.executable, "colab/executar.py", "--pasta", str(folder), *arguments, *given]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    kept = [*folder.glob("*/treino.json"), *folder.glob("*/respostas.jsonl"), *folder.glob("*/adaptador/*.safetensors")]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+@pytest.mark.treino
+def test_whole_pipeline_runs_and_running_it_again_changes_nothing(tmp_path):
+    first = _run(tmp_path, parameters=SHORT)
+    assert first.returncode == 0, first.stderr[-3000:]
+    run = tmp_path / "resultados" / "demonstracao"
+    assert (run / "comparacao.xlsx").stat().st_size > 10_000
+    assert "Planilha:" in first.stdout and "GPT, ajustado" in first.stdout
+    before = _hashes(run)
+    assert len(before) == 5
+    second = _run(tmp_path, parameters=SHORT)
+    assert second.returncode == 0, second.stderr[-3000:]
+    assert _hashes(run) == before
+    third = _run(tmp_path, "--cadernos", "02_treino_llama3", parameters=SHORT | {"MAX_PASSOS": 4})
+    assert third.returncode == 1 and "MAX_PASSOS: era 3, agora 4" in third.stderr
+
+
+def _rows(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+SUBJECTS = ("harbours and the tides of the northern coast", "bees, hives and orchards", "the clocks of a mountain town")
+GOOD = "\n".join(
+    json.dumps({"title": f"A Long Enough Title About {subject}", "content": f"The author tells of {subject}. " * 20})
+    for subject in SUBJECTS
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "não"),
+        ("", "vazi"),
+        (GOOD + "\nisto não é JSON", "linha 4"),
+        ('{"nome": "x", "texto": "y"}', "title"),
+        ('{"title": "curto", "content": "curto"}', "titulo_curto"),
+        (GOOD, "n_train=2"),
+    ],
+    ids=["fonte desconhecida", "arquivo vazio", "linha que não é JSON", "outras chaves", "nada sobra", "poucas linhas"],
+)
+def test_bad_source_ends_in_one_message_and_leaves_nothing_half_written(tmp_path, content, message):
+    source = tmp_path / "fonte.jsonl"
+    if content is not None:
+        source.write_text(content + "\n" if content else "", encoding="utf-8")
+    result = _run(tmp_path, "--fonte", str(source), "--cadernos", "01_curadoria")
+    assert result.returncode == 1
+    assert message in result.stderr and "Traceback" not in result.stderr
+    assert not list((tmp_path / "dados").rglob("*")) if (tmp_path / "dados").exists() else True
