@@ -120,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, _page([row for row in state.files.values()])
         if match := re.fullmatch(r"/files/([\w-]+)/content", path):
             return 200, state.contents[match[1]]
+        if (match := re.fullmatch(r"/files/([\w-]+)", path)) and self.command == "GET":
+            return 200, state.files[match[1]]
         if match := re.fullmatch(r"/files/([\w-]+)", path):
             gone = state.files.pop(match[1], None)
             return (200, {"id": match[1], "object": "file", "deleted": True}) if gone else error(404, "not_found")[:2]

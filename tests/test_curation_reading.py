@@ -162,3 +162,23 @@ def test_real_rows_are_read_whole():
         "primeiras_1000_cortadas.jsonl": 1000,
         "linhas_brutas_2.jsonl": 2,
     }
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK", 1000)
+    monkeypatch.setattr(reading, "_LONGEST_LINE", 5000)
+    path = tmp_path / "uma.jsonl"
+    path.write_bytes(GOOD + b"\n" + b"x" * 20_000)
+    with pytest.raises(InputError, match=r"linha 2: mais de \d+ MB sem quebra; não é JSON Lines"):
+        list(curation.read_rows(path))
+
+
+def test_a_zip_with_a_password_says_so(tmp_path):
+    path = tmp_path / "s.zip"
+    zip_with(trn_json=GOOD)(path)
+    data = bytearray(path.read_bytes())
+    directory = data.rfind(b"PK\x01\x02")
+    data[directory + 8] |= 1  # a marca de arquivo cifrado, no diretório do zip
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="tem senha"):
+        list(curation.read_rows(path))

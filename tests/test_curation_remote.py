@@ -142,10 +142,12 @@ def test_a_hub_set_is_read_as_a_stream(monkeypatch):
     assert asked == {"name": "dono/nome", "split": "train", "streaming": True}
 
 
-def test_a_hub_set_that_does_not_open_says_so(monkeypatch):
+@pytest.mark.parametrize("rows_before", [0, 3])
+def test_a_hub_set_that_does_not_come_says_so(monkeypatch, rows_before):
     datasets = pytest.importorskip("datasets", reason="o pacote datasets não está instalado")
 
     def load(name, **options):
+        yield from (good_row(seed) for seed in range(rows_before))
         raise ConnectionError("sem rede")
 
     monkeypatch.setattr(datasets, "load_dataset", load)

@@ -197,6 +197,36 @@ def test_each_failed_job_says_the_next_step_and_its_files_go(server, ask, client
     assert server.files == {}
 
 
+def test_files_of_a_job_made_elsewhere_are_never_deleted(server, client):
+    server.files["file-alheio"] = {"id": "file-alheio", "filename": "x"}
+    failed = {"code": "x", "message": "y", "param": None}
+    server.jobs["ftjob-9"] = job("ftjob-9", {"training_file": "file-alheio"}, status="failed", error=failed)
+    with pytest.raises(InputError):
+        gpt.follow(client, "ftjob-9")
+    assert "file-alheio" in server.files
+
+
+def test_a_bad_validation_file_is_refused_before_sending(server, ask, tmp_path):
+    path = tmp_path / "validacao.jsonl"
+    path.write_text('{"messages": []}\n')
+    with pytest.raises(InputError, match="linha 1 · sem_mensagens"):
+        ask(validation_file=path)
+    assert server.requests == []
+
+
+def test_a_short_validation_file_is_sent_with_the_job(server, ask, tmp_path):
+    ask(validation_file=chat_file(tmp_path / "validacao.jsonl", 3))
+    assert created_body(server)["validation_file"] == "file-2"
+
+
+def test_a_pending_file_is_waited_for(server, ask):
+    pending = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "purpose": "fine-tune", "filename": "x"}
+    server.files["file-1"] = pending | {"status": "processed"}
+    server.script("POST /files", (200, pending | {"status": "pending"}))
+    ask()
+    assert server.count("GET /files/file-1") == 1
+
+
 def test_a_cancelled_job_says_how_to_start_over(server, ask, client):
     assert gpt.cancel(client, ask().id).status == "cancelled"
     with pytest.raises(InputError, match="again=True"):

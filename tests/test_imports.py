@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from functools import cache
 from importlib import import_module
 from importlib.metadata import packages_distributions
@@ -183,6 +184,15 @@ def test_every_version_is_exact_and_listed_once(name):
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*", line)] == []
     names = [canonicalize_name(line.split("==")[0]) for line in lines]
     assert sorted(names) == sorted(set(names))
+
+
+def test_a_package_has_one_exact_version_in_all_files():
+    versions = defaultdict(set)
+    for path in (ROOT / "requirements").glob("*.txt"):
+        for line in pins(path.name):
+            name, version = line.split("==")
+            versions[canonicalize_name(name)].add(version)
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
 
 def test_the_exact_versions_serve_what_the_project_asks():

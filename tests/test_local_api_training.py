@@ -147,6 +147,16 @@ def test_a_paused_job_continues_from_its_last_step(client, tmp_path):
     assert sorted(steps(client, made.id)) == list(range(1, 21))
 
 
+def test_a_job_cancelled_as_it_starts_leaves_no_worker(client, server, tmp_path):
+    with open(chat_file(tmp_path / "treino.jsonl"), "rb") as file:
+        sent = client.files.create(file=file, purpose="fine-tune")
+    made = client.fine_tuning.jobs.create(model=NAME, training_file=sent.id)
+    wait(lambda: client.fine_tuning.jobs.retrieve(made.id).status == "running")
+    assert client.fine_tuning.jobs.cancel(made.id).status == "cancelled"
+    wait(lambda: not processes(made.id, ""), 20)
+    assert client.fine_tuning.jobs.retrieve(made.id).status == "cancelled"
+
+
 def events(client, job_id: str) -> list:
     return list(client.fine_tuning.jobs.list_events(job_id, limit=100))
 
@@ -205,14 +215,14 @@ def test_kill_minus_9_anywhere_creates_no_job_twice_and_doubles_no_answer(tmp_pa
     assert len(rows) == len({(row["system"], row["item_id"]) for row in rows}) == 12
 
 
-def processes(words: str, folder: Path) -> list[int]:
-    """Processos desta pasta de teste cuja linha de comando tem ``words``."""
+def processes(words: str, folder: Path | str) -> list[int]:
+    """Processos deste projeto cuja linha de comando tem ``words`` e a pasta de teste."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if words in command and str(folder / "api") in command and "finetune_helpers" in command:
+        if words in command and str(folder) in command and "finetune_helpers" in command:
             found.append(int(entry.parent.name))
     return found

@@ -109,9 +109,10 @@ def test_one_repository_everywhere():
     assert set().union(*addresses().values()) == {repository()}
 
 
-def test_the_readme_opens_the_same_repository():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(BADGE, text)) == {(repository(), f"colab/{path.name}") for path in NOTEBOOKS}
+@pytest.mark.parametrize("page", ["README.md", "README.en.md", "CHANGELOG.md"])
+def test_the_pages_open_the_same_repository_in_colab(page):
+    opened = re.findall(r"google\.com/github/([\w.-]+/[\w.-]+)/blob/main/([\w./-]+)", (ROOT / page).read_text("utf-8"))
+    assert set(opened) <= {(repository(), f"colab/{path.name}") for path in NOTEBOOKS}
 
 
 @every_notebook

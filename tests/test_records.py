@@ -114,10 +114,12 @@ def test_a_failed_first_write_leaves_no_file(tmp_path):
 def test_the_new_file_appears_only_when_whole(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("antigo")
-    with atomic_write(path) as file:
-        file.write("novo")
-        file.flush()
-        assert path.read_text() == "antigo"
+    with path.open() as reader:
+        with atomic_write(path) as file:
+            file.write("novo")
+            file.flush()
+            assert path.read_text() == "antigo"
+        assert reader.read() == "antigo"  # quem já lia não vê o arquivo mudar no meio
     assert path.read_text() == "novo"
     assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]
 

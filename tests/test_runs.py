@@ -58,6 +58,27 @@ def test_other_parameters_are_refused_with_the_difference(tmp_path):
     assert (run / "rodada.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("made", [None, "vazia"], ids=["sem pasta", "pasta vazia"])
+def test_a_step_that_made_nothing_takes_other_parameters(tmp_path, made):
+    run, output = tmp_path / "r", tmp_path / "r" / "llama3"
+    runs.open_run(run, "02_treino", {"EPOCAS": 1})
+    if made:
+        output.mkdir()
+    runs.open_run(run, "02_treino", {"EPOCAS": 2}, output=output)
+    assert read_json(run / "rodada.json")["passos"]["02_treino"]["parametros"] == {"EPOCAS": 2}
+
+
+def test_a_step_that_made_something_keeps_its_parameters(tmp_path):
+    run, output = tmp_path / "r", tmp_path / "r" / "llama3"
+    runs.open_run(run, "02_treino", {"EPOCAS": 1}, output=output)
+    output.mkdir()
+    (output / "respostas.jsonl").touch()
+    runs.open_run(run, "02_treino", {"EPOCAS": 1}, output=output)
+    with pytest.raises(RunMismatchError, match="EPOCAS: era 1, agora 2"):
+        runs.open_run(run, "02_treino", {"EPOCAS": 2}, output=output)
+    assert read_json(run / "rodada.json")["passos"]["02_treino"]["parametros"] == {"EPOCAS": 1}
+
+
 def test_each_step_has_its_own_parameters(tmp_path):
     runs.open_run(tmp_path / "r", "01", {"N": 1})
     runs.open_run(tmp_path / "r", "02", {"N": 2})

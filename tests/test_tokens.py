@@ -77,7 +77,9 @@ def test_another_model_is_refused():
 @pytest.mark.parametrize(("model", "package"), [("llama", "llama_models"), ("gpt", "tiktoken"), ("gpt", "bpe_openai")])
 def test_a_missing_package_is_named(monkeypatch, tmp_path, model, package):
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
-    monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
+    # Primeiro posta, depois tirada: assim o pytest a devolve como estava, mesmo se o contador a mudar.
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+    monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)

@@ -105,6 +105,30 @@ def test_a_half_written_state_is_skipped(tmp_path):
     assert checkpoints.is_complete(path) is False
 
 
+def test_a_finished_checkpoint_is_not_a_point_to_resume_from(tmp_path):
+    for step in (5, 6):
+        path = _checkpoint(tmp_path, step)
+        (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 6}))
+    assert training.last_complete(tmp_path, unfinished=True).name == "checkpoint-5"
+
+
+def test_too_little_free_gpu_memory_is_said_with_the_way_out():
+    with pytest.raises(MachineError, match=r"precisa de 8 GB livres na GPU e há 3\.2"):
+        profiles._check_memory(profiles.BY_NAME["t4"], 3.2)
+
+
+@pytest.mark.parametrize(("processes", "expected"), [(1, (2, 8)), (2, (2, 4)), (8, (2, 1)), (16, (1, 1))])
+def test_the_effective_batch_survives_more_processes(processes, expected):
+    split = profiles.split_over(profiles.BY_NAME["t4"], processes)
+    assert (split.batch_size, split.gradient_accumulation) == expected
+    assert split.effective_batch * processes == 16
+
+
+def test_an_uneven_number_of_processes_is_refused():
+    with pytest.raises(InputError, match="não se divide por 3"):
+        profiles.split_over(profiles.BY_NAME["t4"], 3)
+
+
 def test_validation_is_taken_from_training_and_never_moves(toy_examples):
     train, validation = training.split_validation(toy_examples)
     again = training.split_validation(toy_examples[::-1])
@@ -123,7 +147,9 @@ def test_losses_are_joined_by_item_and_not_by_position():
     tuned = [{"item_id": "b", "tokens": 5, "loss": 4.5}, {"item_id": "a", "tokens": 3, "loss": 3.0}]
     joined = heldout.join(base, tuned)
     assert joined[0] == {"item_id": "b", "tokens": 5, "base_loss": 5.0, "tuned_loss": 4.5}
-    assert heldout.summary(joined) == "perda por token: 4,500 → 3,750; menor em 2 de 2 itens"
+    assert heldout.summary(joined) == (
+        "perda por token: 4,500 → 3,750 (perplexidade 90,0 → 42,5); menor em 2 de 2 itens"
+    )
 
 
 @pytest.mark.parametrize("key", ["base_model", "prompt_fingerprint"])

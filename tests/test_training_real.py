@@ -1,5 +1,6 @@
 """Treinos de verdade num modelo de brinquedo: interromper, retomar, recarregar, e os dois motores lado a lado."""
 
+import os
 import random
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from finetune_helpers import prompts, training
 from finetune_helpers.errors import InputError
-from finetune_helpers.records import read_json
+from finetune_helpers.records import Example, read_json, write_json, write_jsonl
 from finetune_helpers.training import guards
 
 pytestmark = pytest.mark.treino
@@ -63,7 +64,7 @@ def test_both_engines_end_within_two_percent_of_each_other(whole_runs):
 def test_ten_kills_and_the_run_ends_as_if_nothing_had_happened(whole_runs, toy_model, tmp_path):
     # A retomada é do Trainer, igual nos dois motores; o transformers é o que importa mais depressa.
     moments, killed = random.Random(3407), 0
-    for step in sorted(moments.sample(range(1, 23), 10)):
+    for step in [*sorted(moments.sample(range(1, 23), 9)), 24]:
         process = _start("treinar", tmp_path, toy_model, "transformers")
         _wait_for(tmp_path / "pontos", step, process)
         time.sleep(moments.random() * 0.15)
@@ -96,6 +97,59 @@ def test_a_finished_run_is_recognised_and_not_trained_further(whole_runs, toy_mo
     _finish(_start("treinar", folder, toy_model, engine))
     after = (folder / "curva.json").stat().st_mtime_ns, (folder / "adaptador" / "cartao.json").stat().st_mtime_ns
     assert after == before
+
+
+def test_two_processes_train_the_same_configuration(toy_model, tmp_path):
+    run = tmp_path / "resultados" / "dupla"
+    options = {"PERFIL": "cpu", "MOTOR": "transformers", "MODELO": str(toy_model), "EPOCAS": 0, "MAX_PASSOS": 6}
+    rows = [prompts.to_alpaca(Example(f"Title {n}", f"Book {n} tells of {n} travellers.")) for n in range(40)]
+    write_jsonl(tmp_path / "dados" / "dupla" / "llama" / "treino.jsonl", rows)
+    losses = {}
+    for processes in (1, 2):
+        folder = run.with_name(f"dupla{processes}")
+        write_json(folder / "rodada.json", {"passos": {"02_treino_llama3": {"parametros": options}}})
+        _launch(processes, folder / "rodada.json", tmp_path / "dados" / "dupla")
+        measured = read_json(folder / "llama3" / "adaptador" / "medidas.json")
+        assert (measured["steps"], measured["examples_seen"]) == (6, 24)
+        losses[processes] = [point["loss"] for point in measured["loss_curve"]]
+    assert losses[2] == pytest.approx(losses[1], rel=0.02)
+
+
+def _launch(processes: int, run_file: Path, data: Path) -> None:
+    """Um só processo ou dois, por accelerate, com gloo na CPU."""
+    options = [
+        "--cpu",
+        f"--num_processes={processes}",
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+    ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    command += ["-m", "finetune_helpers.training", str(run_file), "--dados", str(data)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+
+
+def test_a_run_not_yet_opened_in_the_notebook_is_refused(tmp_path):
+    from finetune_helpers.training.__main__ import train
+
+    write_json(tmp_path / "rodada.json", {"passos": {}})
+    with pytest.raises(InputError, match="caderno 02"):
+        train(tmp_path / "rodada.json")
+
+
+def test_merged_weights_answer_like_base_plus_adapter(whole_runs, toy_model, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from finetune_helpers.training import export
+
+    profile = training.choose("cpu", engine="transformers", model=str(toy_model))
+    merged = export.merge(profile, whole_runs["transformers"] / "adaptador", tmp_path / "unido")
+    changed, base = (AutoModelForCausalLM.from_pretrained(path).state_dict() for path in (merged, toy_model))
+    moved = [name for name in base if not torch.allclose(base[name].float(), changed[name].float(), atol=1e-3)]
+    assert len(moved) == 2 * 7 and all(name.endswith("_proj.weight") for name in moved)
 
 
 def test_a_truncated_real_checkpoint_is_skipped(whole_runs):

@@ -1,9 +1,9 @@
 """Números, durações e dinheiro como se escrevem em português."""
 
 
-def number(value: float, digits: int = 0) -> str:
-    """1234.5 → ``1.234,5`` (com ``digits`` casas)."""
-    return f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+def number(value: float | None, digits: int = 0) -> str:
+    """1234.5 → ``1.234,5`` (com ``digits`` casas); None → ``n/d``."""
+    return "n/d" if value is None else f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
 
 
 def percent(share: float, digits: int = 1) -> str:

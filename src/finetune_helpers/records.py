@@ -107,6 +107,11 @@ def read_jsonl(path: Path) -> list[dict]:
     return rows
 
 
+def read_items(path: Path) -> list[Example]:
+    """Os itens de ``comparacao/teste.jsonl``, com regime e grupo."""
+    return [Example(row["title"], row["content"], row["regime"], row["cluster"]) for row in read_jsonl(path)]
+
+
 def drop_truncated_tail(path: Path) -> None:
     """Retira a última linha de um JSONL quando ela ficou pela metade, como depois de uma queda de energia."""
     if not Path(path).is_file():

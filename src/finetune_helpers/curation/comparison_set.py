@@ -67,7 +67,7 @@ def _sizes(pool: dict[str, list[Example]], n_items: int | None, long_share: floa
     if total < 2 or n_long > len(pool["longo"]) or total - n_long > len(pool["curto"]):
         raise InputError(
             f"Para a comparação há {len(pool['longo'])} itens longos e {len(pool['curto'])} curtos longe dos treinos; "
-            f"com long_share={long_share} cabem no máximo {most} itens e foram pedidos {total}. "
+            f"com long_share={long_share:.2g} cabem no máximo {most} itens e foram pedidos {total}. "
             "Aumente n_test nas curadorias ou peça menos."
         )
     return {"longo": n_long, "curto": total - n_long}

@@ -4,10 +4,13 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .rules import Rule, TokenRule
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def keep_row(rule: Rule | TokenRule, row: Mapping[str, Any]) -> bool:
@@ -15,7 +18,7 @@ def keep_row(rule: Rule | TokenRule, row: Mapping[str, Any]) -> bool:
     return rule.keeps([_text(row.get("title"))], [_text(row.get("content"))])[0]
 
 
-def keep_frame(rule: Rule | TokenRule, frame):
+def keep_frame(rule: Rule | TokenRule, frame: "pandas.DataFrame") -> "pandas.Series":
     """Máscara booleana (Series) de quem a regra mantém num quadro com as colunas ``title`` e ``content``.
 
     InputError se falta uma das colunas.
@@ -30,7 +33,7 @@ def keep_frame(rule: Rule | TokenRule, frame):
     return pd.Series(rule.keeps(titles, contents), index=frame.index, dtype=bool)
 
 
-def filter_frame(frame, rules: Sequence[Rule | TokenRule]):
+def filter_frame(frame: "pandas.DataFrame", rules: Sequence[Rule | TokenRule]) -> "pandas.DataFrame":
     """As linhas do quadro que passam por todas as regras, na ordem; serve a ``dask.dataframe.map_partitions``."""
     for rule in rules:
         frame = frame[keep_frame(rule, frame)]

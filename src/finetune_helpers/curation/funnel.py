@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from ..portuguese import number
 
@@ -75,7 +76,7 @@ class Tally:
         self._counts[name].rows_in += 1
         self._counts[name].alone_of += 1
 
-    def drop(self, name: str, row: Candidate, **why) -> None:
+    def drop(self, name: str, row: Candidate, **why: Any) -> None:
         """Uma linha cai num passo que as examina uma a uma, com os detalhes de ``why``."""
         self._counts[name].dropped += 1
         self._counts[name].alone += 1

@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -56,20 +56,23 @@ def hub_chunks(name: str) -> Iterator[bytes]:
 
     MachineError se falta o pacote datasets ou se o conjunto não abre.
     """
-    import msgspec
-
     try:
         from datasets import load_dataset
 
-        rows = load_dataset(name.removeprefix("hub:"), split="train", streaming=True)
+        yield from _encoded(load_dataset(name.removeprefix("hub:"), split="train", streaming=True))
     except ImportError:
         raise MachineError(
             "Falta o pacote datasets. Instale os arquivos de requirements/, como diz o README."
         ) from None
-    except Exception as error:
+    except Exception as error:  # o datasets deixa passar erros de várias bibliotecas de rede
         raise MachineError(
             f'O conjunto "{name}" do Hub não abriu ({error}). Confira o nome e a rede, ou baixe o arquivo e passe-o.'
         ) from None
+
+
+def _encoded(rows: Iterable[dict]) -> Iterator[bytes]:
+    import msgspec
+
     encoder, buffer = msgspec.json.Encoder(), bytearray()
     for row in rows:
         buffer += encoder.encode({key: row[key] for key in ("uid", "title", "content") if key in row}) + b"\n"

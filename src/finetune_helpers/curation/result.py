@@ -1,13 +1,17 @@
 """O resultado da curadoria e o relatório que ele escreve."""
 
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from ..records import Example
 from . import splits
 from .decoding import Damage
 from .duplicates import JACCARD, SHINGLE, TITLE_RATIO, clusters, near_pairs
-from .funnel import Candidate, Step, as_text
+from .funnel import Candidate, Step, Tally, as_text
+from .reading import Reader
+from .rules import Plan
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,16 @@ class Curation:
         }
 
 
-def result(model, chosen, counter, reader, tally, selection, histogram, started) -> Curation:
+def result(
+    model: str,
+    chosen: Plan,
+    counter: Callable[[list[str]], list[int]],
+    reader: Reader,
+    tally: Tally,
+    selection: splits.Selection,
+    histogram: Counter[int],
+    started: float,
+) -> Curation:
     """Junta o que a leitura, as regras e a escolha deixaram; agrupa as quase duplicatas e mede o que vazou."""
     rows = [*selection.train, *selection.test]
     plain, cut = [Example(row.title, row.content) for row in rows], len(selection.train)

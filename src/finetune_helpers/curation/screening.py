@@ -42,7 +42,9 @@ def screen(block: Block, chosen: Plan, counter: Callable[[list[str]], list[int]]
     return Outcome(len(columns.titles), damages, counted, tally, Counter(counts))
 
 
-def screen_all(blocks: Iterable[Block], chosen: Plan, counter, parallel: bool) -> Iterator[Outcome]:
+def screen_all(
+    blocks: Iterable[Block], chosen: Plan, counter: Callable[[list[str]], list[int]], parallel: bool
+) -> Iterator[Outcome]:
     """Os resultados dos blocos, na ordem deles; com ``parallel``, dois processos examinam e este só junta.
 
     MachineError se um dos processos morre.

@@ -38,11 +38,12 @@ class Problem:
         return f"{'ERRO' if self.fatal else 'aviso'} · {where} · {self.code}: {self.message}"
 
 
-def validate(path: Path | str) -> list[Problem]:
+def validate(path: Path | str, *, minimum: bool = True) -> list[Problem]:
     """Todos os problemas de um JSONL de treino, na ordem das linhas; lista vazia quando não há nenhum.
 
     Confere as regras publicadas pela OpenAI: formato, papéis, ``weight``, 10 exemplos, 512 MB, 65.536 tokens e títulos
-    que costumam cair na moderação (só aviso). InputError se o arquivo não existe.
+    que costumam cair na moderação (só aviso). ``minimum=False`` dispensa os 10 exemplos (arquivo de validação).
+    InputError se o arquivo não existe.
     """
     path = Path(path)
     if not path.is_file():
@@ -50,7 +51,7 @@ def validate(path: Path | str) -> list[Problem]:
     name = (
         [] if path.suffix == ".jsonl" else [Problem(0, "extensao", f'o nome de {path.name} deve acabar em ".jsonl".')]
     )
-    return name + validate_content(path)
+    return name + validate_content(path, minimum=minimum)
 
 
 def validate_content(path: Path, *, minimum: bool = True) -> list[Problem]:
@@ -75,12 +76,17 @@ def validate_content(path: Path, *, minimum: bool = True) -> list[Problem]:
 
 def rows(path: Path | str) -> list[dict]:
     """As linhas de um arquivo de treino válido; InputError lista os primeiros erros quando ele não é válido."""
-    fatal = [problem for problem in validate(path) if problem.fatal]
+    check(path)
+    return read_rows(path)
+
+
+def check(path: Path | str, *, minimum: bool = True) -> None:
+    """InputError com os primeiros erros de um arquivo que não serve; ``minimum=False`` para os de validação."""
+    fatal = [problem for problem in validate(path, minimum=minimum) if problem.fatal]
     if fatal:
         listed = "\n".join(f"  {problem}" for problem in fatal[:10])
         more = f"\n  … e mais {len(fatal) - 10}." if len(fatal) > 10 else ""
         raise InputError(f"{Path(path).name} não serve para treino. Corrija e valide de novo:\n{listed}{more}")
-    return read_rows(path)
 
 
 def read_rows(path: Path | str) -> list[dict]:

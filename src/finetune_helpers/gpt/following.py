@@ -5,7 +5,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from .failures import explain_job, retrying
-from .job import discard_files
+from .job import MARK
+from .uploads import discard_files
 
 ENDED = ("succeeded", "failed", "cancelled")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -30,7 +31,7 @@ def follow(client, job_id: str, *, poll_seconds: float | None = None, sleep: Cal
             sleep(pause)
     if job.status == "succeeded":
         return job
-    if job.status == "failed":
+    if job.status == "failed" and (job.metadata or {}).get(MARK):  # só os arquivos que este pacote enviou
         discard_files(client, [job.training_file, job.validation_file])
     raise explain_job(job)
 

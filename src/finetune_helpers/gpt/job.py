@@ -1,7 +1,6 @@
 """Um treino por arquivo, modelo e hiperparâmetros: acha o que já existe antes de criar (e de pagar) outro."""
 
 import hashlib
-import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..records import read_json, sha256_file, write_json
 from . import budget, data
 from .failures import retrying
 from .providers import Provider
+from .uploads import discard_files, uploaded
 
 STATE = "trabalho.json"
 MARK = "impressao"
@@ -87,6 +87,8 @@ def find_or_create(
         own_prices=own_prices,
     )
     budget.check(estimate, provider, budget_usd)
+    if validation_file:
+        data.check(validation_file, minimum=False)
     found = _listed(client, request.fingerprint)
     alive = [job for job in found if not (again and job.status in ENDED_BADLY)]
     job = alive[0] if alive else _create(client, provider, request, files, attempt=len(found))
@@ -103,15 +105,6 @@ def cancel(client, job_id: str):
         return retrying(lambda: client.fine_tuning.jobs.cancel(job_id))
     except InputError:
         return retrying(lambda: client.fine_tuning.jobs.retrieve(job_id))  # terminou entre uma chamada e outra
-
-
-def discard_files(client, file_ids: list[str | None]) -> None:
-    """Apaga arquivos enviados por um treino recusado; um que já não existe não é erro."""
-    for file_id in filter(None, file_ids):
-        try:
-            retrying(lambda file_id=file_id: client.files.delete(file_id))
-        except InputError:
-            continue
 
 
 def _noted(client, folder: Path, request: Request):
@@ -149,7 +142,7 @@ def _listed(client, fingerprint: str) -> list:
 
 def _create(client, provider: Provider, request: Request, files: list[Path], attempt: int):
     names = [f"{kind}-{request.fingerprint}.jsonl" for kind in ("treino", "validacao")[: len(files)]]
-    ids = [_uploaded(client, provider, path, name) for path, name in zip(files, names, strict=True)]
+    ids = [uploaded(client, provider, path, name) for path, name in zip(files, names, strict=True)]
     body = _body(provider, request, ids)
     # A chave faz a API local nunca criar duas vezes; nas outras, a procura antes de cada repetição cuida disso.
     headers = {"Idempotency-Key": f"{request.fingerprint}-{attempt}"}
@@ -182,16 +175,3 @@ def _body(provider: Provider, request: Request, ids: list[str]) -> dict:
     if provider.hyperparameters_in == "hyperparameters":
         return body | {"hyperparameters": request.hyperparameters}
     return body | {"method": {"type": "supervised", "supervised": {"hyperparameters": request.hyperparameters}}}
-
-
-def _uploaded(client, provider: Provider, path: Path, name: str) -> str:
-    """Id do arquivo na conta; só envia se ele ainda não está lá com este nome."""
-
-    def present():
-        return next((file for file in client.files.list(purpose="fine-tune") if file.filename == name), None)
-
-    def send():
-        payload = (data.BOM if provider.bom else b"") + path.read_bytes().removeprefix(data.BOM)
-        return client.with_options(max_retries=0).files.create(file=(name, io.BytesIO(payload)), purpose="fine-tune")
-
-    return (retrying(present) or retrying(send, recover=present)).id

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from . import api_errors, models, schemas, store
+from . import api_errors, chat_schemas, models, store
 from .api_errors import ApiError
 from .engine import Chat, Engine
 from .files import Configured
@@ -18,8 +18,8 @@ router = APIRouter(tags=["chat"])
 DEFAULT_MAX_TOKENS = 256
 
 
-@router.post("/v1/chat/completions", response_model=schemas.ChatCompletion)
-async def create(request: Request, given: Configured, asked: schemas.ChatRequest) -> Any:
+@router.post("/v1/chat/completions", response_model=chat_schemas.ChatCompletion)
+async def create(request: Request, given: Configured, asked: chat_schemas.ChatRequest) -> Any:
     """Responde a uma conversa."""
     chat = _chat(models.find(given, asked.model), asked)
     engine: Engine = request.app.state.engine
@@ -39,7 +39,7 @@ async def create(request: Request, given: Configured, asked: schemas.ChatRequest
     return {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(done)}
 
 
-def _chat(model: models.Served, asked: schemas.ChatRequest) -> Chat:
+def _chat(model: models.Served, asked: chat_schemas.ChatRequest) -> Chat:
     if asked.max_tokens and asked.max_completion_tokens:
         text = 'Envie "max_tokens" ou "max_completion_tokens", não os dois.'
         raise ApiError(400, text, "invalid_value", "max_completion_tokens")
@@ -57,7 +57,7 @@ def _chat(model: models.Served, asked: schemas.ChatRequest) -> Chat:
     return Chat((model.base, str(model.adapter) if model.adapter else "", temperature, *sampled), row)
 
 
-def _message(message: schemas.Message) -> dict[str, str]:
+def _message(message: chat_schemas.Message) -> dict[str, str]:
     content = message.content if isinstance(message.content, str) else "".join(part.text for part in message.content)
     # O formato de conversa dos modelos abertos chama de system o que a OpenAI hoje chama de developer.
     return {"role": "system" if message.role == "developer" else message.role, "content": content}

@@ -23,13 +23,8 @@ def training_rows(tokenizer, examples: list[dict]) -> list[list[dict[str, str]]]
     return [list(_turns(tokenizer, example["messages"])) for example in examples]
 
 
-def fits(tokenizer, row: dict[str, str], max_length: int) -> bool:
-    """Diz se a linha inteira, com o EOS, cabe em ``max_length`` tokens; o TRL corta o resto sem avisar."""
-    return tokens_of(tokenizer, row) <= max_length
-
-
 def tokens_of(tokenizer, row: dict[str, str]) -> int:
-    """Tokens de uma linha de treino, com o EOS."""
+    """Tokens de uma linha de treino, com o EOS; o TRL corta sem avisar o que passa do limite do perfil."""
     return len(tokenizer(row["prompt"] + row["completion"], add_special_tokens=False)["input_ids"]) + 1
 
 

@@ -59,7 +59,8 @@ def run(training: Training, pause) -> dict | None:
     training.seconds["load"] = time.perf_counter() - started
     measure = _measurer(training, model, tokenizer, profile)
     base_losses = _base_losses(training, measure)
-    rows = _fitting(training, tokenizer, training.examples, profile.max_length, "treino")
+    turns = conversation.training_rows(tokenizer, training.examples)
+    rows = [row for _, row in _fitting(training, tokenizer, turns, profile.max_length, "treino")]
     if not rows:
         raise InputError(f"Nenhum exemplo cabe em {profile.max_length} tokens. Encurte os exemplos.")
     billed = sum(conversation.tokens_of(tokenizer, row) for row in rows) * training.hyperparameters["n_epochs"]
@@ -67,32 +68,21 @@ def run(training: Training, pause) -> dict | None:
 
 
 def _train(training, model, tokenizer, profile, rows, measure, base_losses, billed, pause) -> dict | None:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
     from ..training import efficiency
     from .reporting import Reporting
 
     curves = efficiency.EfficiencyCallback()
     reporting = Reporting(training, model, measure, base_losses, pause, curves)
-    output = training.folder / "recovery"
-    trainer = SFTTrainer(
-        model=model,
-        args=SFTConfig(**(lora.sft_arguments(profile, output) | {"disable_tqdm": True, "dataset_num_proc": None})),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        callbacks=[curves, efficiency.TimedSave(profile.save_minutes), reporting],
-    )
+    callbacks = [curves, efficiency.TimedSave(profile.save_minutes), reporting]
+    trainer = _trainer(training, model, tokenizer, profile, rows, callbacks)
     started, evaluated = time.perf_counter(), training.seconds["evaluate"]
-    resumed = _resumable(output)
-    if resumed:
-        step = int(resumed.name.split("-")[-1])
-        store.event(training.root, training.job["id"], f"Continua do passo {step}.", level="warn")
+    resumed = _resumable(training)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    during = training.seconds["evaluate"] - evaluated
-    training.seconds["train"] = time.perf_counter() - started - during
     if reporting.paused:
         return None
+    # O relógio das curvas soma o que já tinha passado antes de uma retomada; a validação tem a sua própria conta.
+    spent = max(time.perf_counter() - started, curves.seconds)
+    training.seconds["train"] = spent - (training.seconds["evaluate"] - evaluated)
     heldout = reporting.heldout()
     report = efficiency.report(trainer, curves, profile, training.seconds, heldout, reporting.last_adapter)
     # O perfil guarda a pasta do modelo nesta máquina; o relatório sai pela API e leva só o nome.
@@ -101,11 +91,27 @@ def _train(training, model, tokenizer, profile, rows, measure, base_losses, bill
     return report | named | done | {"heldout_curve": reporting.heldout_curve}
 
 
-def _resumable(output: Path) -> Path | None:
+def _trainer(training, model, tokenizer, profile, rows, callbacks):
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    arguments = lora.sft_arguments(profile, training.folder / "recovery")
+    return SFTTrainer(
+        model=model,
+        args=SFTConfig(**(arguments | {"disable_tqdm": True, "dataset_num_proc": None})),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+
+
+def _resumable(training: Training) -> Path | None:
     """O último ponto inteiro que ainda tem passos pela frente: retomar um treino terminado daria um passo a mais."""
-    while found := checkpoints.last_complete(output):
+    while found := checkpoints.last_complete(training.folder / "recovery"):
         state = read_json(found / "trainer_state.json")
         if state["global_step"] < state["max_steps"]:
+            text = f"Continua do passo {state['global_step']}."
+            store.event(training.root, training.job["id"], text, level="warn")
             return found
         shutil.rmtree(found)
     return None
@@ -115,12 +121,8 @@ def _measurer(training: Training, model, tokenizer, profile: Profile):
     """Função que mede a perda de cada linha de validação e soma o tempo gasto; as que não cabem ficam de fora."""
     from ..training import inference
 
-    rows = conversation.training_rows(tokenizer, training.heldout)
-    kept = [
-        (line, turns[-1])
-        for line, turns in enumerate(rows, start=1)
-        if turns and conversation.fits(tokenizer, turns[-1], profile.max_length)
-    ]
+    turns = [rows[-1:] for rows in conversation.training_rows(tokenizer, training.heldout)]
+    kept = _fitting(training, tokenizer, turns, profile.max_length, "validação")
 
     def measure() -> list[dict]:
         started = time.perf_counter()
@@ -142,15 +144,14 @@ def _base_losses(training: Training, measure) -> list[dict]:
     return read_json(path)
 
 
-def _fitting(training: Training, tokenizer, examples: list[dict], max_length: int, kind: str) -> list[dict]:
-    rows, long = [], []
-    for line, turns in enumerate(conversation.training_rows(tokenizer, examples), start=1):
-        good = [row for row in turns if conversation.fits(tokenizer, row, max_length)]
-        rows += good
-        if len(good) < len(turns):
-            long.append(line)
+def _fitting(training: Training, tokenizer, turns: list[list[dict]], max_length: int, kind: str) -> list[tuple]:
+    """As linhas (número e conteúdo) que cabem em ``max_length`` tokens; um evento avisa das outras."""
+    numbered = [(line, row) for line, rows in enumerate(turns, start=1) for row in rows]
+    fits = [conversation.tokens_of(tokenizer, row) <= max_length for _, row in numbered]
+    kept = [pair for pair, good in zip(numbered, fits, strict=True) if good]
+    long = sorted({line for (line, _), good in zip(numbered, fits, strict=True) if not good})
     if long:
         listed = ", ".join(map(str, long[:20])) + (" …" if len(long) > 20 else "")
         message = f"{len(long)} linha(s) de {kind} passam de {max_length} tokens e ficaram de fora: {listed}."
         store.event(training.root, training.job["id"], message, level="warn")
-    return rows
+    return kept

@@ -120,7 +120,19 @@ class Scheduler:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *module, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output, env=environment()
             )
-            return await self._process.wait()
+            try:
+                await self._obey(job["id"])
+                return await self._process.wait()
+            finally:
+                self._process = None
+
+    async def _obey(self, identifier: str) -> None:
+        """Um cancelamento ou uma pausa pode ter chegado enquanto o processo nascia."""
+        status = store.job(self.root, identifier)["status"]
+        if status == "cancelled":
+            await self.stop()
+        elif status == "paused":
+            self._process.stdin.write(b"pause\n")
 
     def _settle(self, job: dict, code: int | None = None) -> None:
         """Decide o que houve com um treino cujo trabalhador não vive mais."""

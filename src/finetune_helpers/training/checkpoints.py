@@ -4,15 +4,22 @@ import json
 from pathlib import Path
 
 
-def last_complete(folder: Path | str) -> Path | None:
+def last_complete(folder: Path | str, *, unfinished: bool = False) -> Path | None:
     """O ponto de retomada mais avançado que está inteiro em ``folder``, ou None.
 
-    O Trainer escreve ``trainer_state.json`` por último: um ponto vale quando esse arquivo é legível e o adaptador e o
-    otimizador não estão vazios.
+    ``unfinished`` pula o do último passo: retomar dali daria um passo a mais. O Trainer escreve
+    ``trainer_state.json`` por último: um ponto vale quando esse arquivo é legível e o adaptador e o otimizador não
+    estão vazios.
     """
     found = [path for path in Path(folder).glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
     found.sort(key=lambda path: int(path.name.split("-")[-1]), reverse=True)
-    return next((path for path in found if is_complete(path)), None)
+    whole = (path for path in found if is_complete(path))
+    return next((path for path in whole if not (unfinished and _is_last(path))), None)
+
+
+def _is_last(checkpoint: Path) -> bool:
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return state["global_step"] >= state.get("max_steps", state["global_step"] + 1)
 
 
 def is_complete(checkpoint: Path) -> bool:
@@ -43,7 +50,6 @@ def train_or_resume(trainer, adapter: Path) -> bool:
     """Treina do começo, retoma do último ponto inteiro ou reconhece que já terminou; diz se treinou agora.
 
     ``adapter`` é a pasta do adaptador final: se o cartão dele existe, o treino acabou e só os pesos são recarregados.
-    O Trainer daria um passo a mais ao retomar uma rodada que já chegou ao fim.
     """
     from .lora import CARD, restore
 
@@ -55,5 +61,5 @@ def train_or_resume(trainer, adapter: Path) -> bool:
 
 
 def _resume_point(folder: str) -> str | None:
-    found = last_complete(folder)
+    found = last_complete(folder, unfinished=True)
     return str(found) if found else None

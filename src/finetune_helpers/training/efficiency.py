@@ -9,7 +9,8 @@ from transformers import TrainerCallback
 
 from .. import prompts
 from ..portuguese import duration, number
-from ..records import sha256_file
+from ..records import read_json, sha256_file
+from .lora import MEASURES
 from .profiles import Profile
 
 PHASES = {"load": "carregar", "train": "treinar", "evaluate": "avaliar"}
@@ -22,7 +23,8 @@ class EfficiencyCallback(TrainerCallback):
         self.seconds = 0.0
         self.loss_curve: list[dict] = []
         self.heldout_curve: list[dict] = []
-        self._started = 0.0
+        self.energy_kwh: float | None = None
+        self._started, self._joules = 0.0, None
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Retoma as curvas que o ponto de retomada guardou."""
@@ -30,6 +32,12 @@ class EfficiencyCallback(TrainerCallback):
             self._note(entry.get("step", 0), entry, entry.get("elapsed", 0.0))
         self.seconds = max((point["seconds"] for point in self.loss_curve), default=0.0)
         self._started = time.perf_counter() - self.seconds
+        self._joules = gpu_joules()
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        """Fecha a conta da energia; a de um trecho anterior a uma retomada não é conhecida."""
+        if self._joules is not None and self.seconds:
+            self.energy_kwh = round((gpu_joules() - self._joules) / 3.6e6, 5)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         """Guarda a perda e, no histórico do Trainer, o tempo decorrido (que o ponto de retomada leva consigo)."""
@@ -53,8 +61,27 @@ class TimedSave(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Decide, ao fim de cada passo, se já é hora de salvar."""
-        if time.monotonic() - self._last >= self.interval:
+        due = [time.monotonic() - self._last >= self.interval]
+        if args.world_size > 1:
+            # Cada processo tem o seu relógio, e todos precisam salvar no mesmo passo: vale o do primeiro.
+            from accelerate.utils import broadcast_object_list
+
+            broadcast_object_list(due)
+        if due[0]:
             control.should_save, self._last = True, time.monotonic()
+
+
+def gpu_joules() -> float | None:
+    """Energia gasta pela GPU desde que o driver subiu (NVML, Volta ou mais nova), em joules; None onde não há."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(0)) / 1000
+    except pynvml.NVMLError:
+        return None
 
 
 def peak_rss_gb() -> float:
@@ -93,6 +120,16 @@ def summary(report: dict) -> str:
     )
 
 
+def finish(adapter: Path, seconds: dict[str, float], heldout: list[dict]) -> dict:
+    """O conteúdo final de ``treino.json``: as medidas guardadas com o adaptador, mais a avaliação (segundos e perdas).
+
+    As medidas ficam ao lado dos pesos para que uma queda entre o treino e a avaliação não as perca.
+    """
+    measured = read_json(Path(adapter) / MEASURES)
+    measured["seconds"]["evaluate"] = round(seconds["evaluate"], 2)
+    return measured | {"heldout": heldout, "gpu_hours": round(sum(measured["seconds"].values()) / 3600, 5)}
+
+
 def report(
     trainer, curves: EfficiencyCallback, profile: Profile, seconds: dict[str, float], heldout: list[dict], adapter: Path
 ) -> dict:
@@ -111,13 +148,14 @@ def report(
         "peak_rss_gb": peak_rss_gb(),
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "steps": state.global_step,
-        "examples_seen": state.global_step * profile.effective_batch,
+        "examples_seen": state.global_step * profile.effective_batch * trainer.args.world_size,
         "tokens_seen": int(state.num_input_tokens_seen),
         "tokens_per_second": round(int(state.num_input_tokens_seen) / max(seconds["train"], 1e-9), 1),
         "loss_curve": curves.loss_curve,
         "heldout_curve": curves.heldout_curve,
         "heldout": heldout,
         "gpu_hours": hours,
+        "energy_kwh": curves.energy_kwh,
         "price_sku": profile.price_sku,
         "profile": asdict(profile),
         "adapter_sha256": sha256_file(Path(adapter) / "adapter_model.safetensors"),

@@ -1,5 +1,6 @@
 """Perda dos itens de teste antes e depois do treino, medida uma vez e guardada ao lado das respostas."""
 
+import math
 from pathlib import Path
 
 from .. import prompts
@@ -51,12 +52,15 @@ def split_validation(
 
 
 def summary(losses: list[dict]) -> str:
-    """A queda da perda em português: médias antes e depois e em quantos itens ela caiu."""
+    """A queda da perda em português: médias e perplexidades antes e depois, e em quantos itens ela caiu."""
     if not losses:
         return "perda por item: não executado"
     before, after = (sum(row[key] for row in losses) / len(losses) for key in ("base_loss", "tuned_loss"))
     better = sum(row["tuned_loss"] < row["base_loss"] for row in losses)
-    return f"perda por token: {number(before, 3)} → {number(after, 3)}; menor em {better} de {len(losses)} itens"
+    return (
+        f"perda por token: {number(before, 3)} → {number(after, 3)} (perplexidade {number(math.exp(before), 1)} → "
+        f"{number(math.exp(after), 1)}); menor em {better} de {len(losses)} itens"
+    )
 
 
 def join(base: list[dict], tuned: list[dict]) -> list[dict]:

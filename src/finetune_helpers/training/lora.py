@@ -1,5 +1,7 @@
 """O modelo em 4 bits, o adaptador LoRA e os argumentos do SFTTrainer, a partir de um perfil."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import prompts
@@ -7,7 +9,7 @@ from ..errors import InputError, MachineError, RunMismatchError
 from ..records import read_json, sha256_file, write_json
 from .profiles import Profile, model_path
 
-CARD = "cartao.json"
+CARD, MEASURES = "cartao.json", "medidas.json"
 
 
 def model_arguments(profile: Profile, adapter: Path | None = None) -> dict:
@@ -31,8 +33,13 @@ def lora_arguments(profile: Profile) -> dict:
     }
 
 
-def sft_arguments(profile: Profile, output_dir: Path | str, *, evaluate: bool = False) -> dict:
-    """Argumentos de ``trl.SFTConfig``: perda só na resposta e precisão da máquina; ``evaluate`` mede a validação."""
+def sft_arguments(
+    profile: Profile, output_dir: Path | str, *, evaluate: bool = False, max_length: int | None = None
+) -> dict:
+    """Argumentos de ``trl.SFTConfig``: perda só na resposta e precisão da máquina; ``evaluate`` mede a validação.
+
+    ``max_length`` é o comprimento real dos dados, se for menor que o limite do perfil.
+    """
     precision = {"float16": {"fp16": True, "bf16": False}, "bfloat16": {"bf16": True}, "float32": {"bf16": False}}
     validation = {"eval_strategy": "steps", "eval_steps": profile.eval_steps} if evaluate else {}
     return (
@@ -90,11 +97,16 @@ def add_adapter(model, profile: Profile):
     return _add_plain_adapter(model, profile)
 
 
-def save(model, tokenizer, folder: Path, profile: Profile) -> Path:
-    """Salva adaptador, tokenizador e, por último, o cartão com o modelo base, o prompt e o hash dos pesos."""
+def save(model, tokenizer, folder: Path, profile: Profile, measure: Callable[[Path], dict] | None = None) -> Path:
+    """Salva adaptador, tokenizador e, por último, o cartão com o modelo base, o prompt e o hash dos pesos.
+
+    ``measure`` recebe a pasta, já com os pesos, e devolve o que o treino custou, que fica em ``medidas.json``.
+    """
     folder = Path(folder)
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+    if measure:
+        write_json(folder / MEASURES, measure(folder))
     card = {
         "base_model": profile.model,
         "prompt_fingerprint": prompts.fingerprint(),
@@ -149,9 +161,14 @@ def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
     )
     # Um modelo publicado já em 4 bits traz a própria configuração; a nossa só vale para os outros.
     given = {} if "bnb-4bit" in path or not profile.load_in_4bit else {"quantization_config": quantization}
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map={"": profile.device}, **given)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map={"": _place(profile)}, **given)
     tokenizer = AutoTokenizer.from_pretrained(path)
     return (PeftModel.from_pretrained(model, str(adapter)) if adapter else model), tokenizer
+
+
+def _place(profile: Profile) -> str:
+    """Com vários processos, cada um fica com a sua GPU."""
+    return profile.device if profile.device == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
 def _add_plain_adapter(model, profile: Profile):

@@ -43,6 +43,7 @@ class Profile:
     seed: int = 3407
     answer_batch_size: int = 8
     max_new_tokens: int = 256
+    needed_gpu_gb: float = 8.0
     reasons: tuple[str, ...] = ()
 
     @property
@@ -153,12 +154,38 @@ def _detect() -> str:
 def _check_device(profile: Profile) -> None:
     import torch
 
-    if profile.device == "cpu" or torch.cuda.is_available():
+    if profile.device == "cpu":
+        return
+    if torch.cuda.is_available():
+        _check_memory(profile, torch.cuda.mem_get_info()[0] / 1e9)
         return
     raise MachineError(
         f'O perfil "{profile.name}" pede uma GPU e esta máquina não tem nenhuma visível. '
         "No Colab: Ambiente de execução → Alterar o tipo → T4. "
         'Sem GPU, use PERFIL = "cpu", que treina o modelo pequeno.'
+    )
+
+
+def _check_memory(profile: Profile, free_gb: float) -> None:
+    if free_gb < profile.needed_gpu_gb:
+        raise MachineError(
+            f'O perfil "{profile.name}" precisa de {profile.needed_gpu_gb:.0f} GB livres na GPU e há {free_gb:.1f}. '
+            "Encerre outros cadernos que a usem (Ambiente de execução → Gerenciar sessões) ou reinicie esta sessão."
+        )
+
+
+def split_over(profile: Profile, processes: int) -> Profile:
+    """O perfil de cada um de ``processes`` processos, com o mesmo lote efetivo no total.
+
+    InputError se o lote efetivo não se divide por igual.
+    """
+    for batch in range(profile.batch_size, 0, -1):
+        accumulation, rest = divmod(profile.effective_batch, processes * batch)
+        if accumulation and not rest:
+            return replace(profile, batch_size=batch, gradient_accumulation=accumulation)
+    raise InputError(
+        f"O lote efetivo de {profile.effective_batch} não se divide por {processes} processos. "
+        "Use um número de processos que o divida."
     )
 
 

@@ -1,0 +1,109 @@
+"""Treina fora do caderno, numa GPU ou em várias, a configuração que o caderno 02 registrou na rodada.
+
+    accelerate launch --num_processes 2 -m finetune_helpers.training resultados/minha/rodada.json
+
+Depois, o caderno 02 reconhece o adaptador pronto e só responde às perguntas.
+"""
+
+import argparse
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from .. import prompts, runs
+from ..errors import FinetuneError, InputError
+from ..records import Example, read_json, read_jsonl
+from . import choose, guards, lora, split_validation, train_or_resume
+from .profiles import Profile, describe, split_over
+
+STEP = "02_treino_llama3"
+
+
+def main() -> int:
+    """Treina a rodada dada na linha de comando; devolve 1, com uma só mensagem, se não puder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rodada", type=Path, help="o rodada.json da rodada")
+    parser.add_argument("--dados", type=Path, help="a pasta de dados, se não for a de mesmo nome")
+    asked = parser.parse_args()
+    try:
+        train(asked.rodada, asked.dados)
+    except FinetuneError as error:
+        print(f"Erro: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(run_file: Path, data_folder: Path | None = None) -> Path:
+    """Treina (ou retoma) a rodada de ``run_file`` e devolve a pasta do adaptador.
+
+    InputError se o caderno 02 ainda não registrou a configuração na rodada.
+    """
+    run = run_file.resolve().parent
+    options = read_json(run_file)["passos"].get(STEP, {}).get("parametros")
+    if options is None:
+        raise InputError(f"{run_file} não tem o passo {STEP}. Abra a rodada no caderno 02 antes de treinar por aqui.")
+    data = data_folder or run.parents[1] / "dados" / run.name
+    profile = split_over(from_parameters(options), int(os.environ.get("WORLD_SIZE", "1")))
+    examples = [prompts.from_alpaca(row) for row in read_jsonl(data / "llama" / "treino.jsonl")]
+    return _train(profile, examples, run / "llama3")
+
+
+def from_parameters(options: dict) -> Profile:
+    """O perfil que os parâmetros do caderno 02 escolhem."""
+    return choose(
+        options["PERFIL"],
+        engine=options["MOTOR"],
+        model=options["MODELO"],
+        epochs=options["EPOCAS"],
+        max_steps=options["MAX_PASSOS"],
+    )
+
+
+def _train(profile: Profile, examples: list[Example], output: Path) -> Path:
+    print(describe(profile))
+    clock = runs.Stopwatch()
+    with clock.phase("load"):
+        model, tokenizer = lora.load(profile)
+        model = lora.add_adapter(model, profile)
+    trainer, curves = _trainer(model, tokenizer, profile, examples, output / "pontos")
+    print(guards.check(trainer, tokenizer, profile))
+    adapter = output / "adaptador"
+    if train_or_resume(trainer, adapter) and trainer.is_world_process_zero():
+        from . import efficiency
+
+        seconds = clock.seconds | {"train": curves.seconds}
+        lora.save(
+            trainer.accelerator.unwrap_model(trainer.model),
+            tokenizer,
+            adapter,
+            profile,
+            partial(efficiency.report, trainer, curves, profile, seconds, []),
+        )
+    trainer.accelerator.wait_for_everyone()
+    return adapter
+
+
+def _trainer(model, tokenizer, profile: Profile, examples: list[Example], folder: Path):
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from .efficiency import EfficiencyCallback, TimedSave
+
+    train, validation = ([prompts.to_prompt_completion(one) for one in part] for part in split_validation(examples))
+    lengths = guards.lengths(tokenizer, train, profile.max_length)
+    kept = [row for index, row in enumerate(train) if index not in lengths.too_long]
+    curves = EfficiencyCallback()
+    trainer = SFTTrainer(
+        model=model,
+        processing_class=tokenizer,
+        args=SFTConfig(**lora.sft_arguments(profile, folder, evaluate=True, max_length=lengths.longest_kept)),
+        train_dataset=Dataset.from_list(kept),
+        eval_dataset=Dataset.from_list(validation),
+        callbacks=[curves, TimedSave(profile.save_minutes)],
+    )
+    return trainer, curves
+
+
+if __name__ == "__main__":
+    sys.exit(main())
