@@ -2,7 +2,7 @@
 
     python benchmarks/answers.py
 
-Imprime tokens por segundo de cada tamanho de lote, a razão para o lote de 1 e quantos textos saíram idênticos: em 16 bits
+Imprime tokens por segundo de cada lote, a razão para o lote de 1 e quantos textos saíram idênticos: em 16 bits
 a soma muda com o preenchimento, e uma escolha gulosa quase empatada pode virar outra palavra.
 """
 

@@ -44,8 +44,9 @@ def answer_all(
     from tqdm.auto import tqdm
 
     done = _answered(path, system)
-    pending = [item for item in items if (item.suite, item.item_id) not in done]
-    with tqdm(total=len(items), initial=len(items) - len(pending), desc=system, unit="resposta") as bar:
+    distinct = {(item.suite, item.item_id): item for item in items}
+    pending = [item for key, item in distinct.items() if key not in done]
+    with tqdm(total=len(distinct), initial=len(distinct) - len(pending), desc=system, unit="resposta") as bar:
         for batch in _batches(pending, batch_size):
             rows = [_row(item, system, given) for item, given in zip(batch, answer(batch), strict=True)]
             append_jsonl(Path(path), rows)

@@ -76,7 +76,6 @@ def fingerprint() -> str:
     """Doze dígitos que mudam quando qualquer formato de prompt muda; ficam ao lado do adaptador e das respostas."""
     probe = Example("{title} %s", "{content} %s")
     other = Question("id", "{task} %s", "{input} %s", suite="flexibilidade")
-    text = repr(
-        [to_alpaca(probe), to_chat(probe), to_prompt_completion(probe), alpaca_prompt(other), chat_messages(other)]
-    )
+    rows = [to_alpaca(probe), to_chat(probe), to_prompt_completion(probe)]
+    text = repr([*rows, alpaca_prompt(other), chat_messages(other), few_shot(other, [probe])])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

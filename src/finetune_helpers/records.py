@@ -31,7 +31,9 @@ class Example:
 
 def normalise(text: str) -> str:
     """Forma de comparar textos: NFKC, sem diferença de caixa, espaços reduzidos a um."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    # A dobra de caixa pode desfazer a composição (ΐ): por isso a normalização vem antes e depois dela.
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def item_id(title: str, content: str) -> str:
@@ -53,8 +55,10 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.parcial")
+    # Uma metade solta de caractere sai como \ud83d, que o JSON lê de volta; sem isto a gravação pararia.
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with open(temporary, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -99,7 +103,7 @@ def read_jsonl(path: Path) -> list[dict]:
     for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise InputError(f"{path}, linha {number}: não é um objeto JSON. Corrija ou apague essa linha.")
@@ -125,7 +129,7 @@ def drop_truncated_tail(path: Path) -> None:
 def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
     """Acrescenta linhas e só volta quando elas estão no disco."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         file.flush()
         os.fsync(file.fileno())

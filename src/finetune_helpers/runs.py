@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .errors import InputError, MachineError, RunMismatchError
+from .portuguese import number
 from .records import read_json, write_json
 
 PACKAGES = [
@@ -46,8 +47,8 @@ def need_disk(folder: Path, gigabytes: float, purpose: str) -> None:
     free = shutil.disk_usage(folder).free / 1e9
     if free < gigabytes:
         raise MachineError(
-            f"Disco cheio: {purpose} precisa de {gigabytes:.1f} GB em {folder} e há {free:.1f} GB livres. "
-            "Libere espaço ou aponte a variável FINETUNE_CACHE para outro disco."
+            f"Disco cheio: {purpose} precisa de {number(gigabytes, 1)} GB em {folder} e há {number(free, 1)} GB "
+            "livres. Libere espaço ou aponte a variável FINETUNE_CACHE para outro disco."
         )
 
 
@@ -69,8 +70,10 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
     RunMismatchError com a lista das diferenças. InputError se o nome da rodada não serve para uma pasta.
     """
     folder = Path(folder)
-    if not folder.name or folder.name != folder.name.strip() or folder.name.startswith("."):
-        raise InputError(f'"{folder.name}" não serve como nome de rodada. Use letras, números, "-" e "_".')
+    # RODADA vazia deixa a própria pasta resultados/, e ".." sairia dela.
+    name = "" if folder.name == "resultados" else folder.name
+    if not name or name != name.strip() or name.startswith(".") or ".." in folder.parts:
+        raise InputError(f'"{name}" não serve como nome de rodada. Use letras, números, "-" e "_".')
     path = folder / "rodada.json"
     state = read_json(path) if path.exists() else {"passos": {}}
     known = state["passos"].get(step, {}).get("parametros")

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
+from pathlib import Path
 
 from .errors import InputError, MachineError
 from .records import atomic_write
@@ -76,17 +77,16 @@ def _llama3():
 def _o200k():
     import tiktoken
 
-    if "TIKTOKEN_CACHE_DIR" not in os.environ:
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(_seed_tiktoken_cache())
+    folder = Path(os.environ.get("TIKTOKEN_CACHE_DIR") or cache_folder() / "tiktoken")
+    _seed_tiktoken_cache(folder)
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
     return tiktoken.get_encoding("o200k_base"), f"o200k_base (tiktoken {metadata.version('tiktoken')})"
 
 
-def _seed_tiktoken_cache():
+def _seed_tiktoken_cache(folder: Path) -> None:
     """Põe no cache do tiktoken a tabela que o pacote bpe-openai já traz, igual byte a byte à publicada."""
-    folder = cache_folder() / "tiktoken"
     path = folder / hashlib.sha1(O200K_URL.encode()).hexdigest()
     if not path.exists():
         table = resources.files("bpe_openai") / "data" / "o200k_base.tiktoken.gz"
         with atomic_write(path, "wb") as file:
             file.write(gzip.decompress(table.read_bytes()))
-    return folder

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..records import atomic_write
 from . import blind, costs, flexibility, results, tally
 from .results import Results, family_rate
 from .study import ARMS, SYSTEMS, label, read_study
 from .tally import Ratings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ORANGE, SKY, GREEN, BLUE, RED, PINK, BLACK = (
     "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#000000",
@@ -59,7 +63,7 @@ def _comma(value: float, _: int) -> str:
     return f"{value:.4g}".replace(".", ",")
 
 
-def loss_curves(found: Results, axes) -> bool:
+def loss_curves(found: Results, axes: "Axes") -> bool:
     """Perda contra minutos de treino, um traço por braço; pontos são os itens separados."""
     colours = dict(zip(ARMS, (BLUE, RED), strict=True))
     for arm, report in found.study.reports.items():
@@ -73,7 +77,7 @@ def loss_curves(found: Results, axes) -> bool:
     return _legend(axes)
 
 
-def differences(found: Results, axes) -> bool:
+def differences(found: Results, axes: "Axes") -> bool:
     """Diferenças ajustado − base em desvios-padrão do item, com intervalo de 95 %; à direita o ajuste é melhor."""
     from statistics import pstdev
 
@@ -95,7 +99,7 @@ def differences(found: Results, axes) -> bool:
     return bool(rows)
 
 
-def families(found: Results, axes) -> bool:
+def families(found: Results, axes: "Axes") -> bool:
     """Taxa de aprovação por família da suíte de flexibilidade, um ponto por sistema."""
     systems = [system for system in found.study.systems if system in found.verdicts]
     names = [key for key in flexibility.FAMILIES if any(family_rate(found, s, key, "strict")[1] for s in systems)]
@@ -110,7 +114,7 @@ def families(found: Results, axes) -> bool:
     return _legend(axes, outside=True)
 
 
-def break_even(found: Results, axes) -> bool:
+def break_even(found: Results, axes: "Axes") -> bool:
     """Dólares por 1.000 respostas: GPU própria, por ocupação, contra as APIs da tabela."""
     served = [costs.serving(found.study, system) for system in SYSTEMS if system.endswith("-tuned")]
     served = next((one for one in served if one and one.seconds > 0), None)
@@ -139,7 +143,7 @@ def break_even(found: Results, axes) -> bool:
     return _legend(axes)
 
 
-def preference(plan: blind.Plan, ratings: Ratings, axes) -> bool:
+def preference(plan: blind.Plan, ratings: Ratings, axes: "Axes") -> bool:
     """Preferência humana por contraste, com intervalo de 95 %."""
     rows = [row for row in tally.preferences(plan, ratings) if row.n]
     for place, row in enumerate(rows):

@@ -4,11 +4,15 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..records import append_jsonl, drop_truncated_tail, read_jsonl
 from .results import pairs
 from .study import Study, read_study
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 FILE = "juiz.jsonl"
 WINNERS = ("A", "B", "tie", "both_bad")
@@ -33,7 +37,7 @@ ANSWER_TOKENS = 400
 
 def judge_pairs(
     run_folder: Path | str,
-    client,
+    client: "OpenAI",
     model: str,
     *,
     cap_usd: float,

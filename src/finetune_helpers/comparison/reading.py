@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..records import normalise
@@ -11,6 +12,9 @@ from .cells import shown
 from .sheet_key import PAIR_START, START, TOP, review_name
 from .sheet_review import COLUMNS, REVIEWER
 from .tally import Rating, Ratings
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
 
 KEY = (
     "código",
@@ -44,7 +48,7 @@ class Sheet:
     problems: tuple[str, ...]
 
 
-def load(path: Path):
+def load(path: Path) -> "Workbook":
     """Abre uma planilha revisada; InputError se não existe, não abre ou não tem as folhas do projeto."""
     from openpyxl import load_workbook
 
@@ -60,7 +64,7 @@ def load(path: Path):
     return book
 
 
-def sheets(path: Path, book) -> list[Sheet]:
+def sheets(path: Path, book: "Workbook") -> list[Sheet]:
     """Folhas de revisão de uma planilha aberta."""
     key = _key(path, book["Chave"])
     return [_sheet(path, book, number, [row for row in key if row["folha"] == number]) for number in _numbers(key)]

@@ -15,7 +15,7 @@ from .study import NOT_RUN, Study
 GPU, API = "T4", "gpt-4o-mini-2024-07-18"
 
 
-def hosted(book: Book, sheet, row: int, study: Study, table: Area) -> int:
+def hosted(book: Book, sheet: Worksheet, row: int, study: Study, table: Area) -> int:
     """Quanto custariam o mesmo treino e as mesmas respostas em cada modelo hospedado da tabela."""
     row = section(sheet, row, "E se fosse hospedado? O mesmo volume, nos preços da tabela")
     volume = [costs.serving(study, system) for system in study.systems if system.endswith("-tuned")]

@@ -67,6 +67,12 @@ TAILS = (
         "Give it a place in any collection.(c) Copyright 2011. Library Journals LLC, a wholly owned subsidiary of "
         "Media Source, Inc. No redistribution permitted.",
     ),
+    Tail(
+        "material_protegido",
+        re.compile(r"(?:\([cC]\)|©)\s?Copyrighted [Mm]aterial\.(?:\s+All [Rr]ights [Rr]eserved\.)?"),
+        "Copyrighted",
+        "A long feud lies at its centre.(c) Copyrighted material. All rights reserved.",
+    ),
 )
 
 

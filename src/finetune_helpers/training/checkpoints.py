@@ -2,6 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trl import SFTTrainer
 
 
 def last_complete(folder: Path | str, *, unfinished: bool = False) -> Path | None:
@@ -46,7 +50,7 @@ def _not_empty(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def train_or_resume(trainer, adapter: Path) -> bool:
+def train_or_resume(trainer: "SFTTrainer", adapter: Path) -> bool:
     """Treina do começo, retoma do último ponto inteiro ou reconhece que já terminou; diz se treinou agora.
 
     ``adapter`` é a pasta do adaptador final: se o cartão dele existe, o treino acabou e só os pesos são recarregados.

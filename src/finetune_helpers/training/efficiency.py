@@ -4,6 +4,7 @@ import resource
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
 
@@ -12,6 +13,9 @@ from ..portuguese import duration, number
 from ..records import read_json, sha256_file
 from .lora import MEASURES
 from .profiles import Profile
+
+if TYPE_CHECKING:
+    from trl import SFTTrainer
 
 PHASES = {"load": "carregar", "train": "treinar", "evaluate": "avaliar"}
 
@@ -131,7 +135,12 @@ def finish(adapter: Path, seconds: dict[str, float], heldout: list[dict]) -> dic
 
 
 def report(
-    trainer, curves: EfficiencyCallback, profile: Profile, seconds: dict[str, float], heldout: list[dict], adapter: Path
+    trainer: "SFTTrainer",
+    curves: EfficiencyCallback,
+    profile: Profile,
+    seconds: dict[str, float],
+    heldout: list[dict],
+    adapter: Path,
 ) -> dict:
     """O conteúdo de ``treino.json``: eficiência, curvas e perdas por item antes e depois (``heldout``).
 

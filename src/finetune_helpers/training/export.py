@@ -1,10 +1,14 @@
 """Levar o modelo embora: pesos unidos em 16 bits, GGUF ou o adaptador num repositório privado do Hub."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import MachineError
 from ..runs import need_disk
 from .profiles import Profile, model_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BILLION_16_BIT_GB = 2.0
 
@@ -26,7 +30,9 @@ def merge(profile: Profile, adapter: Path, folder: Path) -> Path:
     return Path(folder)
 
 
-def gguf(model, tokenizer, folder: Path, quantization: str = "q4_k_m") -> Path:
+def gguf(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path, quantization: str = "q4_k_m"
+) -> Path:
     """Exporta para GGUF com o Unsloth, que compila o llama.cpp na primeira vez; só com GPU.
 
     MachineError sem o Unsloth, sem GPU ou sem disco (os pesos em 16 bits e o arquivo final, ao mesmo tempo).

@@ -1,10 +1,15 @@
 """O que se confere antes do primeiro passo: máscara, fim de sequência, comprimentos, preenchimento e parâmetros."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..portuguese import number, percent
 from .profiles import Profile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import SFTTrainer
 
 IGNORED = -100  # rótulo que a perda ignora (PyTorch, CrossEntropyLoss)
 
@@ -54,7 +59,7 @@ class Check:
         )
 
 
-def lengths(tokenizer, rows: list[dict[str, str]], limit: int) -> Lengths:
+def lengths(tokenizer: "PreTrainedTokenizerBase", rows: list[dict[str, str]], limit: int) -> Lengths:
     """Mede cada linha ``{prompt, completion}`` em tokens; InputError se nenhuma couber em ``limit``."""
     texts = [row["prompt"] + row["completion"] + tokenizer.eos_token for row in rows]
     counts = [len(ids) for ids in tokenizer(texts)["input_ids"]]
@@ -64,7 +69,7 @@ def lengths(tokenizer, rows: list[dict[str, str]], limit: int) -> Lengths:
     return Lengths(counts, limit, too_long)
 
 
-def check(trainer, tokenizer, profile: Profile) -> Check:
+def check(trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", profile: Profile) -> Check:
     """Confere o que o treinador vai aprender de fato, depois de todas as transformações.
 
     InputError se uma linha não tem rótulo, se o prompt entra na perda, se falta o EOS ou se os parâmetros treináveis

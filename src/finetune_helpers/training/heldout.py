@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import prompts
 from ..errors import InputError
@@ -9,9 +10,18 @@ from ..portuguese import number
 from ..records import Example, read_json, write_json
 from .profiles import Profile
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 def measure(
-    model, tokenizer, examples: list[Example], profile: Profile, path: Path, *, adapter: bool = True
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    examples: list[Example],
+    profile: Profile,
+    path: Path,
+    *,
+    adapter: bool = True,
 ) -> list[dict]:
     """Perda média por token de cada exemplo, ``[{item_id, tokens, loss}]``; lê ``path`` se ele já existe.
 

@@ -4,12 +4,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from .. import prompts
 from ..answers import Answer
 from ..prompts import Question
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ def _inference(model) -> Iterator[None]:
 
 
 def generate(
-    model,
-    tokenizer,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     texts: list[str],
     *,
     max_new_tokens: int,
@@ -75,7 +79,14 @@ def generate(
     return [_generated(tokenizer, ids, length) for ids, length in zip(new, lengths, strict=True)]
 
 
-def losses(model, tokenizer, rows: list[dict[str, str]], *, max_length: int, batch_size: int = 4) -> list[ItemLoss]:
+def losses(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: list[dict[str, str]],
+    *,
+    max_length: int,
+    batch_size: int = 4,
+) -> list[ItemLoss]:
     """Perda média por token da ``completion`` (com o EOS) de cada linha, na ordem dada."""
     encoded = [_encode(tokenizer, row, max_length) for row in rows]
     order = sorted(range(len(rows)), key=lambda index: -len(encoded[index][0]))
@@ -88,7 +99,12 @@ def losses(model, tokenizer, rows: list[dict[str, str]], *, max_length: int, bat
 
 
 def answerer(
-    model, tokenizer, model_id: str, *, max_new_tokens: int, adapter: bool = True
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    model_id: str,
+    *,
+    max_new_tokens: int,
+    adapter: bool = True,
 ) -> Callable[[list[Question]], list[Answer]]:
     """Função de resposta para ``answers.answer_all``; ``adapter=False`` responde com o modelo base dos mesmos pesos.
 

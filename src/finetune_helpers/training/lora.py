@@ -3,11 +3,15 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import prompts
 from ..errors import InputError, MachineError, RunMismatchError
 from ..records import read_json, sha256_file, write_json
 from .profiles import Profile, model_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CARD, MEASURES = "cartao.json", "medidas.json"
 
@@ -74,7 +78,7 @@ def sft_arguments(
     )
 
 
-def load(profile: Profile, adapter: Path | None = None) -> tuple:
+def load(profile: Profile, adapter: Path | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Carrega modelo e tokenizador em 4 bits com o motor do perfil, com o adaptador salvo se ele for dado.
 
     RunMismatchError se o adaptador foi treinado sobre outro modelo ou outro prompt; MachineError se o modelo não vier.
@@ -87,7 +91,7 @@ def load(profile: Profile, adapter: Path | None = None) -> tuple:
         raise _explain(error, profile) from error
 
 
-def add_adapter(model, profile: Profile):
+def add_adapter(model: "PreTrainedModel", profile: Profile) -> "PreTrainedModel":
     """Põe sobre o modelo um adaptador LoRA novo, com pesos em 32 bits nos dois motores."""
     if profile.engine == "unsloth":
         from unsloth import FastLanguageModel
@@ -97,7 +101,13 @@ def add_adapter(model, profile: Profile):
     return _add_plain_adapter(model, profile)
 
 
-def save(model, tokenizer, folder: Path, profile: Profile, measure: Callable[[Path], dict] | None = None) -> Path:
+def save(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    folder: Path,
+    profile: Profile,
+    measure: Callable[[Path], dict] | None = None,
+) -> Path:
     """Salva adaptador, tokenizador e, por último, o cartão com o modelo base, o prompt e o hash dos pesos.
 
     ``measure`` recebe a pasta, já com os pesos, e devolve o que o treino custou, que fica em ``medidas.json``.
@@ -116,7 +126,7 @@ def save(model, tokenizer, folder: Path, profile: Profile, measure: Callable[[Pa
     return folder
 
 
-def restore(model, adapter: Path) -> None:
+def restore(model: "PreTrainedModel", adapter: Path) -> None:
     """Põe no modelo, que já tem um adaptador novo, os pesos do adaptador salvo."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file

@@ -121,7 +121,7 @@ BY_NAME = {
 }
 
 
-def choose(name: str = "auto", **changes) -> Profile:
+def choose(name: str = "auto", **changes: object) -> Profile:
     """Escolhe o perfil da máquina (ou o de nome ``name``) e aplica as mudanças pedidas.
 
     Mudanças vazias (``""``, ``0`` ou ``None``) ficam com o valor do perfil. InputError se o nome, o motor ou um campo
