@@ -1,5 +1,6 @@
 # make demo   a linha de produção inteira, com a amostra e um modelo pequeno, sem GPU e sem conta
 # make test   todos os testes
+# make lint   o estilo do código e dos cadernos
 PYTHON ?= python3
 FONTE  ?= amostra
 RODADA ?= demonstracao
@@ -7,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint instalar limpar
+.PHONY: demo test lint publicar instalar limpar
 
 instalar: $(VENV)/.pronto
 
@@ -24,6 +25,14 @@ demo: instalar
 
 test: instalar
 	$(BIN)/python -m pytest
+
+# Refaz a rodada do repositório, sem pesos, e a tabela do README que vem dela.
+publicar: instalar
+	rm -rf dados/publicada resultados/publicada
+	$(BIN)/python colab/executar.py --rodada publicada
+	rm -rf resultados/publicada/llama3/pontos resultados/publicada/gpt/api_local resultados/publicada/cadernos/*.ipynb
+	rm -rf resultados/publicada/llama3/adaptador
+	$(BIN)/python -m finetune_helpers.comparison.readme README.md resultados/publicada --gravar
 
 lint: instalar
 	$(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ from gpt_rows import chat_file
 
 from finetune_helpers import gpt
 from finetune_helpers.errors import InputError, MachineError
-from finetune_helpers.gpt import budget, data
+from finetune_helpers.gpt import data
 
 MINI = "gpt-4o-mini-2024-07-18"
 MODERN = "gpt-4.1-mini-2025-04-14"
@@ -35,7 +35,7 @@ def test_local_training_is_free_and_needs_no_budget(tmp_path):
     local = gpt.provider("local")
     estimate = gpt.estimate(chat_file(tmp_path / "treino.jsonl"), local.default_model)
     assert estimate.total_usd == 0
-    budget.check(estimate, local, 0)
+    gpt.check_budget(estimate, local, 0)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_paid_provider_is_refused_without_budget_or_price(tmp_path, name, mode
     chosen = gpt.provider(name)
     estimate = gpt.estimate(chat_file(tmp_path / "treino.jsonl"), model, 3, provider=chosen)
     with pytest.raises(InputError, match=text):
-        budget.check(estimate, chosen, limit)
+        gpt.check_budget(estimate, chosen, limit)
 
 
 def test_a_price_given_by_the_user_is_used(tmp_path):
@@ -58,10 +58,10 @@ def test_a_price_given_by_the_user_is_used(tmp_path):
     path = chat_file(tmp_path / "treino.jsonl")
     estimate = gpt.estimate(path, chosen.default_model, 2, provider=chosen, own_prices={"train": 10})
     assert estimate.total_usd == pytest.approx(estimate.training_tokens * 10 / 1e6)
-    budget.check(estimate, chosen, 1)
+    gpt.check_budget(estimate, chosen, 1)
     asked = gpt.estimate(path, chosen.default_model, 2, provider=chosen, own_prices={"train": 10}, questions=5)
     with pytest.raises(InputError, match="own_prices"):
-        budget.check(asked, chosen, 1)
+        gpt.check_budget(asked, chosen, 1)
 
 
 def test_cost_of_answers_is_counted_from_usage():

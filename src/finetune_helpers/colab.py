@@ -18,7 +18,8 @@ def in_colab() -> bool:
 def work_folder(drive: bool = False) -> Path:
     """A pasta que guarda ``dados/`` e ``resultados/``.
 
-    Ordem: a variável FINETUNE_PASTA; no Colab, o Drive (se ``drive``) ou ``/content``; fora dele, a raiz do projeto.
+    Ordem: a variável FINETUNE_PASTA; no Colab, a pasta ``finetune`` do Drive (se ``drive``) ou da sessão; fora dele, a
+    raiz do projeto.
     """
     if os.environ.get("FINETUNE_PASTA"):
         return Path(os.environ["FINETUNE_PASTA"]).resolve()

@@ -37,8 +37,9 @@ def load() -> tuple[Price, ...]:
 
 
 def find(sku: str, item: str) -> Price:
-    """Preço mais recente de um item; InputError se ele não está na tabela."""
-    found = [price for price in load() if price.sku == sku and price.item == item]
+    """Preço em vigor de um item (o mais recente que já vale); InputError se ele não está na tabela."""
+    today = date.today().isoformat()
+    found = [price for price in load() if (price.sku, price.item) == (sku, item) and price.effective_from <= today]
     if not found:
         raise InputError(f'Não há preço de "{item}" para "{sku}" em precos.csv. Acrescente a linha, com data e fonte.')
     return max(found, key=lambda price: price.effective_from)

@@ -20,4 +20,8 @@ def __getattr__(name: str):
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name in _MODULES:
         return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"O módulo {__name__} não tem {name!r}.")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,6 +16,7 @@ _HOME = {
     "Estimate": "budget",
     "estimate": "budget",
     "answering_cost": "budget",
+    "check_budget": "budget",
     "Preflight": "account",
     "preflight": "account",
     "find_or_create": "job",

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 import openai
 
 from .failures import explain, retrying
 from .providers import Provider
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Preflight:
         return f"{self.model}: {verdict}; {self.reason}. O modelo {ends}."
 
 
-def preflight(client, provider: Provider, model: str, *, today: date | None = None) -> Preflight:
+def preflight(client: "OpenAI", provider: Provider, model: str, *, today: date | None = None) -> Preflight:
     """Pergunta à API, sem custo, se a conta treina e quando o modelo acaba; completa com as datas publicadas.
 
     MachineError se a chave não vale ou a API não responde.

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..answers import Answer
 from ..errors import InputError
@@ -14,12 +15,15 @@ from ..records import read_json, write_json
 from . import chat
 from .failures import retrying
 
+if TYPE_CHECKING:
+    from openai import OpenAI
+
 MARK = "impressao"
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 def batch_answerer(
-    client,
+    client: "OpenAI",
     model: str,
     folder: Path | str,
     *,

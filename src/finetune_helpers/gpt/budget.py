@@ -72,7 +72,7 @@ def estimate(
     return Estimate(model, len(examples), epochs, billed, questions, *answered, training, answering, source)
 
 
-def check(estimate: Estimate, provider: Provider, budget_usd: float) -> None:
+def check_budget(estimate: Estimate, provider: Provider, budget_usd: float) -> None:
     """InputError se a estimativa de um provedor pago passa de ``budget_usd`` (ou se o preço é desconhecido)."""
     if not provider.paid:
         return

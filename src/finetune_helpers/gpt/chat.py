@@ -4,15 +4,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .. import prompts
 from ..answers import Answer
 from ..prompts import Question
 from .failures import MalformedResponse, retrying
 
+if TYPE_CHECKING:
+    from openai import OpenAI
+
 
 def answerer(
-    client, model: str, *, max_tokens: int = 256, concurrency: int = 8, attempts: int = 8
+    client: "OpenAI", model: str, *, max_tokens: int = 256, concurrency: int = 8, attempts: int = 8
 ) -> Callable[[list[Question]], list[Answer]]:
     """Função para ``answers.answer_all``: responde a um lote, na ordem, com até ``concurrency`` pedidos ao mesmo tempo.
 

@@ -4,11 +4,14 @@ import json
 import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import openai
 
 from ..errors import FinetuneError, InputError, MachineError
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob
 
 Result = TypeVar("Result")
 ATTEMPTS = 6
@@ -88,7 +91,7 @@ _KINDS = (
 )
 
 
-def explain_job(job) -> InputError:
+def explain_job(job: "FineTuningJob") -> InputError:
     """A instrução para um treino que terminou em falha ou foi cancelado."""
     if job.status == "cancelled":
         return InputError(f"O treino {job.id} foi cancelado. Para treinar de novo, passe again=True em find_or_create.")

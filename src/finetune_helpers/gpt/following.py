@@ -3,16 +3,27 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from .failures import explain_job, retrying
 from .job import MARK
 from .uploads import discard_files
 
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.fine_tuning import FineTuningJob
+
 ENDED = ("succeeded", "failed", "cancelled")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def follow(client, job_id: str, *, poll_seconds: float | None = None, sleep: Callable[[float], None] = time.sleep):
+def follow(
+    client: "OpenAI",
+    job_id: str,
+    *,
+    poll_seconds: float | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> "FineTuningJob":
     """Mostra o treino até terminar e o devolve; pode ser chamado de novo a qualquer momento.
 
     InputError com o próximo passo se ele falhou ou foi cancelado (os arquivos de um treino falho são apagados);

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import openai
 
@@ -13,6 +14,10 @@ from . import budget, data
 from .failures import retrying
 from .providers import Provider
 from .uploads import discard_files, uploaded
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.fine_tuning import FineTuningJob
 
 STATE = "trabalho.json"
 MARK = "impressao"
@@ -45,7 +50,7 @@ class Request:
 
 
 def find_or_create(
-    client,
+    client: "OpenAI",
     folder: Path | str,
     training_file: Path | str,
     *,
@@ -62,7 +67,7 @@ def find_or_create(
     answer_tokens: int = 256,
     own_prices: dict[str, float] | None = None,
     again: bool = False,
-):
+) -> "FineTuningJob":
     """Devolve o treino deste arquivo, modelo e hiperparâmetros: o anotado em ``folder``, o da conta ou um novo.
 
     Só cria se a estimativa couber em ``budget_usd`` (provedor pago); sem orçamento não envia nada. Um treino falho ou
@@ -86,7 +91,7 @@ def find_or_create(
         answer_tokens=answer_tokens,
         own_prices=own_prices,
     )
-    budget.check(estimate, provider, budget_usd)
+    budget.check_budget(estimate, provider, budget_usd)
     if validation_file:
         data.check(validation_file, minimum=False)
     found = _listed(client, request.fingerprint)
@@ -96,7 +101,7 @@ def find_or_create(
     return job
 
 
-def cancel(client, job_id: str):
+def cancel(client: "OpenAI", job_id: str) -> "FineTuningJob":
     """Cancela um treino em andamento e devolve o estado; um que já terminou volta como está."""
     job = retrying(lambda: client.fine_tuning.jobs.retrieve(job_id))
     if job.status in ("succeeded", *ENDED_BADLY):

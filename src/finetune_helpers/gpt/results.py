@@ -6,14 +6,24 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .. import prompts
 from .failures import retrying
 from .providers import Provider
 
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.fine_tuning import FineTuningJob
+
 
 def training_report(
-    client, job, *, provider: Provider, item_ids: Sequence[str] = (), evaluate_seconds: float = 0.0
+    client: "OpenAI",
+    job: "FineTuningJob",
+    *,
+    provider: Provider,
+    item_ids: Sequence[str] = (),
+    evaluate_seconds: float = 0.0,
 ) -> dict:
     """Dicionário de ``treino.json`` de um treino terminado, com o que o provedor informa; o resto fica None.
 
@@ -36,7 +46,7 @@ def training_report(
     return report
 
 
-def checkpoints(client, job) -> list[dict]:
+def checkpoints(client: "OpenAI", job: "FineTuningJob") -> list[dict]:
     """Pontos de cada época: modelo, passo e medidas; lista vazia se o provedor não os tem."""
     listed = retrying(lambda: list(client.fine_tuning.jobs.checkpoints.list(job.id)))
     return [

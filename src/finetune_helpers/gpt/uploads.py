@@ -3,14 +3,18 @@
 import io
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from . import data
 from .failures import retrying
 from .providers import Provider
 
+if TYPE_CHECKING:
+    from openai import OpenAI
 
-def uploaded(client, provider: Provider, path: Path, name: str) -> str:
+
+def uploaded(client: "OpenAI", provider: Provider, path: Path, name: str) -> str:
     """Id do arquivo na conta; só envia se ele ainda não está lá com este nome."""
 
     def present():
@@ -33,7 +37,7 @@ def _processed(client, file):
     return file
 
 
-def discard_files(client, file_ids: list[str | None]) -> None:
+def discard_files(client: "OpenAI", file_ids: list[str | None]) -> None:
     """Apaga arquivos enviados por um treino recusado; um que já não existe não é erro."""
     for file_id in filter(None, file_ids):
         try:

@@ -8,20 +8,28 @@ from .schemas import Strict
 
 
 class TextPart(Strict):
+    """Um trecho de texto de uma mensagem."""
+
     type: Literal["text"]
     text: str
 
 
 class Message(Strict):
+    """Uma mensagem da conversa."""
+
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
 
 
 class StreamOptions(Strict):
+    """O que acompanha uma resposta em fluxo."""
+
     include_usage: bool = False
 
 
 class ChatRequest(Strict):
+    """Pedido de uma resposta."""
+
     model: str
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
@@ -41,18 +49,24 @@ class ChatRequest(Strict):
 
 
 class Usage(BaseModel):
+    """Tokens lidos e escritos."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
 
 
 class AssistantMessage(BaseModel):
+    """A mensagem do assistente."""
+
     role: Literal["assistant"]
     content: str
     refusal: str | None = None
 
 
 class Choice(BaseModel):
+    """Uma resposta e o motivo do seu fim."""
+
     index: Literal[0]
     message: AssistantMessage
     finish_reason: Literal["stop", "length"]
@@ -60,6 +74,8 @@ class Choice(BaseModel):
 
 
 class ChatCompletion(BaseModel):
+    """Uma resposta inteira."""
+
     id: str
     object: Literal["chat.completion"]
     created: int

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def read(root: Path, job: dict, base: BaseModel) -> Training:
     return Training(root, job, base, data.read_rows(store.content_path(root, job["training_file"])), heldout)
 
 
-def run(training: Training, pause) -> dict | None:
+def run(training: Training, pause: Callable[[], bool]) -> dict | None:
     """Treina (ou continua do último ponto inteiro) e devolve o relatório; None se ``pause()`` pediu para parar.
 
     InputError se nenhum exemplo cabe no modelo; MachineError se o modelo não carrega.

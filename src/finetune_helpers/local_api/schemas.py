@@ -15,21 +15,29 @@ class Strict(BaseModel):
 
 
 class Hyperparameters(Strict):
+    """Épocas, lote e multiplicador da taxa de aprendizado; ``"auto"`` deixa a escolha ao modelo base."""
+
     n_epochs: Auto | Annotated[StrictInt, Field(ge=1, le=50)] = "auto"
     batch_size: Auto | Annotated[StrictInt, Field(ge=1, le=256)] = "auto"
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = "auto"
 
 
 class Supervised(Strict):
+    """O método supervisionado e seus hiperparâmetros."""
+
     hyperparameters: Hyperparameters = Hyperparameters()
 
 
 class Method(Strict):
+    """Como treinar; só o método supervisionado existe aqui."""
+
     type: Literal["supervised"] = "supervised"
     supervised: Supervised = Supervised()
 
 
 class JobRequest(Strict):
+    """Pedido de um treino."""
+
     model: str
     training_file: str
     validation_file: str | None = None
@@ -46,6 +54,8 @@ class JobRequest(Strict):
 
 
 class ErrorDetail(BaseModel):
+    """O que deu errado, na forma da OpenAI."""
+
     message: str
     type: str
     param: str | None
@@ -53,16 +63,22 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
+    """Corpo de uma resposta de erro."""
+
     error: ErrorDetail
 
 
 class JobError(BaseModel):
+    """Por que um treino falhou."""
+
     code: str
     message: str
     param: str | None = None
 
 
 class File(BaseModel):
+    """Um arquivo enviado ou produzido."""
+
     id: str
     object: Literal["file"]
     bytes: int
@@ -75,6 +91,8 @@ class File(BaseModel):
 
 
 class Job(BaseModel):
+    """Um treino e o seu estado."""
+
     id: str
     object: Literal["fine_tuning.job"]
     created_at: int
@@ -103,6 +121,8 @@ class Job(BaseModel):
 
 
 class Event(BaseModel):
+    """Um acontecimento de um treino."""
+
     id: str
     object: Literal["fine_tuning.job.event"]
     created_at: int
@@ -113,6 +133,8 @@ class Event(BaseModel):
 
 
 class Checkpoint(BaseModel):
+    """Um ponto de uma época, que serve de modelo."""
+
     id: str
     object: Literal["fine_tuning.job.checkpoint"]
     created_at: int
@@ -123,6 +145,8 @@ class Checkpoint(BaseModel):
 
 
 class Model(BaseModel):
+    """Um modelo que responde."""
+
     id: str
     object: Literal["model"] = "model"
     created: int
@@ -131,12 +155,16 @@ class Model(BaseModel):
 
 
 class Deleted(BaseModel):
+    """Confirmação de que algo foi apagado."""
+
     id: str
     object: str
     deleted: Literal[True] = True
 
 
 class Page(BaseModel, Generic[Item]):
+    """Uma página de uma lista."""
+
     object: Literal["list"] = "list"
     data: list[Item]
     has_more: bool
@@ -145,5 +173,7 @@ class Page(BaseModel, Generic[Item]):
 
 
 class Models(BaseModel):
+    """Os modelos que respondem."""
+
     object: Literal["list"] = "list"
     data: list[Model]

@@ -1,0 +1,44 @@
+"""A rodada publicada: o README diz o mesmo que ela, e nela não há pesos, caminhos de máquina nem chaves."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune_helpers.comparison import significance
+from finetune_helpers.records import read_json
+
+ROOT = Path(__file__).parents[1]
+RUN = ROOT / "resultados" / "publicada"
+FILES = [path for folder in (RUN, ROOT / "dados" / "publicada") for path in folder.rglob("*") if path.is_file()]
+MACHINE = re.compile(r"(?<![\w/.])/(?:home|root|tmp|work|Users|usr|var)/\w+|sk-[A-Za-z0-9]{16,}|hf_[A-Za-z0-9]{16,}")
+
+
+def test_readme_and_workbook_say_what_the_run_says():
+    command = [sys.executable, "-m", "finetune_helpers.comparison.readme", "README.md", str(RUN)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arm", ["llama3", "gpt"])
+def test_learning_is_real_in_both_arms(arm):
+    learned = significance.learning(read_json(RUN / arm / "treino.json")["heldout"])
+    assert learned.n == 32 and learned.mean > 0 and learned.p < 0.01
+
+
+def test_the_published_run_is_whole():
+    expected = {"rodada.json", "comparacao.xlsx", "llama3/treino.json", "llama3/respostas.jsonl", "gpt/treino.json"}
+    expected |= {"gpt/respostas.jsonl", "gpt/trabalho.json", "figuras/diferencas.png", "cadernos/tempos.json"}
+    assert expected <= {path.relative_to(RUN).as_posix() for path in FILES if path.is_relative_to(RUN)}
+
+
+def test_no_weights_and_no_large_file_are_published():
+    assert not [path.name for path in FILES if path.suffix in (".safetensors", ".pt", ".bin", ".gguf")]
+    assert max(path.stat().st_size for path in FILES) < 1_000_000
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix in (".json", ".jsonl")], ids=lambda p: p.name)
+def test_no_machine_path_or_key_is_published(path):
+    assert not MACHINE.findall(path.read_text(encoding="utf-8"))
