@@ -23,13 +23,18 @@ $(VENV)/.pronto: requirements/pacotes.txt requirements/sem_dependencias.txt pypr
 demo: instalar
 	$(BIN)/python colab/executar.py --fonte "$(FONTE)" --rodada "$(RODADA)"
 
-test: instalar
+# O pacote openai do Colab é de outra versão maior: os testes do braço GPT valem para as duas.
+$(VENV)/openai-2.54: $(VENV)/.pronto
+	$(BIN)/pip install -q --no-deps --upgrade --target $@ openai==2.54.0 distro==1.9.0
+	touch $@
+
+test: instalar $(VENV)/openai-2.54
 	$(BIN)/python -m pytest
 
 # Refaz a rodada do repositório, sem pesos, e a tabela do README que vem dela.
 publicar: instalar
 	rm -rf dados/publicada resultados/publicada
-	$(BIN)/python colab/executar.py --rodada publicada
+	$(BIN)/python colab/executar.py --rodada publicada -p TRES_EXEMPLOS True
 	rm -rf resultados/publicada/llama3/pontos resultados/publicada/gpt/api_local resultados/publicada/cadernos/*.ipynb
 	rm -rf resultados/publicada/llama3/adaptador
 	$(BIN)/python -m finetune_helpers.comparison.readme README.md resultados/publicada --gravar

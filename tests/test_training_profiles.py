@@ -8,7 +8,7 @@ import pytest
 from finetune_helpers import training
 from finetune_helpers.errors import InputError, MachineError, RunMismatchError
 from finetune_helpers.records import Example, write_json
-from finetune_helpers.training import checkpoints, heldout, lora, profiles
+from finetune_helpers.training import adapters, checkpoints, heldout, lora, profiles
 
 
 def test_cpu_profile_is_chosen_without_gpu_and_says_why():
@@ -158,14 +158,14 @@ def test_an_adapter_of_another_base_or_prompt_is_refused(tmp_path, key):
     from finetune_helpers import prompts
 
     card = {"base_model": profile.model, "prompt_fingerprint": prompts.fingerprint(), "adapter_sha256": "0"}
-    write_json(tmp_path / lora.CARD, card | {key: "outro"})
+    write_json(tmp_path / adapters.CARD, card | {key: "outro"})
     with pytest.raises(RunMismatchError, match="outro"):
-        lora.check_card(tmp_path, profile)
+        adapters.check_card(tmp_path, profile)
 
 
 def test_an_adapter_without_its_card_is_not_complete(tmp_path):
-    with pytest.raises(InputError, match=lora.CARD):
-        lora.check_card(tmp_path, profiles.BY_NAME["cpu"])
+    with pytest.raises(InputError, match=adapters.CARD):
+        adapters.check_card(tmp_path, profiles.BY_NAME["cpu"])
 
 
 def test_missing_disk_for_the_model_cache_is_said_before_writing(tmp_path, monkeypatch):

@@ -67,6 +67,12 @@ def to_chat(example: Example) -> dict[str, list[dict[str, str]]]:
     return {"messages": [*chat_messages(question(example)), {"role": "assistant", "content": example.content}]}
 
 
+def from_chat(row: dict) -> Example:
+    """O exemplo de que veio uma linha de treino do GPT."""
+    asked, answered = (message["content"] for message in row["messages"][-2:])
+    return Example(asked.removeprefix(f"{INSTRUCTION}\n\n"), answered)
+
+
 def to_prompt_completion(example: Example) -> dict[str, str]:
     """Linha do SFTTrainer: a perda conta só em ``completion``; o TRL acrescenta o fim de sequência (EOS)."""
     return {"prompt": alpaca_prompt(question(example)), "completion": example.content}

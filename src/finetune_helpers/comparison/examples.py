@@ -6,8 +6,8 @@ from pathlib import Path
 from .. import prompts
 from ..errors import InputError
 from ..prompts import Question
-from ..records import Example, read_jsonl
-from .study import SEED
+from ..records import read_jsonl
+from .study import SEED, read_train
 
 LONGEST = 1200
 
@@ -18,10 +18,11 @@ def few_shot(data_folder: Path | str, n: int = 3) -> list[Question]:
     InputError se o treino tem menos de ``n`` descrições de até 1.200 caracteres.
     """
     folder = Path(data_folder)
-    rows = read_jsonl(folder / "llama" / "treino.jsonl")
-    short = [Example(row["input"], row["output"]) for row in rows if len(row["output"]) <= LONGEST]
+    short = [example for example in read_train(folder) if len(example.content) <= LONGEST]
     if len(short) < n:
-        raise InputError(f"{folder}/llama/treino.jsonl tem {len(short)} descrições curtas; são precisas {n}.")
+        raise InputError(
+            f"O treino em {folder} tem {len(short)} descrições de até {LONGEST} caracteres; são precisas {n}."
+        )
     shown = random.Random(SEED).sample(sorted(short, key=lambda example: example.item_id), n)
     items = read_jsonl(folder / "comparacao" / "teste.jsonl")
     return [prompts.few_shot(Question(row["item_id"], prompts.INSTRUCTION, row["title"]), shown) for row in items]

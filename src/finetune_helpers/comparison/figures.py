@@ -137,7 +137,7 @@ def break_even(found: Results, axes: "Axes") -> bool:
             usd = (served.tokens_in * one.usd + served.tokens_out * two.usd) / 1000
             axes.axhline(usd, color=colour, linestyle="--", label=f"API {sku}{' ajustado' if item else ''}")
     seconds = f"{served.seconds:.2f}".replace(".", ",")
-    title = f"Ponto de equilíbrio, se qualquer GPU responder em {seconds} s"
+    title = f"Ponto de equilíbrio, a {seconds} s por resposta (o desta rodada, em outra máquina)"
     axes.set(xlabel="ocupação da GPU (%)", ylabel="US$ por 1.000 respostas", yscale="log", title=title)
     axes.yaxis.set_major_formatter(_comma)
     return _legend(axes)

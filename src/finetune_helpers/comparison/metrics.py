@@ -31,8 +31,8 @@ class Scores:
 
     @property
     def defective(self) -> int:
-        """1 se alguma regra apontou defeito."""
-        return int(bool(self.problems))
+        """1 se alguma regra apontou defeito; o corte pelo limite de tokens é escolha de quem pergunta e não conta."""
+        return int(any(problem != "cortada" for problem in self.problems))
 
 
 @dataclass(frozen=True)

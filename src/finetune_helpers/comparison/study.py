@@ -78,7 +78,7 @@ def read_study(run_folder: Path | str, data_folder: Path | str | None = None) ->
         raise InputError(f"A pasta {run_folder} não existe. Execute antes os cadernos 02 e 03 com esta RODADA.")
     data = Path(data_folder).resolve() if data_folder else run.parents[1] / "dados" / run.name
     items = {row["item_id"]: row for row in read_jsonl(data / "comparacao" / "teste.jsonl")}
-    train = tuple(_train(data))
+    train = tuple(read_train(data))
     given, arms = _answers(run)
     tests = {name: rows["teste"] for name, rows in given.items() if rows["teste"]}
     flexible = {name: rows["flexibilidade"] for name, rows in given.items() if rows["flexibilidade"]}
@@ -100,14 +100,11 @@ def _answers(run: Path) -> tuple[dict[str, dict[str, dict[str, dict]]], dict[str
     return systems, arms
 
 
-def _train(data: Path) -> list[Example]:
+def read_train(data: Path) -> list[Example]:
     """Exemplos de treino dos dois braços, sem repetição; lista vazia onde o arquivo não existe."""
-    llama, gpt = data / "llama" / "treino.jsonl", data / "gpt" / "treino.jsonl"
-    found = [Example(row["input"], row["output"]) for row in (read_jsonl(llama) if llama.is_file() else [])]
-    prefix = f"{prompts.INSTRUCTION}\n\n"
-    for row in read_jsonl(gpt) if gpt.is_file() else []:
-        asked, given = row["messages"][-2]["content"], row["messages"][-1]["content"]
-        found.append(Example(asked.removeprefix(prefix), given))
+    forms = (("llama", prompts.from_alpaca), ("gpt", prompts.from_chat))
+    files = [(data / arm / "treino.jsonl", read) for arm, read in forms]
+    found = [read(row) for path, read in files if path.is_file() for row in read_jsonl(path)]
     return list({example.item_id: example for example in found}.values())
 
 

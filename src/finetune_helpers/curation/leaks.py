@@ -43,10 +43,9 @@ def read_examples(path: str | Path) -> list[Example]:
 def _example(path: Path, number: int, row: dict) -> Example:
     try:
         if "messages" in row:
-            asked, answered = (message["content"] for message in row["messages"][-2:])
-            return Example(asked.removeprefix(f"{prompts.INSTRUCTION}\n\n"), answered)
+            return prompts.from_chat(row)
         if "output" in row:
-            return Example(row["input"], row["output"])
+            return prompts.from_alpaca(row)
         return Example(row["title"], row["content"], row["regime"], row["cluster"])
     except (KeyError, TypeError, ValueError):
         raise InputError(

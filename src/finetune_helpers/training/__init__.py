@@ -10,10 +10,11 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from .adapters import save
 from .checkpoints import last_complete, train_or_resume
 from .embedded import smollm2_folder
 from .heldout import split_validation
-from .lora import add_adapter, load, lora_arguments, model_arguments, save, sft_arguments
+from .lora import add_adapter, load, lora_arguments, model_arguments, sft_arguments
 from .profiles import Profile, choose, describe
 
 __all__ = [

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import prompts, runs
 from ..errors import FinetuneError, InputError
 from ..records import Example, read_json, read_jsonl
-from . import choose, guards, lora, split_validation, train_or_resume
+from . import choose, guards, lora, save, split_validation, train_or_resume
 from .profiles import Profile, describe, split_over
 
 STEP = "02_treino_llama3"
@@ -73,7 +73,7 @@ def _train(profile: Profile, examples: list[Example], output: Path) -> Path:
         from . import efficiency
 
         seconds = clock.seconds | {"train": curves.seconds}
-        lora.save(
+        save(
             trainer.accelerator.unwrap_model(trainer.model),
             tokenizer,
             adapter,

@@ -55,7 +55,7 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path) -> bool:
 
     ``adapter`` é a pasta do adaptador final: se o cartão dele existe, o treino acabou e só os pesos são recarregados.
     """
-    from .lora import CARD, restore
+    from .adapters import CARD, restore
 
     if (Path(adapter) / CARD).is_file():
         restore(trainer.model, adapter)

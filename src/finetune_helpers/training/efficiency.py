@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from .. import prompts
 from ..portuguese import duration, number
 from ..records import read_json, sha256_file
-from .lora import MEASURES
+from .adapters import MEASURES
 from .profiles import Profile
 
 if TYPE_CHECKING:
