@@ -186,3 +186,17 @@ def test_missing_model_package_names_the_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MachineError, match=r"requirements/sem_dependencias\.txt"):
         embedded.smollm2_folder()
+
+
+@pytest.mark.parametrize(
+    ("cause", "way_out"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", "perfil menor"),
+        ("401 Client Error: you must be authenticated to access a gated repo", "HF_TOKEN"),
+        ("[Errno 28] No space left on device", "HF_HOME"),
+        ("nome/modelo is not a local folder and is not a valid model identifier", "pasta local"),
+    ],
+)
+def test_a_model_that_does_not_load_says_what_to_change(cause, way_out):
+    explained = lora._explain(OSError(cause), profiles.BY_NAME["t4"])
+    assert isinstance(explained, MachineError) and way_out in str(explained)
