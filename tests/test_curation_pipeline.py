@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from curation_rows import REAL_ROWS, count_words, good_row, sentence, write_rows
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetune_helpers import curation, prompts
@@ -209,6 +209,7 @@ ROW = st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from(["", " (
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(ROW, min_size=4, max_size=40))
+@example([(1, 1, ""), (2, 1, ""), (2, 2, " (Paperback)"), (2, 3, ""), (5, 5, ""), (6, 6, "")])
 def test_order_is_kept_and_no_test_row_is_near_a_training_row(tmp_path_factory, picks):
     rows = [
         {"title": good_row(title)["title"] + extra, "content": good_row(content)["content"] + extra}
@@ -221,8 +222,9 @@ def test_order_is_kept_and_no_test_row_is_near_a_training_row(tmp_path_factory, 
         assert "para o treino" in str(error) or "ao menos duas" in str(error)
         return
     chosen = [one.title for one in (*made.train, *made.test)]
-    titles = [" ".join(row["title"].split()) for row in rows]
-    assert sorted(chosen, key=titles.index) == chosen
+    # Um título pode repetir-se: o que vale é que os escolhidos apareçam nesta ordem ao percorrer o arquivo uma vez.
+    remaining = iter(" ".join(row["title"].split()) for row in rows)
+    assert all(title in remaining for title in chosen)
     assert duplicates.near_pairs(made.test, made.train) == []
 
 
