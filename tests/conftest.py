@@ -9,8 +9,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from finetune_helpers.records import Example
+
+# O tempo de um exemplo depende de quem mais usa a máquina; as propriedades não dependem dele.
+settings.register_profile("projeto", deadline=None)
+settings.load_profile("projeto")
 
 TITLES = ["The {curly} Garden", "Naïve Stories & Tales", "A Sea Voyage", "The Clockmaker", "Winter Light", "Old Roads"]
 
