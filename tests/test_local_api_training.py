@@ -12,7 +12,7 @@ from pathlib import Path
 import openai
 import pytest
 from gpt_rows import chat_file, examples
-from local_api_tiny import NAME, tiny_model
+from tiny_llama import NAME, tiny_model
 
 from finetune_helpers import answers, gpt, local_api, prompts
 from finetune_helpers.local_api import store

@@ -134,3 +134,20 @@ def test_the_two_languages_name_each_other():
 @every_page
 def test_no_machine_path(page):
     assert re.findall(r"/(?:home|root|Users|work|tmp)/\w+", text(page)) == []
+
+
+def test_the_settings_table_says_what_the_profiles_are():
+    from finetune_helpers.training.profiles import BY_NAME
+
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Configuração do ajuste fino")[2].partition("## ")[0]
+    table = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in section.splitlines()
+        if line.startswith("|")
+    }
+    profiles = [BY_NAME[name] for name in ("cpu", "t4", "l4", "a100")]
+    assert table["precisão dos cálculos"] == [one.dtype for one in profiles]
+    assert table["lote × acúmulo"] == [f"{one.batch_size} × {one.gradient_accumulation}" for one in profiles]
+    assert table["tamanho máximo"] == [str(one.max_length) for one in profiles]
+    assert [float(cell) for cell in table["taxa de aprendizado"]] == [one.learning_rate for one in profiles]

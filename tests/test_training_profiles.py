@@ -113,7 +113,7 @@ def test_a_finished_checkpoint_is_not_a_point_to_resume_from(tmp_path):
 
 
 def test_too_little_free_gpu_memory_is_said_with_the_way_out():
-    with pytest.raises(MachineError, match=r"precisa de 8 GB livres na GPU e há 3\.2"):
+    with pytest.raises(MachineError, match=r"precisa de 8 GB livres na GPU e há 3,2"):
         profiles._check_memory(profiles.BY_NAME["t4"], 3.2)
 
 

@@ -13,6 +13,8 @@ def percent(share: float, digits: int = 1) -> str:
 
 def duration(seconds: float) -> str:
     """Segundos como ``45 s``, ``3 min 20 s`` ou ``1 h 5 min``."""
+    if 0 < seconds < 1:
+        return "menos de 1 s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..portuguese import number
 from ..records import atomic_write
 from . import blind, costs, flexibility, results, tally
 from .results import Results, family_rate
@@ -103,9 +104,9 @@ def families(found: Results, axes: "Axes") -> bool:
     """Taxa de aprovação por família da suíte de flexibilidade, um ponto por sistema."""
     systems = [system for system in found.study.systems if system in found.verdicts]
     names = [key for key in flexibility.FAMILIES if any(family_rate(found, s, key, "strict")[1] for s in systems)]
-    for number, system in enumerate(systems):
+    for place, system in enumerate(systems):
         rates = [family_rate(found, system, key, "strict") for key in names]
-        places = [-row - 0.16 * (number - (len(systems) - 1) / 2) for row in range(len(names))]
+        places = [-row - 0.16 * (place - (len(systems) - 1) / 2) for row in range(len(names))]
         shares = [100 * passed / asked if asked else float("nan") for passed, asked in rates]
         axes.plot(shares, places, "o", color=COLOURS.get(system, GREEN), label=label(system), markersize=4)
     axes.set_yticks([-row for row in range(len(names))], [flexibility.FAMILIES[key] for key in names], fontsize=7)
@@ -136,7 +137,7 @@ def break_even(found: Results, axes: "Axes") -> bool:
         if one and two:
             usd = (served.tokens_in * one.usd + served.tokens_out * two.usd) / 1000
             axes.axhline(usd, color=colour, linestyle="--", label=f"API {sku}{' ajustado' if item else ''}")
-    seconds = f"{served.seconds:.2f}".replace(".", ",")
+    seconds = number(served.seconds, 2)
     title = f"Ponto de equilíbrio, a {seconds} s por resposta (o desta rodada, em outra máquina)"
     axes.set(xlabel="ocupação da GPU (%)", ylabel="US$ por 1.000 respostas", yscale="log", title=title)
     axes.yaxis.set_major_formatter(_comma)

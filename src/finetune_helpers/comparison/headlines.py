@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..portuguese import number
 from . import blind, costs, results, significance, tally
 from .blind import Plan
 from .efficiency import efficiency
@@ -32,11 +33,6 @@ def headline(
 def _row(found: Results, system: str, plan: Plan, ratings: Ratings) -> dict[str, str]:
     cells = (precision(found, system, plan, ratings), training(found, system), expense(found, system))
     return dict(zip(COLUMNS, (label(system), *cells, flexible(found, system)), strict=True))
-
-
-def number(value: float, decimals: int) -> str:
-    """Número com vírgula decimal e ponto de milhar."""
-    return f"{value:,.{decimals}f}".translate(str.maketrans(",.", ".,"))
 
 
 def precision(found: Results, system: str, plan: Plan, ratings: Ratings) -> str:

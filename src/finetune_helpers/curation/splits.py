@@ -18,7 +18,7 @@ SURPLUS = ("excedente", "linhas que chegaram antes de o treino e o teste estarem
 
 @dataclass(frozen=True)
 class Moved:
-    """Uma linha que saiu do lugar: a dela, o motivo, a linha com que se parece e quanto."""
+    """Uma linha que saiu do lugar: a dela, o motivo, a linha com que se parece e quanto (0 a 1)."""
 
     line: int
     title: str
@@ -89,7 +89,7 @@ class Selection:
         if len(self.train) < self.n_train:
             return None
         found = near_title(title_key(row.title), self._train_titles)
-        return (self.train[found[0]], round(found[1], 1)) if found else None
+        return (self.train[found[0]], round(found[1] / 100, 3)) if found else None
 
 
 def largest_fit(selection: Selection) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import prices
 from ..errors import InputError
+from ..portuguese import number
 from . import data
 from .providers import PROVIDERS, Provider
 
@@ -35,10 +36,10 @@ class Estimate:
         return "\n".join(
             [
                 f"Treino de {self.model}: {self.examples} exemplos × {self.n_epochs} época(s) = "
-                f"{_thousands(self.training_tokens)} tokens cobrados → {_money(self.training_usd)}",
+                f"{number(self.training_tokens)} tokens cobrados → {_money(self.training_usd)}",
                 f"Respostas: {self.questions} perguntas ao modelo base e ao ajustado, até "
-                f"{_thousands(self.tokens_in)} tokens de "
-                f"entrada e {_thousands(self.tokens_out)} de saída em cada um → {_money(self.answering_usd)}",
+                f"{number(self.tokens_in)} tokens de "
+                f"entrada e {number(self.tokens_out)} de saída em cada um → {_money(self.answering_usd)}",
                 f"Total: {_money(self.total_usd)} · {self.source}",
             ]
         )
@@ -138,8 +139,4 @@ def _provider_of(model: str) -> Provider:
 
 
 def _money(usd: float | None) -> str:
-    return "preço desconhecido" if usd is None else f"US$ {usd:.2f}"
-
-
-def _thousands(number: int) -> str:
-    return f"{number:,}".replace(",", ".")
+    return "preço desconhecido" if usd is None else f"US$ {number(usd, 2)}"

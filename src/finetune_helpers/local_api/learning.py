@@ -1,6 +1,5 @@
 """O treino de um job: do JSONL de conversas ao adaptador, com perdas de validação antes e depois."""
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -107,15 +106,12 @@ def _trainer(training, model, tokenizer, profile, rows, callbacks):
 
 
 def _resumable(training: Training) -> Path | None:
-    """O último ponto inteiro que ainda tem passos pela frente: retomar um treino terminado daria um passo a mais."""
-    while found := checkpoints.last_complete(training.folder / "recovery"):
-        state = read_json(found / "trainer_state.json")
-        if state["global_step"] < state["max_steps"]:
-            text = f"Continua do passo {state['global_step']}."
-            store.event(training.root, training.job["id"], text, level="warn")
-            return found
-        shutil.rmtree(found)
-    return None
+    """O último ponto inteiro que ainda tem passos pela frente, anunciado num evento; None se não há."""
+    found = checkpoints.last_complete(training.folder / "recovery", unfinished=True)
+    if found:
+        step = read_json(found / "trainer_state.json")["global_step"]
+        store.event(training.root, training.job["id"], f"Continua do passo {step}.", level="warn")
+    return found
 
 
 def _measurer(training: Training, model, tokenizer, profile: Profile):

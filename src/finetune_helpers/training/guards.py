@@ -103,7 +103,7 @@ def _check_row(line: int, ids: list[int], labels: list[int], eos: int) -> None:
 
 
 def _padded(useful: list[int], args) -> int:
-    """Tokens de uma época com preenchimento, na ordem de comprimento ou na ordem sorteada (esperança por simulação)."""
+    """Tokens de uma época com preenchimento, na ordem de comprimento ou numa ordem sorteada."""
     import random
 
     order = list(useful)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..errors import InputError, MachineError
+from ..portuguese import number
 
 LLAMA_3_8B = "unsloth/llama-3-8b-bnb-4bit"
 ENGINES = ("unsloth", "transformers")
@@ -169,8 +170,9 @@ def _check_device(profile: Profile) -> None:
 def _check_memory(profile: Profile, free_gb: float) -> None:
     if free_gb < profile.needed_gpu_gb:
         raise MachineError(
-            f'O perfil "{profile.name}" precisa de {profile.needed_gpu_gb:.0f} GB livres na GPU e há {free_gb:.1f}. '
-            "Encerre outros cadernos que a usem (Ambiente de execução → Gerenciar sessões) ou reinicie esta sessão."
+            f'O perfil "{profile.name}" precisa de {number(profile.needed_gpu_gb)} GB livres na GPU e há '
+            f"{number(free_gb, 1)}. Encerre outros cadernos que a usem (Ambiente de execução → Gerenciar sessões) ou "
+            "reinicie esta sessão."
         )
 
 
