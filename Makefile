@@ -1,6 +1,9 @@
 # make demo   a linha de produção inteira, com a amostra e um modelo pequeno, sem GPU e sem conta
 # make test   todos os testes
-# make lint   o estilo do código e dos cadernos
+# make colab  os cadernos e os testes com as versões do Colab, sem o projeto ao lado
+# make falhas 30 kill -9, disco cheio e Drive que some, na linha inteira
+# make lint   o estilo do código e dos cadernos, e os tipos
+# make atualizar   as versões mais novas e os testes com elas
 PYTHON ?= python3
 FONTE  ?= amostra
 RODADA ?= demonstracao
@@ -8,7 +11,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint publicar instalar limpar
+.PHONY: demo test colab falhas lint atualizar publicar instalar limpar
 
 instalar: $(VENV)/.pronto
 
@@ -29,7 +32,28 @@ $(VENV)/openai-2.54: $(VENV)/.pronto
 	touch $@
 
 test: instalar $(VENV)/openai-2.54
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+# O Colab simulado: as versões dele, menos o torch (o de CPU), o que só serve à GPU e o que o Python 3.13 pede a mais.
+# Só o teste de `make atualizar` fica de fora: ele confere os pacotes do outro ambiente.
+COLAB   := .venv-colab
+MARCAS  ?= not falhas
+SO_LA   := ^(torch|torchvision|triton|cuda-.*|nvidia-n.*|audioop-lts)==
+colab: $(COLAB)/.pronto
+	$(COLAB)/bin/python tests/colab/simular.py
+	$(COLAB)/bin/python -m pytest -p no:cacheprovider -m "$(MARCAS)" --ignore=tests/test_updating.py
+
+$(COLAB)/.pronto: tests/colab/pip-freeze.txt tests/colab/ferramentas.txt requirements/colab.txt
+	$(PYTHON) -m venv $(COLAB)
+	$(COLAB)/bin/pip install -q $(shell grep '^torch==' requirements/pacotes.txt)
+	grep -vE '$(SO_LA)' tests/colab/pip-freeze.txt > $(COLAB)/pacotes.txt
+	$(COLAB)/bin/pip install -q --no-deps -r $(COLAB)/pacotes.txt
+	$(COLAB)/bin/pip install -q --no-deps -r tests/colab/ferramentas.txt
+	$(COLAB)/bin/pip install -q --no-deps -r requirements/colab.txt
+	touch $@
+
+falhas: instalar
+	$(BIN)/python -m pytest -m falhas
 
 # Refaz a rodada do repositório, sem pesos, e a tabela do README que vem dela.
 publicar: instalar
@@ -42,6 +66,13 @@ publicar: instalar
 lint: instalar
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# As versões mais novas que o pyproject aceita, e os testes com elas.
+atualizar: instalar
+	$(BIN)/python requirements/atualizar.py
+	$(BIN)/python tests/colab_set.py
+	$(MAKE) test
 
 limpar:
-	rm -rf $(VENV) unsloth_compiled_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(COLAB) unsloth_compiled_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*

@@ -76,8 +76,20 @@ def _run(name: str, folder: Path, parameters: dict) -> dict | None:
     started, peak = time.monotonic(), _PeakMemory()
     try:
         papermill.execute_notebook(
-            HERE / f"{name}.ipynb", folder / f"{name}.ipynb", parameters, cwd=HERE, kernel_name="python3"
+            HERE / f"{name}.ipynb",
+            folder / f"{name}.ipynb",
+            parameters,
+            cwd=HERE,
+            kernel_name="python3",
+            progress_bar=sys.stderr.isatty(),
         )
+    except OSError as error:
+        print(
+            f"\nO caderno {name} parou: {folder} não pôde ser gravada ({error.strerror}). "
+            "Libere espaço, ou monte a pasta de novo, e execute outra vez.",
+            file=sys.stderr,
+        )
+        return None
     except papermill.PapermillExecutionError as error:
         known = error.ename in {kind.__name__ for kind in FinetuneError.__subclasses__()}
         print(f"\nO caderno {name} parou: {error.evalue if known else error}", file=sys.stderr)
@@ -129,4 +141,7 @@ def _headline(rows: list[dict[str, str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except FinetuneError as error:
+        sys.exit(f"Erro: {error}")

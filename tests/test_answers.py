@@ -158,8 +158,9 @@ def test_whatever_the_falls_each_question_has_one_answer(n, batch_size, falls):
             try:
                 answers.answer_all(asked(n), "s", lambda batch, it=turns: next(it)(batch), path, batch_size=batch_size)
             except StopIteration:
-                expected = before + batches_before_the_fall * batch_size
-                assert len(answers.read(path)) == expected
+                # Um lote de que uma queda levou uma parte só responde ao que falta dele.
+                added = len(answers.read(path)) - before
+                assert batches_before_the_fall <= added <= batches_before_the_fall * batch_size
             if path.exists():
                 data = path.read_bytes()
                 path.write_bytes(data[: max(0, len(data) - bytes_lost)])

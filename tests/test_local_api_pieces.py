@@ -1,5 +1,7 @@
 """As peças da API local que não precisam de servidor nem de modelo."""
 
+from threading import Event
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -65,6 +67,15 @@ def test_half_a_character_is_never_streamed():
     for token in (ord("a"), 0xFFFD):
         batch(torch.tensor([[token]]), None)
     assert batch_sent == ["a"]
+
+
+def test_a_batch_nobody_waits_for_ends_at_the_next_token():
+    stop, rows = Event(), [{"stop": [], "stream": True}] * 2
+    batch = Batch(Letters(), rows, [9, 9], {0}, lambda row, text: None, stop)
+    assert not batch(torch.tensor([[ord("a")], [ord("b")]]), None).any()
+    stop.set()
+    assert batch(torch.tensor([[ord("c")], [ord("d")]]), None).all()
+    assert [done["text"] for done in batch.finished()] == ["a", "b"]
 
 
 class Template:

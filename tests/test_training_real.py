@@ -61,6 +61,7 @@ def test_both_engines_end_within_two_percent_of_each_other(whole_runs):
     assert one == pytest.approx(other, rel=0.02)
 
 
+@pytest.mark.falhas
 def test_ten_kills_and_the_run_ends_as_if_nothing_had_happened(whole_runs, toy_model, tmp_path):
     # A retomada é do Trainer, igual nos dois motores; o transformers é o que importa mais depressa.
     moments, killed = random.Random(3407), 0

@@ -1,10 +1,10 @@
 """Respostas retomáveis: acrescenta ao arquivo, pula o que já está lá e sobrevive a interrupções."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import prompts
+from . import progress, prompts
 from .errors import RunMismatchError
 from .prompts import Question
 from .records import append_jsonl, drop_truncated_tail, read_jsonl
@@ -23,9 +23,8 @@ class Answer:
 
 
 def read(path: Path | str) -> list[dict]:
-    """Linhas de um ``respostas.jsonl``; lista vazia se ele não existe; uma última linha truncada é descartada."""
-    drop_truncated_tail(Path(path))
-    return read_jsonl(Path(path)) if Path(path).is_file() else []
+    """Linhas de um ``respostas.jsonl``; lista vazia se ele não existe; uma última linha truncada não conta."""
+    return read_jsonl(Path(path), growing=True) if Path(path).is_file() else []
 
 
 def answer_all(
@@ -41,13 +40,13 @@ def answer_all(
     ``answer`` recebe um lote de até ``batch_size`` perguntas de tamanho parecido e devolve uma resposta para cada uma.
     RunMismatchError se o arquivo guarda respostas deste sistema a outro prompt.
     """
-    from tqdm.auto import tqdm
-
+    drop_truncated_tail(Path(path))
     done = _answered(path, system)
     distinct = {(item.suite, item.item_id): item for item in items}
     pending = [item for key, item in distinct.items() if key not in done]
-    with tqdm(total=len(distinct), initial=len(distinct) - len(pending), desc=system, unit="resposta") as bar:
-        for batch in _batches(pending, batch_size):
+    doing, ready, delay = f"respondendo ({system})", len(distinct) - len(pending), 0.0 if pending else 1.0
+    with progress.bar(doing, "respostas", len(distinct), initial=ready, delay=delay) as bar:
+        for batch in _batches(distinct.values(), batch_size, done):
             rows = [_row(item, system, given) for item, given in zip(batch, answer(batch), strict=True)]
             append_jsonl(Path(path), rows)
             done.update({(row["suite"], row["item_id"]): row for row in rows})
@@ -55,11 +54,16 @@ def answer_all(
     return [done[item.suite, item.item_id] for item in items]
 
 
-def _batches(items: Sequence[Question], size: int) -> Iterator[list[Question]]:
-    """Lotes de tamanho parecido desperdiçam menos preenchimento; os mais longos vêm antes."""
+def _batches(items: Iterable[Question], size: int, done: Container[tuple[str, str]]) -> Iterator[list[Question]]:
+    """Lotes de tamanho parecido desperdiçam menos preenchimento; os mais longos vêm antes.
+
+    São os mesmos depois de uma interrupção, sem o que já foi respondido: outros vizinhos mudariam o arredondamento.
+    """
     ordered = sorted(items, key=lambda item: (item.suite, -len(item.instruction) - len(item.input), item.item_id))
     for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
+        batch = [item for item in ordered[start : start + size] if (item.suite, item.item_id) not in done]
+        if batch:
+            yield batch
 
 
 def _answered(path: Path | str, system: str) -> dict[tuple[str, str], dict]:

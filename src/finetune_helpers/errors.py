@@ -17,5 +17,13 @@ class RunMismatchError(FinetuneError):
     """A rodada já existe com outros parâmetros; a mensagem lista as diferenças."""
 
 
+class RunBusyError(FinetuneError):
+    """Outro caderno usa a rodada; a mensagem diz qual, onde e desde quando."""
+
+
+class StorageError(FinetuneError):
+    """O disco encheu ou a pasta sumiu; depois de resolver, executar de novo continua de onde parou."""
+
+
 class MachineError(FinetuneError):
     """Falta algo na máquina: pacote, memória, disco, GPU, rede ou chave."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import InputError
+from .storage import storage
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Example:
 
 def normalise(text: str) -> str:
     """Forma de comparar textos: NFKC, sem diferença de caixa, espaços reduzidos a um."""
-    # A dobra de caixa pode desfazer a composição (ΐ): por isso a normalização vem antes e depois dela.
+    # A dobra de caixa pode desfazer a composição (`ΐ`): por isso a normalização vem antes e depois dela.
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
@@ -53,10 +54,16 @@ def sha256_file(path: Path) -> str:
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     """Abre um arquivo que só passa a existir, inteiro, quando o bloco termina sem erro."""
     path = Path(path)
+    with storage(path), _whole(path, mode) as file:
+        yield file
+
+
+@contextmanager
+def _whole(path: Path, mode: str) -> Iterator[IO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.parcial")
     # Uma metade solta de caractere sai como \ud83d, que o JSON lê de volta; sem isto a gravação pararia.
-    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
     try:
         with open(temporary, mode, **text) as file:
             yield file
@@ -78,13 +85,19 @@ def write_json(path: Path, value: Any) -> Path:
 def read_json(path: Path) -> Any:
     """Lê um JSON; InputError diz o arquivo e a linha quando ele está danificado ou não existe."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"O arquivo {path} não existe. Execute antes o caderno que o escreve.") from None
+        return json.loads(_bytes(path).decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"O arquivo {path} não é um JSON válido ({error}). Apague-o e refaça o passo que o escreve."
         ) from None
+
+
+def _bytes(path: Path | str) -> bytes:
+    with storage(path):
+        try:
+            return Path(path).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise InputError(f"O arquivo {path} não existe. Execute antes o caderno que o escreve.") from None
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> Path:
@@ -95,12 +108,14 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> Path:
     return Path(path)
 
 
-def read_jsonl(path: Path) -> list[dict]:
-    """Lê um JSONL inteiro; InputError aponta a primeira linha que não é um objeto JSON."""
-    if not Path(path).is_file():
-        raise InputError(f"O arquivo {path} não existe. Execute antes o caderno que o escreve.")
+def read_jsonl(path: Path, *, growing: bool = False) -> list[dict]:
+    """Lê um JSONL inteiro; InputError aponta a primeira linha que não é um objeto JSON.
+
+    ``growing`` é para um arquivo a que se acrescentam linhas: a última, se ficou sem fim, não conta.
+    """
+    data = _bytes(path)
     rows = []
-    for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
+    for number, line in enumerate((data[: data.rfind(b"\n") + 1] if growing else data).splitlines(), start=1):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
@@ -127,9 +142,20 @@ def drop_truncated_tail(path: Path) -> None:
 
 
 def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
-    """Acrescenta linhas e só volta quando elas estão no disco."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        file.flush()
-        os.fsync(file.fileno())
+    """Acrescenta linhas e só volta quando elas estão no disco; se não couberem todas, não fica nenhuma."""
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "backslashreplace")
+    with storage(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                _write_all(file, lines)
+            except OSError:
+                file.truncate(before)
+                raise
+            os.fsync(file.fileno())
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    while data:
+        data = data[file.write(data) :]

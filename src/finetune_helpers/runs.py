@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from . import lock
 from .errors import InputError, MachineError, RunMismatchError
 from .portuguese import number
 from .records import read_json, write_json
@@ -64,16 +65,20 @@ def versions() -> dict[str, str]:
 
 
 def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | None = None) -> Path:
-    """Abre (ou retoma) o passo ``step`` da rodada em ``folder`` e devolve a pasta.
+    """Abre (ou retoma) o passo ``step`` da rodada em ``folder``, reserva a pasta para este caderno e a devolve.
 
     Os parâmetros ficam em ``rodada.json``. Enquanto a pasta ``output`` do passo está vazia, eles podem mudar; depois,
-    RunMismatchError com a lista das diferenças. InputError se o nome da rodada não serve para uma pasta.
+    RunMismatchError com a lista das diferenças. InputError se o nome da rodada não serve para uma pasta; RunBusyError
+    se outro caderno a usa (veja ``lock.take``).
     """
     folder = Path(folder)
     # RODADA vazia deixa a própria pasta resultados/, e ".." sairia dela.
     name = "" if folder.name == "resultados" else folder.name
     if not name or name != name.strip() or name.startswith(".") or ".." in folder.parts:
         raise InputError(f'"{name}" não serve como nome de rodada. Use letras, números, "-" e "_".')
+    folder.mkdir(parents=True, exist_ok=True)
+    if lock.take(folder, step):
+        _sweep(folder, output)
     path = folder / "rodada.json"
     state = read_json(path) if path.exists() else {"passos": {}}
     known = state["passos"].get(step, {}).get("parametros")
@@ -83,6 +88,18 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
         state["passos"][step] = {"parametros": parameters, "versoes": versions()}
         write_json(path, state)
     return folder
+
+
+def _sweep(*folders: Path | None) -> None:
+    """Apaga o que um processo morto no meio de uma gravação deixou; com a trava, ninguém mais grava aqui."""
+    for folder in filter(None, folders):
+        for path in folder.rglob(".*.parcial"):
+            path.unlink(missing_ok=True)
+
+
+def close_run(folder: Path | str) -> None:
+    """Fim do caderno: a pasta da rodada fica livre para o próximo, mesmo com este núcleo aberto."""
+    lock.leave(folder)
 
 
 def _is_empty(folder: Path) -> bool:

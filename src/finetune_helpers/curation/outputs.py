@@ -1,12 +1,13 @@
 """Arquivos da curadoria: treino e teste no formato de cada modelo, e o relatório, que é a marca de que terminou."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import prompts
-from ..records import sha256_file, write_json, write_jsonl
+from ..records import Example, sha256_file, write_json, write_jsonl
 from .result import Curation
 
-FORMATS = {"llama": prompts.to_alpaca, "gpt": prompts.to_chat}
+FORMATS: dict[str, Callable[[Example], dict]] = {"llama": prompts.to_alpaca, "gpt": prompts.to_chat}
 REPORT = "curadoria.json"
 
 

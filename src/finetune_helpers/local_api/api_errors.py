@@ -5,6 +5,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from ..errors import StorageError
+from .process_environment import without_paths
+
 
 class ApiError(HTTPException):
     """Um erro da API: código HTTP, mensagem, ``code``, ``param`` e, se for o caso, segundos até tentar de novo."""
@@ -38,8 +41,13 @@ def not_found(what: str, identifier: str, code: str | None = None, param: str | 
 
 def install(app: FastAPI) -> None:
     """Faz toda falha sair com a forma da OpenAI e sem caminho nem chave."""
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _validation)
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(RequestValidationError)(_validation)
+    app.exception_handler(StorageError)(_storage)
+
+
+async def _storage(request: Request, error: StorageError) -> JSONResponse:
+    return JSONResponse(body(507, without_paths(str(error)), "storage"), 507)
 
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -13,6 +14,7 @@ from .scheduler import Scheduler
 from .security import Guard
 from .settings import Settings
 
+ERRORS: dict[int | str, dict[str, Any]]
 ERRORS = {code: {"model": schemas.ErrorBody} for code in (400, 401, 403, 404, 409, 413, 429, 500, 503)}
 
 

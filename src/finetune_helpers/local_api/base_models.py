@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from ..errors import MachineError
 from ..gpt.data import default_epochs
+from ..portuguese import number
 from ..training import profiles
 from .settings import Settings
 
@@ -79,7 +80,7 @@ def _need_gpu(base: BaseModel) -> None:
     found = torch.cuda.mem_get_info()[1] / 1e9 if torch.cuda.is_available() else 0.0
     if found < base.gpu_gb:
         raise MachineError(
-            f"{base.name} precisa de uma GPU com {base.gpu_gb:.0f} GB e esta máquina tem {found:.0f} GB. "
+            f"{base.name} precisa de uma GPU com {number(base.gpu_gb)} GB e esta máquina tem {number(found)} GB. "
             f"Use uma T4 ou maior, ou o modelo {EMBEDDED.name}."
         )
 

@@ -1,7 +1,7 @@
 """Conversas como o modelo as lê: as mesmas no treino e na resposta."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -13,10 +13,10 @@ HARMONY_FINAL = "<|channel|>final<|message|>"
 def prompt(tokenizer: "PreTrainedTokenizerBase", messages: list[dict]) -> str:
     """Texto que o modelo continua para responder a ``messages``."""
     harmony = HARMONY_FINAL if "<|channel|>" in tokenizer.get_vocab() else ""
-    options = {"reasoning_effort": "low"} if harmony else {}
+    options: dict[str, Any] = {"reasoning_effort": "low"} if harmony else {}
     plain = [{"role": message["role"], "content": message["content"]} for message in messages]
     text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True, **options)
-    return text + harmony
+    return str(text) + harmony
 
 
 def training_rows(tokenizer: "PreTrainedTokenizerBase", examples: list[dict]) -> list[list[dict[str, str]]]:

@@ -1,6 +1,7 @@
 """Acompanha um lote enquanto ele é gerado: trechos, paradas por texto e limites de cada pedido."""
 
 from collections.abc import Callable
+from threading import Event
 
 import torch
 from transformers import StoppingCriteria
@@ -10,12 +11,19 @@ class Batch(StoppingCriteria):
     """Para cada linha quando ela acaba (EOS, texto de parada ou limite) e entrega o texto à medida que sai.
 
     ``rows`` traz ``stop`` (lista de textos) e ``stream``; ``room`` é o limite de tokens de cada linha; ``ends``, os
-    tokens de fim.
+    tokens de fim; ``stop``, o aviso de que ninguém mais espera o lote.
     """
 
     def __init__(
-        self, tokenizer, rows: list[dict], room: list[int], ends: set[int], deliver: Callable[[int, str], None]
+        self,
+        tokenizer,
+        rows: list[dict],
+        room: list[int],
+        ends: set[int],
+        deliver: Callable[[int, str], None],
+        stop: Event | None = None,
     ):
+        self.abandoned = stop or Event()
         self.tokenizer, self.rows, self.room, self.ends, self.deliver = tokenizer, rows, room, ends, deliver
         self.ids: list[list[int]] = [[] for _ in rows]
         self.reason = [""] * len(rows)
@@ -24,6 +32,8 @@ class Batch(StoppingCriteria):
 
     def __call__(self, input_ids, scores, **kwargs):
         """Chamado a cada passo; devolve, por linha, se ela acabou."""
+        if self.abandoned.is_set():
+            self.reason = [reason or "length" for reason in self.reason]
         newest = input_ids[:, -1].tolist()
         for row, token in enumerate(newest):
             if not self.reason[row]:

@@ -99,6 +99,7 @@ class Engine:
 
     async def _exchange(self, batch: list[Chat]) -> None:
         process = await self._started()
+        assert process.stdin and process.stdout  # criado com os dois
         base, adapter, temperature, top_p, seed = batch[0].key
         request = {
             "base": base,
@@ -111,10 +112,14 @@ class Engine:
         }
         process.stdin.write(json.dumps(request).encode() + b"\n")
         await process.stdin.drain()
+        stopping = False
         while True:
             line = await process.stdout.readline()
             if not line:
                 raise EOFError
+            if not stopping and all(chat.cancelled for chat in batch):
+                stopping = True
+                process.stdin.write(b'{"stop": true}\n')
             message = json.loads(line)
             if message.get("done"):
                 return

@@ -9,7 +9,9 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import IO, Any
 
 from ..errors import FinetuneError
 from . import base_models, conversation
@@ -18,15 +20,16 @@ from .settings import Settings
 
 
 def main() -> None:
-    """Atende lotes até a entrada fechar."""
+    """Atende lotes até a entrada fechar; ``{"stop": true}`` interrompe o lote em andamento."""
     # Unsloth e transformers escrevem na saída padrão; o protocolo fica só para nós.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     loaded: dict = {}
-    for line in sys.stdin:
-        request = json.loads(line)
+    requests, stop = _listening()
+    while request := requests.get():
+        stop.clear()
         try:
-            _answer(loaded, request, channel)
+            _answer(loaded, request, channel, stop)
         except Exception as error:
             # O processo é descartado depois de qualquer falha: o rastro fica no registro, a instrução sai sem caminhos.
             known = without_paths(str(error)) if isinstance(error, FinetuneError) else ""
@@ -35,7 +38,25 @@ def main() -> None:
             return
 
 
-def _answer(loaded: dict, request: dict, channel: IO[str]) -> None:
+def _listening() -> tuple[SimpleQueue, Event]:
+    """Pedidos na ordem em que chegam, None quando a entrada fecha, e o aviso de parar o que está em andamento."""
+    requests: SimpleQueue = SimpleQueue()
+    stop = Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            given = json.loads(line)
+            if given.get("stop"):
+                stop.set()
+            else:
+                requests.put(given)
+        requests.put(None)
+
+    Thread(target=listen, daemon=True).start()
+    return requests, stop
+
+
+def _answer(loaded: dict, request: dict, channel: IO[str], stop: Event) -> None:
     model, tokenizer = _ready(loaded, request)
     texts = [conversation.prompt(tokenizer, row["messages"]) for row in request["rows"]]
     limit = _context(model)
@@ -46,11 +67,13 @@ def _answer(loaded: dict, request: dict, channel: IO[str]) -> None:
     if good:
         using = nullcontext() if request["adapter"] else _without_adapter(model)
         with using:
-            _decode(model, tokenizer, request, [texts[i] for i in good], [lengths[i] for i in good], good, channel)
+            _decode(
+                model, tokenizer, request, [texts[i] for i in good], [lengths[i] for i in good], good, channel, stop
+            )
     _send(channel, {"done": True})
 
 
-def _decode(model, tokenizer, request, texts, lengths, indices, channel) -> None:
+def _decode(model, tokenizer, request, texts, lengths, indices, channel, stop) -> None:
     import torch
 
     from .decoding import Batch
@@ -58,10 +81,14 @@ def _decode(model, tokenizer, request, texts, lengths, indices, channel) -> None
     rows = [request["rows"][index] for index in indices]
     room = [min(row["max_tokens"], _context(model) - length) for row, length in zip(rows, lengths, strict=True)]
     ends = _ends(model, tokenizer)
-    batch = Batch(tokenizer, rows, room, ends, lambda at, text: _send(channel, {"row": indices[at], "delta": text}))
+
+    def deliver(at: int, text: str) -> None:
+        _send(channel, {"row": indices[at], "delta": text})
+
+    batch = Batch(tokenizer, rows, room, ends, deliver, stop)
     tokenizer.padding_side = "left"
     encoded = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
-    sampling = {"do_sample": False}
+    sampling: dict[str, Any] = {"do_sample": False}
     if request["temperature"] > 0:
         sampling = {"do_sample": True, "temperature": request["temperature"], "top_p": request["top_p"], "top_k": 0}
     if request["seed"] is not None:

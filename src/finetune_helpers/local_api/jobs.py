@@ -13,6 +13,7 @@ from .api_errors import ApiError, not_found
 from .files import Configured
 from .paging import page
 from .scheduler import Scheduler
+from .settings import Settings
 
 router = APIRouter(tags=["fine_tuning"], prefix="/v1/fine_tuning/jobs")
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -44,8 +45,14 @@ def list_jobs(request: Request, given: Configured, after: str | None = None, lim
 
 
 @router.get("/{job_id}", response_model=schemas.Job)
-def retrieve(given: Configured, job_id: str) -> dict:
-    """Um treino."""
+def retrieve(given: Configured, request: Request, job_id: str) -> dict:
+    """Um treino; 507 se a fila parou porque o disco encheu ou a pasta sumiu."""
+    if request.app.state.scheduler.trouble:
+        raise request.app.state.scheduler.trouble
+    return _known(given, job_id)
+
+
+def _known(given: Settings, job_id: str) -> dict:
     found = store.job(given.folder, job_id)
     if found is None:
         raise not_found("treino", job_id, "fine_tune_not_found", "fine_tuning_job_id")
@@ -73,14 +80,14 @@ async def resume(request: Request, given: Configured, job_id: str) -> dict:
 @router.get("/{job_id}/events", response_model=schemas.Page[schemas.Event])
 def events(given: Configured, job_id: str, after: str | None = None, limit: Limit = 20) -> dict:
     """Eventos, dos mais novos para os mais antigos."""
-    retrieve(given, job_id)
+    _known(given, job_id)
     return page(store.events(given.folder, job_id), after, limit)
 
 
 @router.get("/{job_id}/checkpoints", response_model=schemas.Page[schemas.Checkpoint])
 def checkpoints(given: Configured, job_id: str, after: str | None = None, limit: Limit = 10) -> dict:
     """Pontos salvos, um por época, dos mais novos para os mais antigos."""
-    retrieve(given, job_id)
+    _known(given, job_id)
     return page(store.checkpoints(given.folder, job_id), after, limit)
 
 
@@ -89,7 +96,7 @@ def _scheduler(request: Request) -> Scheduler:
 
 
 def _in_state(given, job_id: str, verb: str, states: tuple[str, ...]) -> dict:
-    job = retrieve(given, job_id)
+    job = _known(given, job_id)
     if job["status"] not in states:
         raise ApiError(400, f"Não dá para {verb} um treino que está em {job['status']}.", "invalid_job_state")
     return job

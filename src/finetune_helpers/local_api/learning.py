@@ -84,6 +84,7 @@ def _train(training, model, tokenizer, profile, rows, measure, base_losses, bill
     spent = max(time.perf_counter() - started, curves.seconds)
     training.seconds["train"] = spent - (training.seconds["evaluate"] - evaluated)
     heldout = reporting.heldout()
+    assert reporting.last_adapter  # cada época salva o seu
     report = efficiency.report(trainer, curves, profile, training.seconds, heldout, reporting.last_adapter)
     # O perfil guarda a pasta do modelo nesta máquina; o relatório sai pela API e leva só o nome.
     named = {"model": training.base.name, "profile": report["profile"] | {"model": training.base.name}}

@@ -58,7 +58,7 @@ def delete(given: Configured, model: str) -> dict:
     chosen = find(given, model)
     if chosen.adapter is None:
         raise ApiError(403, "Este é um modelo base e não pode ser apagado.", "model_not_deletable", "model")
-    job = store.job(given.folder, chosen.job)
+    job = store.known_job(given.folder, chosen.job)
     if job["status"] in store.LIVE:
         raise ApiError(409, "O treino deste modelo não terminou. Cancele-o antes.", "model_in_use", "model")
     whole = model == job["fine_tuned_model"]

@@ -5,6 +5,7 @@ import re
 import traceback
 
 PAUSED_EXIT = 75
+STORAGE_EXIT = 74  # o disco encheu ou a pasta sumiu: o treino continua quando o servidor voltar a iniciar
 _FOLDERS = re.compile(r"(?<![\w/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/\"':]+[\\/])+")
 
 

@@ -2,9 +2,11 @@
 
 import shutil
 import time
+from pathlib import Path
 
 from transformers import TrainerCallback
 
+from ..portuguese import number
 from ..records import sha256_file, write_json
 from . import store
 
@@ -20,14 +22,14 @@ class Reporting(TrainerCallback):
         self.tuned_losses: list[dict] = []
         self.heldout_curve = [{"step": 0, "seconds": 0.0, "loss": _mean(base_losses)}] if base_losses else []
         self.paused = False
-        self._started = self._first_step = None
-        self.last_adapter = None
+        self._started, self._first_step = 0.0, 0
+        self.last_adapter: Path | None = None
         self._last: dict = {}
 
     def on_step_begin(self, args, state, control, **kwargs):
         """Marca o início, para estimar o fim."""
-        if self._started is None:
-            self._started, self._first_step = time.time(), state.global_step
+        if not self._started:
+            self._started, self._first_step = time.monotonic(), state.global_step
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Um evento de medidas por passo."""
@@ -37,12 +39,12 @@ class Reporting(TrainerCallback):
         if "mean_token_accuracy" in logs:
             self._last["train_mean_token_accuracy"] = round(logs["mean_token_accuracy"], 5)
         measured = {"step": state.global_step, "total_steps": state.max_steps, **self._last}
-        text = f"Passo {state.global_step}/{state.max_steps}: perda {logs['loss']:.2f}"
+        text = f"Passo {state.global_step}/{state.max_steps}: perda {number(logs['loss'], 2)}"
         store.event(self.training.root, self.training.job["id"], text, data=measured)
 
     def on_step_end(self, args, state, control, **kwargs):
         """Atualiza o fim estimado e para, com o ponto salvo, se pediram pausa."""
-        spent = (time.time() - self._started) / max(1, state.global_step - self._first_step)
+        spent = (time.monotonic() - self._started) / max(1, state.global_step - self._first_step)
         finish = int(time.time() + spent * (state.max_steps - state.global_step))
         progress = {"estimated_finish": finish, "hyperparameters": self.training.hyperparameters}
         write_json(self.training.folder / "progress.json", progress)

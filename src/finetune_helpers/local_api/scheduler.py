@@ -5,12 +5,13 @@ import logging
 import sys
 import time
 
+from ..errors import StorageError
 from ..gpt import data
 from ..records import read_json
 from . import store
 from .api_errors import ApiError
 from .engine import Engine
-from .process_environment import PAUSED_EXIT, environment, trace
+from .process_environment import PAUSED_EXIT, STORAGE_EXIT, environment, trace
 from .settings import Settings
 
 log = logging.getLogger("finetune_helpers.local_api")
@@ -24,6 +25,7 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._running = ""
+        self.trouble: StorageError | None = None
 
     def submit(self, job: dict) -> dict:
         """Aceita um treino; ApiError 429 com a fila cheia."""
@@ -45,8 +47,8 @@ class Scheduler:
 
     def pause(self, job: dict) -> dict:
         """Pede ao trabalhador que salve e pare; um treino na fila só deixa a fila."""
-        if self._running == job["id"] and self._process:
-            self._process.stdin.write(b"pause\n")
+        if self._running == job["id"]:
+            self._ask_pause()
         return store.save_job(self.root, job | {"status": "paused"})
 
     def resume(self, job: dict) -> dict:
@@ -64,7 +66,15 @@ class Scheduler:
             await process.wait()
 
     async def run(self) -> None:
-        """Retoma o que uma queda interrompeu e atende a fila para sempre."""
+        """Retoma o que uma queda interrompeu e atende a fila, até que o disco falhe (``trouble``)."""
+        try:
+            await self._serve()
+        except StorageError as error:
+            # O estado não pôde ser gravado: quem pergunta pelo treino recebe o motivo, e o próximo servidor retoma.
+            log.error("a fila parou: %s", trace(error))
+            self.trouble = error
+
+    async def _serve(self) -> None:
         for job in store.jobs(self.root):
             store.repair_events(self.root, job["id"])
             if job["status"] == "running":
@@ -80,15 +90,18 @@ class Scheduler:
     async def _step(self, identifier: str) -> None:
         try:
             await self._advance(identifier)
+        except StorageError:
+            raise
         except Exception as error:  # um treino com defeito não pode parar a fila dos outros
             log.error("o treino %s falhou no servidor: %s", identifier, trace(error))
-            self._fail(store.job(self.root, identifier), "server_error", "Falha interna; veja o registro do servidor.")
+            job = store.known_job(self.root, identifier)
+            self._fail(job, "server_error", "Falha interna; veja o registro do servidor.")
 
     async def _advance(self, identifier: str) -> None:
-        job = store.job(self.root, identifier)
+        job = store.known_job(self.root, identifier)
         if job["status"] == "validating_files":
             problem = await asyncio.to_thread(_invalid, self.root, job)
-            job = store.job(self.root, identifier)
+            job = store.known_job(self.root, identifier)
             if job["status"] != "validating_files":
                 return
             if problem:
@@ -101,14 +114,16 @@ class Scheduler:
     async def _train(self, job: dict) -> None:
         await self.engine.hold()
         try:
-            job = store.job(self.root, job["id"])
+            job = store.known_job(self.root, job["id"])
             if job["status"] != "queued":
                 return
             self._running = job["id"]
             job = store.save_job(self.root, job | {"status": "running", "attempts": job["attempts"] + 1})
             store.event(self.root, job["id"], "Treino iniciado.")
             code = await self._work(job)
-            self._settle(store.job(self.root, job["id"]), code)
+            if code == STORAGE_EXIT:
+                raise StorageError(store.last_line(self.root, job["id"]))
+            self._settle(store.known_job(self.root, job["id"]), code)
         finally:
             self._running = ""
             self.engine.release()
@@ -128,10 +143,14 @@ class Scheduler:
 
     async def _obey(self, identifier: str) -> None:
         """Um cancelamento ou uma pausa pode ter chegado enquanto o processo nascia."""
-        status = store.job(self.root, identifier)["status"]
+        status = store.known_job(self.root, identifier)["status"]
         if status == "cancelled":
             await self.stop()
         elif status == "paused":
+            self._ask_pause()
+
+    def _ask_pause(self) -> None:
+        if self._process and self._process.stdin:
             self._process.stdin.write(b"pause\n")
 
     def _settle(self, job: dict, code: int | None = None) -> None:

@@ -113,7 +113,7 @@ class Job(BaseModel):
     metadata: dict[str, str] | None
     integrations: list = []
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # o mypy não aceita decorador sobre property
     @property
     def method(self) -> Method:
         """Os mesmos hiperparâmetros, na forma nova da API."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import MachineError
 from ..records import write_json
+from ..storage import watch
 from .settings import Settings
 
 ADDRESS_FILE = "servidor.json"
@@ -28,6 +29,7 @@ def serve(settings: Settings, host: str, port: int, *, follow_parent: bool = Fal
 
     settings.folder.mkdir(parents=True, exist_ok=True)
     with _locked(settings.folder), _listening(host, port) as listening:
+        watch(settings.folder / "trava")
         config = uvicorn.Config(
             create_app(settings),
             log_level="warning",

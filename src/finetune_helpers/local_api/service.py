@@ -33,6 +33,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        assert self.process.stdin  # criado com ela
         self.process.stdin.close()
 
     def __enter__(self) -> "Server":

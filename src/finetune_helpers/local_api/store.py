@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from ..errors import InputError
 from ..records import append_jsonl, atomic_write, drop_truncated_tail, read_json, write_json
 
 _ID = re.compile(r"(file|ftjob)-[0-9a-f]{24}", re.ASCII)
@@ -81,6 +82,13 @@ def job(root: Path, identifier: str) -> dict | None:
     return _with_progress(root, found) if found else None
 
 
+def known_job(root: Path, identifier: str) -> dict:
+    """Um treino que tem de existir; InputError se não existe."""
+    if (found := job(root, identifier)) is None:
+        raise InputError(f"Não há o treino {identifier} em {root}. Confira a pasta e o id.")
+    return found
+
+
 def save_job(root: Path, job: dict) -> dict:
     """Grava um treino; só o servidor o faz."""
     write_json(job_folder(root, job["id"]) / "job.json", job)
@@ -106,6 +114,12 @@ def events(root: Path, identifier: str) -> list[dict]:
     path = job_folder(root, identifier) / "events.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     return [json.loads(line) for line in reversed(lines) if line]
+
+
+def last_line(root: Path, identifier: str) -> str:
+    """O que o trabalhador disse por último no registro dele."""
+    lines = (job_folder(root, identifier) / "worker.log").read_text(errors="replace").splitlines()
+    return lines[-1].removeprefix("Erro: ") if lines else "O treino parou: o disco não aceitou a gravação."
 
 
 def repair_events(root: Path, identifier: str) -> None:

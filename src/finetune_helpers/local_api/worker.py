@@ -16,15 +16,16 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import FinetuneError
+from .. import storage
+from ..errors import FinetuneError, StorageError
 from ..records import write_json
 from . import base_models, learning, store
-from .process_environment import PAUSED_EXIT, trace, without_paths
+from .process_environment import PAUSED_EXIT, STORAGE_EXIT, trace, without_paths
 from .settings import Settings
 
 
 def main() -> int:
-    """Treina um job; devolve 0 (terminou ou falhou com motivo) ou PAUSED_EXIT."""
+    """Treina um job; devolve 0 (terminou ou falhou com motivo), PAUSED_EXIT ou STORAGE_EXIT."""
     parser = argparse.ArgumentParser(description="Treina um job da API local.")
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--job", required=True)
@@ -32,9 +33,10 @@ def main() -> int:
     given = parser.parse_args()
     pausing = _listen()
     settings = Settings(given.dir, "", tuple(given.model))
-    job = store.job(given.dir, given.job)
+    job = store.known_job(given.dir, given.job)
     folder = store.job_folder(given.dir, given.job)
     with _alone(folder):
+        storage.watch(folder / "trava")
         return _work(given.dir, job, folder, settings, pausing.is_set)
 
 
@@ -43,7 +45,11 @@ def _work(root: Path, job: dict, folder: Path, settings: Settings, pause: Callab
         return 0  # um trabalhador anterior terminou depois que o servidor dele caiu
     try:
         training = learning.read(root, job, base_models.catalogue(settings)[job["model"]])
-        report = learning.run(training, pause)
+        with storage.storage(folder / "recovery"):
+            report = learning.run(training, pause)
+    except StorageError as error:
+        print(f"Erro: {error}", file=sys.stderr)
+        return STORAGE_EXIT
     except FinetuneError as error:
         write_json(folder / "outcome.json", _failure(without_paths(str(error)), "training_failed"))
         return 0

@@ -1,0 +1,165 @@
+"""Uma última linha cortada ao meio em cada JSONL que o projeto lê: continua-se de onde dá, ou uma mensagem só."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from finetune_helpers import answers, comparison, curation, gpt, prompts, records
+from finetune_helpers.comparison import judge, similarity, study
+from finetune_helpers.errors import InputError
+from finetune_helpers.local_api import store
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def work(tmp_path):
+    """Uma cópia da rodada publicada, com os seus dados."""
+    for name in ("dados", "resultados"):
+        shutil.copytree(ROOT / name / "publicada", tmp_path / name / "publicada")
+    return tmp_path
+
+
+def cut(path: Path) -> int:
+    """Corta ao meio a última linha e devolve o número dela."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]) + lines[-1][: len(lines[-1]) // 2])
+    return len(lines)
+
+
+def _run(work: Path) -> Path:
+    return work / "resultados" / "publicada"
+
+
+def _train_rows(work: Path) -> list:
+    return [
+        prompts.from_alpaca(row) for row in records.read_jsonl(work / "dados" / "publicada" / "llama" / "treino.jsonl")
+    ]
+
+
+REFUSED = {
+    "dados/publicada/llama/treino.jsonl": _train_rows,
+    "dados/publicada/llama/teste.jsonl": lambda work: curation.check_leaks(work / "dados" / "publicada"),
+    "dados/publicada/gpt/treino.jsonl": lambda work: gpt.estimate(
+        work / "dados" / "publicada" / "gpt" / "treino.jsonl", "gpt-4o-mini-2024-07-18", 1
+    ),
+    "dados/publicada/gpt/teste.jsonl": lambda work: curation.check_leaks(work / "dados" / "publicada"),
+    "dados/publicada/comparacao/teste.jsonl": lambda work: comparison.write_workbook(_run(work)),
+    "resultados/publicada/semelhanca.jsonl": lambda work: comparison.write_workbook(_run(work)),
+    "resultados/publicada/gpt/validacao.jsonl": lambda work: gpt.estimate(
+        _run(work) / "gpt" / "validacao.jsonl", "gpt-4o-mini-2024-07-18", 1
+    ),
+}
+CONTINUED = {"resultados/publicada/llama3/respostas.jsonl", "resultados/publicada/gpt/respostas.jsonl"}
+
+
+def test_every_jsonl_of_a_run_is_here(work):
+    found = {str(path.relative_to(work)) for path in work.rglob("*.jsonl")}
+    assert found == set(REFUSED) | CONTINUED
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_go_on_is_one_message_with_file_and_line(work, name):
+    before = (_run(work) / "comparacao.xlsx").read_bytes()
+    number = cut(work / name)
+    with pytest.raises(InputError) as caught:
+        REFUSED[name](work)
+    said = str(caught.value)
+    assert Path(name).name in said and f"linha {number}" in said.lower(), said
+    assert (_run(work) / "comparacao.xlsx").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", sorted(CONTINUED))
+def test_answers_go_on_and_only_the_cut_one_is_asked_again(work, name):
+    path = work / name
+    rows, asked = records.read_jsonl(path), []
+    cut(path)
+    broken = path.read_bytes()
+    assert answers.read(path) == rows[:-1]
+    assert path.read_bytes() == broken  # quem só lê não mexe: outro caderno pode estar escrevendo
+    mine = [row for row in rows if row["system"] == rows[-1]["system"]]
+    questions = [
+        prompts.Question(item_id=row["item_id"], suite=row["suite"], instruction="i", input="") for row in mine
+    ]
+    last = rows[-1]
+
+    def reply(batch):
+        asked.extend((one.suite, one.item_id) for one in batch)
+        return [answers.Answer(**{key: last[key] for key in answers.Answer.__dataclass_fields__}) for _ in batch]
+
+    again = answers.answer_all(questions, last["system"], reply, path)
+    assert asked == [(last["suite"], last["item_id"])]
+    assert again == mine and records.read_jsonl(path) == rows
+
+
+@pytest.mark.parametrize("name", sorted(CONTINUED))
+def test_the_workbook_is_made_without_the_answer_that_was_cut(work, name):
+    last = records.read_jsonl(work / name)[-1]
+    cut(work / name)
+    found = study.read_study(_run(work))
+    kept = found.answers if last["suite"] == "teste" else found.flexibility
+    assert last["item_id"] not in kept[last["system"]]
+    comparison.write_workbook(_run(work))
+
+
+def test_the_raw_source_says_the_line(tmp_path):
+    source = tmp_path / "catalogo.jsonl"
+    source.write_bytes((ROOT / "dados" / "amostra" / "catalogo.jsonl").read_bytes())
+    number = cut(source)
+    with pytest.raises(InputError, match=f"catalogo.jsonl, linha {number}"):
+        curation.curate(source, n_train=5, n_test=2)
+    with pytest.warns(UserWarning, match=f"linha {number}"):
+        kept = curation.curate(source, n_train=5, n_test=2, damage_limit=1)
+    assert len(kept.train) == 5
+
+
+def test_measured_similarities_are_kept_and_the_cut_one_is_measured_again(work, monkeypatch):
+    path = _run(work) / "semelhanca.jsonl"
+    whole, measured = records.read_jsonl(path), []
+    cut(path)
+
+    def cosines(pairs, encode):
+        measured.extend(pairs)
+        return dict.fromkeys(pairs, whole[-1]["cosine"])
+
+    monkeypatch.setattr(similarity, "cosines", cosines)
+    monkeypatch.setattr(similarity, "encoder", lambda: None)
+    similarity.measure_similarity(_run(work))
+    assert measured == [whole[-1]["texts"]]
+    assert records.read_jsonl(path) == whole
+
+
+def test_a_judgement_that_was_cut_does_not_count(work):
+    found = study.read_study(_run(work))
+    path = _run(work) / judge.FILE
+    records.write_jsonl(path, [{"key": f"k{n}"} for n in range(3)])
+    cut(path)
+    assert judge.read(found) == [{"key": "k0"}, {"key": "k1"}]
+
+
+def test_events_of_the_local_api_go_on_without_the_cut_one(tmp_path):
+    job = store.new_id("ftjob")
+    for n in range(3):
+        store.event(tmp_path, job, f"Evento {n}.")
+    cut(store.job_folder(tmp_path, job) / "events.jsonl")
+    assert [row["message"] for row in store.events(tmp_path, job)] == ["Evento 1.", "Evento 0."]
+    store.repair_events(tmp_path, job)
+    store.event(tmp_path, job, "Evento novo.")
+    assert [row["message"] for row in store.events(tmp_path, job)] == ["Evento novo.", "Evento 1.", "Evento 0."]
+
+
+def test_a_training_file_cut_before_upload_is_refused_with_the_line(work):
+    path = work / "dados" / "publicada" / "gpt" / "treino.jsonl"
+    number = cut(path)
+    problems = [problem for problem in gpt.validate(path) if problem.fatal]
+    assert [problem.line for problem in problems] == [number]
+
+
+def test_a_run_file_cut_is_one_message(work):
+    path = _run(work) / "llama3" / "treino.json"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"treino\.json não é um JSON válido"):
+        comparison.write_workbook(_run(work))
+    assert json.loads((_run(work) / "rodada.json").read_text())
