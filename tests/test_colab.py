@@ -1,13 +1,21 @@
 """O módulo do Colab, com um ``google.colab`` de mentira: segredos, pasta de trabalho e conferência do núcleo."""
 
+import re
 import sys
+import tomllib
 import types
 from pathlib import Path
 
+import colab_set
+import nbformat
 import pytest
 
-from finetune_helpers import colab
+from finetune_helpers import __version__, colab
 from finetune_helpers.errors import MachineError
+
+ROOT = Path(__file__).resolve().parents[1]
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+WHEEL = f"finetune_helpers-{__version__}-py3-none-any.whl"
 
 
 class Session:
@@ -160,3 +168,53 @@ def test_a_stale_kernel_asks_for_a_restart(monkeypatch, name):
         f"O núcleo carregou {name} 1.9.0 e a instalação agora tem 2.0.0. "
         "Reinicie a sessão (Ambiente de execução → Reiniciar a sessão) e execute tudo de novo."
     )
+
+
+def test_what_is_loaded_and_was_never_installed_passes(monkeypatch):
+    monkeypatch.setattr(colab, "CHECKED", ("pacote_sem_instalacao",))
+    monkeypatch.setitem(sys.modules, "pacote_sem_instalacao", types.SimpleNamespace(__version__="1.0"))
+    assert colab.fresh_kernel_check() is None
+
+
+def test_every_pin_that_colab_may_have_loaded_is_checked():
+    brought = colab_set.pins(colab_set.FREEZE).keys() & colab_set.pins(colab.pins()).keys()
+    assert brought == {"datasets", "pyarrow", "torchao"} and brought <= set(colab.CHECKED)
+
+
+def run_first_cell(monkeypatch, folder: Path, origin: str) -> list[str]:
+    """O que a primeira célula dos cadernos pede ao pip e, por último, a conferência do núcleo."""
+    done = []
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(colab, "fresh_kernel_check", lambda: done.append("conferência"))
+    notebook = nbformat.read(ROOT / "colab" / "01_curadoria.ipynb", as_version=4)
+    source = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    source = source.replace('ORIGEM = ""', f'ORIGEM = "{origin}"')
+    # O IPython troca {expressão} na linha mágica como uma f-string.
+    exec(re.sub(r"%pip install -q --no-deps (.+)", r"pip(f'''\1''')", source), {"pip": done.append})
+    return done
+
+
+@pytest.mark.parametrize(
+    ("origin", "files", "expected", "mounted"),
+    [
+        ("", [], f"git+{REPOSITORY}@v{__version__}", False),
+        ("", [WHEEL], WHEEL, False),
+        ("", [WHEEL.replace(__version__, "99.0")], f"git+{REPOSITORY}@v{__version__}", False),
+        ("drive/MyDrive/um projeto", ["drive/MyDrive/um projeto/pyproject.toml"], "drive/MyDrive/um projeto", True),
+        ("drive/MyDrive/rodas", [f"drive/MyDrive/rodas/{WHEEL}"], f"drive/MyDrive/rodas/{WHEEL}", True),
+        (f"git+{REPOSITORY}@main", [], f"git+{REPOSITORY}@main", False),
+    ],
+    ids=["repositório", "roda enviada", "roda de outra versão", "projeto no Drive", "roda no Drive", "outro ramo"],
+)
+def test_where_the_first_cell_installs_from(session, monkeypatch, tmp_path, origin, files, expected, mounted):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    done = run_first_cell(monkeypatch, tmp_path, origin)
+    assert done == [f'"{expected}"', f'-r "{colab.pins()}"', "conferência"]
+    assert session.mounted == ([str(tmp_path / "drive")] if mounted else [])
+
+
+def test_outside_colab_the_first_cell_installs_nothing(no_colab, monkeypatch, tmp_path):
+    (tmp_path / WHEEL).touch()
+    assert run_first_cell(monkeypatch, tmp_path, "") == ["conferência"]

@@ -7,7 +7,18 @@ from pathlib import Path
 
 from .errors import MachineError
 
-CHECKED = ("numpy", "pandas", "torch", "transformers", "datasets", "pyarrow")
+# O que o núcleo do Colab pode já ter carregado quando a primeira célula instala outra versão.
+CHECKED = (
+    "finetune_helpers", "numpy", "pandas", "torch", "transformers", "peft",
+    "datasets", "pyarrow", "torchao", "trl", "bitsandbytes", "unsloth", "unsloth_zoo", "optuna",
+)  # fmt: skip
+
+
+def pins() -> Path:
+    """O arquivo com o que o Colab recebe por cima do que já tem: dentro do pacote instalado ou na raiz do projeto."""
+    here = Path(__file__).resolve()
+    found = (folder / "requirements" / "colab.txt" for folder in here.parents)
+    return next(path for path in found if path.is_file())
 
 
 def in_colab() -> bool:
@@ -46,13 +57,20 @@ def secret(name: str, given: str = "") -> str:
 
 def fresh_kernel_check() -> None:
     """MachineError se um pacote já carregado não tem a versão que está instalada, o que pede reiniciar a sessão."""
-    for name in CHECKED:
-        loaded = getattr(sys.modules.get(name), "__version__", None)
-        if loaded and loaded.split("+")[0] != metadata.version(name).split("+")[0]:
+    for name in filter(sys.modules.__contains__, CHECKED):
+        loaded, installed = getattr(sys.modules[name], "__version__", None), _installed(name)
+        if loaded and installed and loaded.split("+")[0] != installed.split("+")[0]:
             raise MachineError(
-                f"O núcleo carregou {name} {loaded} e a instalação agora tem {metadata.version(name)}. "
+                f"O núcleo carregou {name} {loaded} e a instalação agora tem {installed}. "
                 "Reinicie a sessão (Ambiente de execução → Reiniciar a sessão) e execute tudo de novo."
             )
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _drive_folder() -> Path:

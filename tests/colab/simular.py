@@ -1,0 +1,164 @@
+"""Os cadernos num Colab simulado: as versões dele, um ``google.colab`` de mentira e nenhum projeto ao lado.
+
+    python tests/colab/simular.py
+
+O ambiente é o que ``make colab`` prepara. A primeira célula é executada por todos os caminhos de instalação; depois,
+todos os cadernos de cima a baixo, com poucas linhas e poucos passos.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent))
+
+from colab_set import FREEZE, OVERLAY, pins  # noqa: E402
+
+NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
+# Os parâmetros de uma execução curta; cada caderno recebe só os que tem.
+SHORT = {
+    "N_TREINO": 17,
+    "N_TESTE": 5,
+    "MAX_PASSOS": 3,
+    "TOKENS_RESPOSTA": 12,
+    "FLEXIBILIDADE_POR_FAMILIA": 1,
+    "N_ENSAIOS": 2,
+    "SEGUNDOS": 2,
+}
+# O que o Colab já tem e a instalação troca: é com isto que uma sessão nova começa.
+REPLACED = [f"{name}=={version}" for name, version in pins(FREEZE).items() if name in pins(OVERLAY)]
+# O que o Colab carrega antes da primeira célula; o pandas traz o pyarrow junto.
+STARTUP = "import google.colab, pandas"
+PROJECT = ["pyproject.toml", "README.md", "LICENSE", "src", "dados/amostra", "requirements"]
+ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+PIP = (sys.executable, "-m", "pip")
+# Caminho de instalação: o que se escreve em ORIGEM e como termina o endereço de onde o pacote veio.
+WAYS = {
+    "repositório, na marca da versão": ("", ADDRESS),
+    "pasta do Drive com o projeto": ("drive/MyDrive/projeto", "/MyDrive/projeto"),
+    "pasta do Drive com a roda": ("drive/MyDrive/roda", "/MyDrive/roda/{wheel}"),
+    "roda enviada": ("", "/content/{wheel}"),
+}
+
+
+def main() -> None:
+    """Prepara uma pasta só para isto e executa tudo; para na primeira falha."""
+    with tempfile.TemporaryDirectory(prefix="colab-") as name:
+        folder = Path(name)
+        prepare(folder)
+        timed("sessão nova: a primeira célula pede para reiniciar", stale_kernel, folder)
+        for way, (origin, expected) in WAYS.items():
+            timed(f"instalação: {way}", install, folder, origin, expected)
+        for path in NOTEBOOKS:
+            timed(path.name, execute, folder, path)
+        sheets = list((folder / "content" / "finetune" / "resultados").glob("*/comparacao.xlsx"))
+        assert len(sheets) == 1, "a planilha não foi escrita"
+
+
+def prepare(folder: Path) -> None:
+    """Faz a roda, a pasta do Drive, o repositório com a marca da versão e o núcleo que se diz do Colab."""
+    project, drive = folder / "projeto", folder / "content" / "drive" / "MyDrive"
+    for name in PROJECT:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, project / name)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "roda", project)
+    shutil.copytree(folder / "roda", drive / "roda")
+    shutil.copytree(project, drive / "projeto")
+    startup = folder / "perfil" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00-colab.py").write_text(STARTUP, encoding="utf-8")
+    os.environ |= {"IPYTHONDIR": str(folder / "perfil"), "PYTHONPATH": str(HERE / "falso")}
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    os.environ.pop("FINETUNE_PASTA", None)
+    publish(project, wheel(folder).split("-")[1])
+
+
+def publish(project: Path, version: str) -> None:
+    """Faz do projeto um repositório com a marca da versão, ao qual o endereço do projeto passa a levar."""
+    git = ("git", "-C", project, "-c", "user.name=projeto", "-c", "user.email=projeto@exemplo.org")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "versão"], ["tag", f"v{version}"]):
+        run(*git, *command)
+    setting = {"COUNT": "1", "KEY_0": f"url.{project}.insteadOf", "VALUE_0": ADDRESS}
+    os.environ |= {f"GIT_CONFIG_{name}": value for name, value in setting.items()}
+
+
+def wheel(folder: Path) -> str:
+    """O nome da roda que foi feita."""
+    return next((folder / "roda").glob("*.whl")).name
+
+
+def stale_kernel(folder: Path) -> None:
+    """Numa sessão nova, a primeira célula instala e pede para reiniciar, antes de qualquer download."""
+    run(*PIP, "install", "-q", "--no-deps", *REPLACED)
+    upload(folder)
+    try:
+        first_cell(folder)
+    except CellExecutionError as error:
+        assert error.ename == "MachineError" and "Reinicie a sessão" in error.evalue, error
+        return
+    raise AssertionError("a primeira célula deveria ter pedido para reiniciar a sessão")
+
+
+def install(folder: Path, origin: str, expected: str) -> None:
+    """Executa a primeira célula sem o pacote instalado e confere de onde ele veio."""
+    (folder / "content" / wheel(folder)).unlink(missing_ok=True)
+    if expected.startswith("/content/"):
+        upload(folder)
+    run(*PIP, "uninstall", "-q", "-y", "finetune-helpers")
+    first_cell(folder, origin)
+    came_from = json.loads(metadata.distribution("finetune-helpers").read_text("direct_url.json"))["url"]
+    assert came_from.endswith(expected.format(wheel=wheel(folder))), f"o pacote veio de {came_from}"
+
+
+def upload(folder: Path) -> None:
+    """Deixa a roda na pasta de trabalho, como quem a envia."""
+    shutil.copytree(folder / "roda", folder / "content", dirs_exist_ok=True)
+
+
+def first_cell(folder: Path, origin: str = "") -> None:
+    """Executa só a célula de instalação, num núcleo novo."""
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    cell.source = cell.source.replace('ORIGEM = ""', f'ORIGEM = "{origin}"')
+    notebook.cells = [cell]
+    NotebookClient(notebook, resources={"metadata": {"path": str(folder / "content")}}).execute()
+
+
+def execute(folder: Path, path: Path) -> None:
+    """Executa um caderno inteiro, como quem o abre no Colab."""
+    known = papermill.inspect_notebook(path)
+    parameters = {name: value for name, value in SHORT.items() if name in known}
+    papermill.execute_notebook(
+        path, folder / path.name, parameters, cwd=folder / "content", kernel_name="python3", progress_bar=False
+    )
+
+
+def timed(title: str, step, *arguments: object) -> None:
+    """Executa um passo e escreve quanto demorou."""
+    started = time.monotonic()
+    step(*arguments)
+    print(f"{time.monotonic() - started:6.0f} s  {title}", flush=True)
+
+
+def run(*command: object) -> None:
+    """Executa um comando; CalledProcessError se ele falha."""
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
