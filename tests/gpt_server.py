@@ -26,7 +26,8 @@ class Scripted:
     base_url: str = ""
 
     def script(self, route: str, *answers):
-        """Responde ``answers`` às próximas chamadas: (código, corpo[, cabeçalhos]), "cut", "garbage" ou "lost"."""
+        """Responde ``answers`` às próximas chamadas: (código, corpo[, cabeçalhos]), "cut", "garbage", "lost" ou
+        uma função do caminho que devolve uma dessas."""
         self.failures[route] = list(answers)
 
     def count(self, route: str) -> int:
@@ -94,6 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.connection.close()
         if answer == "garbage":
             return self._send(200, b'{"id": "x", ', {})
+        if callable(answer):
+            answer = answer(path)
         if isinstance(answer, tuple):
             status, body, *headers = answer
             return self._send(status, json.dumps(body).encode(), headers[0] if headers else {})

@@ -18,7 +18,7 @@ def test_estimate_multiplies_tokens_by_the_dated_price(tmp_path):
     estimate = gpt.estimate(path, MINI, 3, provider=gpt.provider("openai"))
     assert estimate.training_tokens == 3 * sum(data.example_tokens(data.rows(path)))
     assert estimate.training_usd == pytest.approx(estimate.training_tokens * 3.00 / 1e6)
-    assert "2026-11-21" in str(estimate)
+    assert "21/11/2026" in str(estimate)
     assert "https://" in str(estimate)
 
 

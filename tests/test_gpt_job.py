@@ -290,3 +290,53 @@ def test_preflight_of_an_account_with_jobs_says_yes_and_uses_the_published_date(
 def test_preflight_after_the_last_day_says_no_without_asking_for_jobs(server, client):
     assert gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2027, 1, 6)).can_train is False
     assert server.count("GET /fine_tuning/jobs") == 0
+
+
+def test_preflight_of_a_model_nobody_lists_does_not_guess(client):
+    found = gpt.preflight(client, gpt.provider("openai"), "gpt-inventado", today=date(2026, 11, 21))
+    assert (found.can_train, found.shutdown_date, found.days_left) == (None, None, None)
+    assert "sem como saber" in str(found) and MINI in str(found) and "não tem data de fim" in str(found)
+
+
+def test_preflight_with_a_refused_key_says_which_key_to_check(server, client):
+    server.script("GET /models/.*", error(401, "invalid_api_key"))
+    with pytest.raises(MachineError, match="chave"):
+        gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2026, 11, 21))
+
+
+def test_preflight_is_read_as_one_sentence(server, client):
+    server.jobs["ftjob-1"] = job("ftjob-1", {})
+    text = str(gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2026, 11, 21)))
+    assert text.startswith(f"{MINI}: pode treinar") and "(54 dias)" in text
+
+
+def test_cancelling_a_job_that_ends_meanwhile_tells_how_it_ended(server, client, ask):
+    made = ask()
+
+    def ended(_):
+        server.jobs[made.id]["status"] = "succeeded"
+        return error(400, "job_already_ended")
+
+    server.script("POST /fine_tuning/jobs/.*/cancel", ended)
+    assert gpt.cancel(client, made.id).status == "succeeded"
+
+
+def test_a_noted_job_the_service_no_longer_knows_is_created_again(server, ask):
+    first = ask()
+    server.jobs.clear()
+    again = ask()
+    assert (first.id, again.id, server.count(CREATE)) == ("ftjob-1", "ftjob-1", 2)
+
+
+def test_the_suffix_goes_with_the_request_and_makes_another_job(server, ask, tmp_path):
+    ask(folder=tmp_path / "a")
+    ask(folder=tmp_path / "b", suffix="livros")
+    bodies = [json.loads(raw) for route, raw, _ in server.bodies if route == CREATE]
+    assert [body.get("suffix") for body in bodies] == [None, "livros"]
+
+
+def test_a_refused_job_whose_file_is_already_gone_still_says_why(server, ask):
+    server.script(CREATE, error(403, "training_not_available"))
+    server.script("DELETE /files/.*", error(404, "not_found"))
+    with pytest.raises(MachineError, match="training_not_available"):
+        ask()

@@ -66,3 +66,18 @@ def test_empty_cells_and_words_are_not_numbers():
 @pytest.mark.parametrize("content", [b"", b"step,train_loss\n"])
 def test_a_result_without_rows_gives_empty_curves(report, content):
     assert report(content)["loss_curve"] == []
+
+
+def test_a_json_report_among_the_results_is_not_read_as_a_table(report):
+    found = report(b'{"seconds": {"evaluate": 1.5}, "engine": "unsloth", "loss_curve": []}')
+    assert (found["engine"], found["seconds"], found["loss_curve"]) == ("unsloth", {"evaluate": 1.5}, [])
+
+
+def test_text_that_is_neither_a_table_nor_base64_gives_no_curve(report):
+    assert report("Ainda não há resultados.".encode())["loss_curve"] == []
+
+
+def test_losses_of_validation_lines_take_the_name_of_their_item():
+    row = {"line": 2, "tokens": 9, "base_loss": 3.0, "tuned_loss": 2.0}
+    assert results._heldout(row, ["a", "b"])["item_id"] == "b"
+    assert results._heldout(row, ["a"])["item_id"] == "2"

@@ -26,6 +26,7 @@ _HOME = {
     "batch_answerer": "batch",
     "checkpoints": "results",
     "training_report": "results",
+    "forecast": "forecasts",
 }
 __all__ = sorted(_HOME)
 

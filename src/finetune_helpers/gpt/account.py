@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import openai
 
+from .. import portuguese
 from .failures import explain, retrying
 from .providers import Provider
 
@@ -27,7 +28,11 @@ class Preflight:
         verdict = {True: "pode treinar", False: "não pode treinar", None: "sem como saber se pode treinar"}[
             self.can_train
         ]
-        ends = f"responde até {self.shutdown_date} ({self.days_left} dias)" if self.shutdown_date else "sem data de fim"
+        ends = (
+            f"responde até {portuguese.date(self.shutdown_date)} ({self.days_left} dias)"
+            if self.shutdown_date
+            else "não tem data de fim"
+        )
         return f"{self.model}: {verdict}; {self.reason}. O modelo {ends}."
 
 
@@ -46,14 +51,18 @@ def preflight(client: "OpenAI", provider: Provider, model: str, *, today: date |
 def _can_train(client, provider: Provider, model: str, today: date) -> tuple[bool | None, str]:
     known = provider.tunable(model)
     if known is None:
+        day = portuguese.date(provider.checked_on)
         listed = ", ".join(tunable.model for tunable in provider.models)
-        return None, f"o modelo não está entre os que {provider.name} ajustava em {provider.checked_on}: {listed}"
+        return (
+            None,
+            f"o modelo não está entre os que {provider.name} ajustava em {day}: {listed}",
+        )
     if known.create_until and today > known.create_until:
-        return False, f"a criação de treinos acabou em {known.create_until}"
+        return False, f"a criação de treinos acabou em {portuguese.date(known.create_until)}"
     jobs = retrying(lambda: client.fine_tuning.jobs.list(limit=1))
     if provider.name == "openai" and not jobs.data:
-        return False, "a conta nunca treinou e a OpenAI não aceita contas novas desde 2026-05-07"
-    until = f" até {known.create_until}" if known.create_until else ""
+        return False, "a conta nunca treinou e a OpenAI não aceita contas novas desde 07/05/2026"
+    until = f" até {portuguese.date(known.create_until)}" if known.create_until else ""
     return True, f"a conta tem acesso à API de treinos{until}"
 
 
@@ -65,4 +74,4 @@ def _announced(client, model: str) -> date | None:
     except (openai.NotFoundError, openai.BadRequestError, openai.PermissionDeniedError, ValueError):
         return None
     except openai.OpenAIError as error:
-        raise explain(error) from error
+        raise explain(error) from None

@@ -1,4 +1,4 @@
-"""Respostas pela Batch API, à metade do preço e em até 24 horas; retomáveis como o resto."""
+"""Respostas pela Batch API, pela metade do preço e em até 24 horas; retomáveis como o resto."""
 
 import hashlib
 import io
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import progress
 from ..answers import Answer
 from ..errors import InputError
 from ..prompts import Question
@@ -83,9 +84,7 @@ def _create(client, fingerprint: str, content: bytes):
 
 
 def _wait(client, batch_id: str, poll_seconds: float, sleep):
-    from tqdm.auto import tqdm
-
-    with tqdm(total=None, desc="lote", unit="resposta") as bar:
+    with progress.bar("esperando o lote", "respostas") as bar:
         while True:
             batch = retrying(lambda: client.batches.retrieve(batch_id), sleep=sleep)
             if batch.request_counts:
@@ -93,6 +92,7 @@ def _wait(client, batch_id: str, poll_seconds: float, sleep):
                 bar.update(max(0, batch.request_counts.completed - bar.n))
             if batch.status in ENDED:
                 return batch
+            bar.refresh()
             sleep(poll_seconds)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import prices
 from ..errors import InputError
-from ..portuguese import number
+from ..portuguese import date, number, plain, usd
 from . import data
 from .providers import PROVIDERS, Provider
 
@@ -29,18 +29,19 @@ class Estimate:
     @property
     def total_usd(self) -> float | None:
         """Treino mais respostas; None se falta um dos preços."""
-        parts = (self.training_usd, self.answering_usd)
-        return None if None in parts else sum(parts)
+        if self.training_usd is None or self.answering_usd is None:
+            return None
+        return self.training_usd + self.answering_usd
 
     def __str__(self) -> str:
         return "\n".join(
             [
                 f"Treino de {self.model}: {self.examples} exemplos × {self.n_epochs} época(s) = "
-                f"{number(self.training_tokens)} tokens cobrados → {_money(self.training_usd)}",
+                f"{number(self.training_tokens)} tokens cobrados → {usd(self.training_usd)}",
                 f"Respostas: {self.questions} perguntas ao modelo base e ao ajustado, até "
                 f"{number(self.tokens_in)} tokens de "
-                f"entrada e {number(self.tokens_out)} de saída em cada um → {_money(self.answering_usd)}",
-                f"Total: {_money(self.total_usd)} · {self.source}",
+                f"entrada e {number(self.tokens_out)} de saída em cada um → {usd(self.answering_usd)}",
+                f"Total: {usd(self.total_usd)} · {self.source}",
             ]
         )
 
@@ -78,7 +79,7 @@ def check_budget(estimate: Estimate, provider: Provider, budget_usd: float) -> N
     if not provider.paid:
         return
     if budget_usd <= 0:
-        raise InputError(f"ORCAMENTO_USD é {budget_usd:g}: nada foi enviado. Para pagar, aumente-o.\n{estimate}")
+        raise InputError(f"ORCAMENTO_USD é {plain(budget_usd)}: nada foi enviado. Para pagar, aumente-o.\n{estimate}")
     if estimate.total_usd is None:
         raise InputError(
             f"Não há preço de {estimate.model} em {provider.name}: nada foi enviado. Confira a página do provedor e "
@@ -86,7 +87,7 @@ def check_budget(estimate: Estimate, provider: Provider, budget_usd: float) -> N
         )
     if estimate.total_usd > budget_usd:
         raise InputError(
-            f"A estimativa ({_money(estimate.total_usd)}) passa de ORCAMENTO_USD = {budget_usd:g}: nada foi enviado. "
+            f"A estimativa ({usd(estimate.total_usd)}) passa de ORCAMENTO_USD = {plain(budget_usd)}: nada foi enviado. "
             f"Aumente o orçamento, diminua as épocas ou use menos exemplos.\n{estimate}"
         )
 
@@ -119,7 +120,7 @@ def _costs(
         both = [_answering(price.sku, *answered, tuned) for tuned in (True, False)] if answered[0] else [0.0]
     except InputError:
         return None, None, "preço desconhecido"
-    source = f"preços de {price.effective_from}, conferidos em {price.checked_on}: {price.source_url}"
+    source = f"preços de {date(price.effective_from)}, conferidos em {date(price.checked_on)}: {price.source_url}"
     return billed * price.usd / 1e6, sum(both) * (0.5 if batch else 1.0), source
 
 
@@ -136,7 +137,3 @@ def _provider_of(model: str) -> Provider:
     paid = [known for known in PROVIDERS.values() if known.paid and known.tunable(model)]
     free = [known for known in PROVIDERS.values() if not known.paid and known.tunable(model)]
     return (free or paid or [PROVIDERS["openai"]])[0]
-
-
-def _money(usd: float | None) -> str:
-    return "preço desconhecido" if usd is None else f"US$ {number(usd, 2)}"

@@ -47,10 +47,11 @@ def retrying(
             return _checked(call())
         except (*PASSING, MalformedResponse) as error:
             if attempt == attempts or _hopeless(error):
-                raise explain(error) from error
-            sleep(_wait(error, attempt))
+                raise explain(error) from None  # a resposta original pode repetir a chave
+            wait = _wait(error, attempt)
         except openai.OpenAIError as error:
-            raise explain(error) from error
+            raise explain(error) from None
+        sleep(wait)
         if recover and (found := retrying(recover, attempts=attempts, sleep=sleep)) is not None:
             return found
     raise AssertionError("o laço sempre devolve ou levanta")
@@ -144,4 +145,10 @@ def _wait(error: Exception, attempt: int) -> float:
 def _detail(error: Exception) -> str:
     body = getattr(error, "body", None)
     message = body.get("message") if isinstance(body, dict) else None
-    return str(message or type(error).__name__)[:500]
+    return _without_key(str(message or type(error).__name__), error)[:500]
+
+
+def _without_key(text: str, error: Exception) -> str:
+    """O texto sem a chave do pedido, que alguns serviços repetem na resposta."""
+    sent = getattr(getattr(error, "request", None), "headers", {}).get("authorization", "").removeprefix("Bearer ")
+    return text.replace(sent, "…") if sent else text

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from .. import progress
+from ..portuguese import number
 from .failures import explain_job, retrying
 from .job import MARK
 from .uploads import discard_files
@@ -29,16 +31,15 @@ def follow(
     InputError com o próximo passo se ele falhou ou foi cancelado (os arquivos de um treino falho são apagados);
     MachineError se a rede não volta. Interromper a célula não interrompe o treino.
     """
-    from tqdm.auto import tqdm
-
     pause = poll_seconds or (1.0 if client.base_url.host in LOOPBACK else 15.0)
     seen: set[str] = set()
-    with tqdm(total=None, desc="treino", unit="passo") as bar:
+    with progress.bar("treinando", "passos") as bar:
         while True:
             job = retrying(lambda: client.fine_tuning.jobs.retrieve(job_id), sleep=sleep)
             _show(bar, _new_events(client, job_id, seen, sleep), job)
             if job.status in ENDED:
                 break
+            bar.refresh()
             sleep(pause)
     if job.status == "succeeded":
         return job
@@ -75,7 +76,7 @@ def _show(bar, events: list, job) -> None:
 
 
 def _postfix(measured: dict, job) -> str:
-    parts = [f"perda {measured['train_loss']:.2f}"] if "train_loss" in measured else []
+    parts = [f"perda {number(measured['train_loss'], 2)}"] if "train_loss" in measured else []
     if job.estimated_finish:
         parts.append(f"fim previsto {datetime.fromtimestamp(job.estimated_finish):%H:%M:%S}")
     return " · ".join(parts)

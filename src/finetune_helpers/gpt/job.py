@@ -159,7 +159,7 @@ def _create(client, provider: Provider, request: Request, files: list[Path], att
     try:
         return retrying(lambda: create(**body, extra_headers=headers), recover=created_meanwhile)
     except Exception as error:
-        if isinstance(error.__cause__, openai.APIStatusError) and error.__cause__.status_code < 500:
+        if isinstance(error.__context__, openai.APIStatusError) and error.__context__.status_code < 500:
             discard_files(client, ids)
         raise
 

@@ -30,7 +30,7 @@ class Provider:
     key_name: str
     paid: bool
     models: tuple[Tunable, ...]
-    hyperparameters_in: str = "method"  # "method" ou "hyperparameters": nunca os dois
+    hyperparameters_in: str = "method"  # `method` ou `hyperparameters`: nunca os dois
     bom: bool = False  # o Azure só aceita JSONL em UTF-8 com BOM
     extra_body: dict = field(default_factory=dict)
     after: str = ""  # o que falta fazer depois do treino, fora deste pacote
@@ -123,7 +123,7 @@ def client(chosen: Provider, *, api_key: str = "", timeout: float = 120.0) -> "O
     try:
         from openai import OpenAI
     except ImportError:
-        raise MachineError("Falta o pacote openai. Instale os arquivos de requirements/, como diz o README.") from None
+        raise MachineError("Falta o pacote openai. Instale os pacotes de requirements/, como diz o README.") from None
     return OpenAI(api_key=key, base_url=chosen.base_url, max_retries=0, timeout=timeout)
 
 

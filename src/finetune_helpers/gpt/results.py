@@ -1,7 +1,6 @@
 """O que um treino deixou: curva de perda, validação, pontos de cada época e o conteúdo de ``treino.json``."""
 
 import base64
-import binascii
 import csv
 import io
 import json
@@ -72,7 +71,7 @@ def _content(client, file_id: str) -> str:
         return text
     try:
         return base64.b64decode(text, validate=False).decode("utf-8-sig")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # não é base64, ou o que ele guarda não é texto
         return text
 
 

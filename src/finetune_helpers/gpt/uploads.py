@@ -2,6 +2,8 @@
 
 import io
 import time
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,14 +35,14 @@ def _processed(client, file):
         if file.status not in ("pending", "running", "notRunning"):
             break
         time.sleep(2)
-        file = retrying(lambda pending=file.id: client.files.retrieve(pending))
+        file = retrying(partial(client.files.retrieve, file.id))
     return file
 
 
-def discard_files(client: "OpenAI", file_ids: list[str | None]) -> None:
+def discard_files(client: "OpenAI", file_ids: Iterable[str | None]) -> None:
     """Apaga arquivos enviados por um treino recusado; um que já não existe não é erro."""
     for file_id in filter(None, file_ids):
         try:
-            retrying(lambda file_id=file_id: client.files.delete(file_id))
+            retrying(partial(client.files.delete, file_id))
         except InputError:
             continue
