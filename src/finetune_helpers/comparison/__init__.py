@@ -9,6 +9,8 @@ _HOMES = {
     "measure_similarity": "similarity",
     "few_shot": "examples",
     "judge_pairs": "judge",
+    "forecast": "forecasts",
+    "summary": "forecasts",
 }
 _MODULES = ("figures", "significance", "flexibility", "costs", "metrics", "agreement", "readme")
 __all__ = [*_HOMES, *_MODULES]

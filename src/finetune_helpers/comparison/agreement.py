@@ -1,6 +1,7 @@
 """Concordância entre revisores: parte igual, kappa de Cohen e alfa de Krippendorff."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 
 def share_equal(first: Sequence, second: Sequence) -> float | None:
@@ -19,7 +20,9 @@ def cohen(first: Sequence, second: Sequence) -> float | None:
     return (observed - expected) / (1 - expected) if expected < 1 else None
 
 
-def krippendorff_alpha(ratings: Sequence[Sequence[float | None]], level: str = "nominal") -> float | None:
+def krippendorff_alpha(
+    ratings: Sequence[Sequence[float | None]], level: Literal["nominal", "ordinal"] = "nominal"
+) -> float | None:
     """Alfa de Krippendorff; uma linha por revisor, uma coluna por item, None onde não avaliou.
 
     ``level`` é ``nominal`` ou ``ordinal``. None quando faltam avaliações em comum ou só há uma categoria.

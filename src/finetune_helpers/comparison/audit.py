@@ -34,8 +34,9 @@ class Audit:
     @property
     def passed(self) -> bool:
         """Verdadeiro se o juiz pode aparecer ao lado das pessoas."""
-        known = self.kappa is not None and self.flips is not None
-        return known and self.kappa >= MIN_KAPPA and self.flips <= MAX_FLIPS and self.humans >= MIN_HUMAN
+        if self.kappa is None or self.flips is None:
+            return False
+        return self.kappa >= MIN_KAPPA and self.flips <= MAX_FLIPS and self.humans >= MIN_HUMAN
 
 
 def audits(rows: Sequence[dict], plan: Plan, ratings: Ratings) -> list[Audit]:

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .cells import clean
 from .results import pairs
@@ -92,7 +93,7 @@ def _sample(study: Study, contrast: tuple[str, str], quota: int, rng: random.Ran
     first, second = contrast
     keys = sorted(key for key in study.items if key in study.answers[first] and key in study.answers[second])
     rng.shuffle(keys)
-    seen, fresh, again = set(), [], []
+    seen, fresh, again = set[str](), list[str](), list[str]()
     for key in keys:
         cluster = study.items[key].get("cluster") or key
         (again if cluster in seen else fresh).append(key)
@@ -130,8 +131,8 @@ def _attention(dealt: list[Row], rng: random.Random) -> list[Row]:
         return []
     same, empty = rng.sample(dealt, 2)
     blank, side = clean(""), rng.choice("AB")
-    texts = {"a": empty.reference, "b": blank} if side == "A" else {"a": blank, "b": empty.reference}
-    known = {"kind": ATTENTION, "first": "", "second": "", "left": "", "right": ""}
+    texts: dict[str, Any] = {"a": empty.reference, "b": blank} if side == "A" else {"a": blank, "b": empty.reference}
+    known: dict[str, Any] = {"kind": ATTENTION, "first": "", "second": "", "left": "", "right": ""}
     return [
         replace(same, pair=f"{same.pair}=", b=same.a, expected="empate", **known),
         replace(empty, pair=f"{empty.pair}0", expected=side, **texts, **known),

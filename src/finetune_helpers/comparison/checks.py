@@ -19,7 +19,7 @@ CANNOT = (
     r"\bi(?:'m| am| was|'ve| have|) ?(?:do not|don't|did not|didn't|cannot|can not|can't|could not|couldn't|"
     r"(?:unable|not able|not been able) to|haven't been able to)"
 )
-# "I do not know what I would do without it" é elogio, não abstenção.
+# `I do not know what I would do without it` é elogio, não abstenção.
 ABSTENTION = re.compile(
     rf"{CANNOT} (?:\w+ )?know\b(?! (?:what|how|where|why) (?:i|we|you|they|he|she|to)\b)"
     rf"|{CANNOT} (?:\w+ )?(?:recogni[sz]e|find|say|tell|confirm|verify|recall|identify)\b"
@@ -161,7 +161,7 @@ def bullets(answer: str, count: int) -> bool:
 def numbered(answer: str, count: int) -> bool:
     """A resposta é só uma lista numerada de 1 a ``count``, um item por linha."""
     found = [re.match(r"(\d+)[.)]\s+\S", line) for line in _lines(answer)]
-    return all(found) and [int(match[1]) for match in found] == list(range(1, count + 1))
+    return [match and int(match[1]) for match in found] == list(range(1, count + 1))
 
 
 def one_line_items(answer: str, count: int) -> bool:

@@ -22,7 +22,7 @@ ITEMS = {
     "compute_unit": "unidade de computação",
 }
 KINDS = {"first_party": "do fornecedor", "third_party": "de terceiros", "measured": "medida"}
-_CLOSES = re.compile(r"encerra em (\d{4}-\d{2}-\d{2})")
+_CLOSES = re.compile(r"encerra em (\d{2})/(\d{2})/(\d{4})")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def key(price: Price) -> str:
 def closes_on(price: Price) -> date | None:
     """Dia em que o modelo deixa de responder, se a nota do preço o diz."""
     found = _CLOSES.search(price.note)
-    return date.fromisoformat(found.group(1)) if found else None
+    return date(*map(int, reversed(found.groups()))) if found else None
 
 
 def warnings(price: Price, today: date) -> list[str]:
@@ -101,7 +101,7 @@ def trainings(study: Study) -> list[Training]:
         sku = report.get("price_sku") or ""
         billed = report.get("billed_tokens")
         item = "train" if billed and find(sku, "train") else "gpu_hour"
-        quantity = float(billed if item == "train" else report.get("gpu_hours") or 0.0)
+        quantity = float((billed if item == "train" else report.get("gpu_hours")) or 0.0)
         found.append(Training(arm, sku, item, quantity, find(sku, item)))
     return found
 
@@ -113,10 +113,11 @@ def serving(study: Study, system: str) -> Serving | None:
         return None
     sku = study.reports.get(study.arms.get(system, ""), {}).get("price_sku") or ""
     tuned = "tuned_" if system.endswith("-tuned") else ""
-    measured = [fmean(row[key] or 0 for row in rows) for key in ("tokens_in", "tokens_out", "seconds")]
-    return Serving(
-        system, sku, *measured, find(sku, f"{tuned}input"), find(sku, f"{tuned}output"), find(sku, "gpu_hour")
+    tokens_in, tokens_out, seconds = (
+        fmean(row[key] or 0 for row in rows) for key in ("tokens_in", "tokens_out", "seconds")
     )
+    input_price, output_price = find(sku, f"{tuned}input"), find(sku, f"{tuned}output")
+    return Serving(system, sku, tokens_in, tokens_out, seconds, input_price, output_price, find(sku, "gpu_hour"))
 
 
 def self_hosted(seconds: float, hour_usd: float, utilisation: float) -> float:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from .study import Study
 
@@ -48,7 +49,8 @@ def efficiency(study: Study, arm: str) -> Efficiency | None:
     if report is None:
         return None
     plain = [key for key in Efficiency.__dataclass_fields__ if key not in ("model", "engine", "device")]
-    found = {key: report.get(key) for key in plain} | {key: (report.get("seconds") or {}).get(key) for key in _SECONDS}
+    found: dict[str, Any] = {key: report.get(key) for key in plain}
+    found |= {key: (report.get("seconds") or {}).get(key) for key in _SECONDS}
     found |= {key: str(report.get(key) or "n/d") for key in ("model", "engine", "device")}
     hours = (found["train"] or 0) / 3600
     found["flop_share"] = flop_share(found["model"], found["device"], found["tokens_per_second"])

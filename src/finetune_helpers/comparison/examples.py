@@ -5,9 +5,9 @@ from pathlib import Path
 
 from .. import prompts
 from ..errors import InputError
-from ..prompts import Question
+from ..prompts import Question, read_train
 from ..records import read_jsonl
-from .study import SEED, read_train
+from .study import SEED
 
 LONGEST = 1200
 

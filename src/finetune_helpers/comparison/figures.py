@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
-from ..portuguese import number
+from ..portuguese import number, percent, plain
 from ..records import atomic_write
 from . import blind, costs, flexibility, results, tally
 from .results import Results, family_rate
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 ORANGE, SKY, GREEN, BLUE, RED, PINK, BLACK = (
     "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#000000",
 )  # fmt: skip
+# Em polegadas; a do alto do README é mais estreita, porque também se lê num telefone.
+SIZES = {"diferencas": (6.2, 5.4)}
 COLOURS = {"llama3-base": SKY, "llama3-tuned": BLUE, "gpt-base": ORANGE, "gpt-tuned": RED}
 
 
@@ -26,7 +29,7 @@ def write_figures(
     """Grava em ``figuras/`` as figuras que têm dados e devolve os caminhos."""
     study = read_study(run_folder, data_folder)
     found = results.compute(study)
-    plan, ratings = blind.plan(study), {}
+    plan, ratings = blind.plan(study), Ratings()
     if reviews is not None:
         from .review import merge
 
@@ -47,11 +50,11 @@ def _save(path: Path, draw: Callable) -> Path | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    figure = Figure(figsize=SIZES.get(path.stem, (8, 4.5)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_formatter(_comma), axes.yaxis.set_major_formatter(_comma)
+    axes.xaxis.set_major_formatter(plain), axes.yaxis.set_major_formatter(plain)
     if not draw(axes):
         path.unlink(missing_ok=True)
         return None
@@ -60,17 +63,13 @@ def _save(path: Path, draw: Callable) -> Path | None:
     return path
 
 
-def _comma(value: float, _: int) -> str:
-    return f"{value:.4g}".replace(".", ",")
-
-
 def loss_curves(found: Results, axes: "Axes") -> bool:
     """Perda contra minutos de treino, um traço por braço; pontos são os itens separados."""
     colours = dict(zip(ARMS, (BLUE, RED), strict=True))
     for arm, report in found.study.reports.items():
         colour = colours.get(arm, GREEN)
         for key, style, wording in (("loss_curve", "-", "treino"), ("heldout_curve", "o--", "itens separados")):
-            points = report.get(key) or []
+            points = [point for point in report.get(key) or [] if point["seconds"] is not None]
             minutes, losses = [point["seconds"] / 60 for point in points], [point["loss"] for point in points]
             if points:
                 axes.plot(minutes, losses, style, color=colour, markersize=4, label=f"{ARMS.get(arm, arm)}, {wording}")
@@ -79,25 +78,48 @@ def loss_curves(found: Results, axes: "Axes") -> bool:
 
 
 def differences(found: Results, axes: "Axes") -> bool:
-    """Diferenças ajustado − base em desvios-padrão do item, com intervalo de 95 %; à direita o ajuste é melhor."""
+    """Diferenças ajustado − base em desvios-padrão do item, com intervalo de 95 %; à direita o ajuste é melhor.
+
+    Uma linha por medida e uma cor por braço; ao lado de cada ponto, a média da base e a do ajustado.
+    """
+    rows = [row for row in results.contrasts(found) if row.second.endswith("-base") and row.estimate.low is not None]
+    measures = list(dict.fromkeys(row.metric for row in rows))
+    arms = list(dict.fromkeys(row.first for row in rows))
+    for row in rows:
+        place = 0.15 * (2 * arms.index(row.first) - len(arms) + 1) + measures.index(row.metric)
+        _difference(found, row, place, axes)
+    axes.axvline(0, color=BLACK, linewidth=0.8)
+    axes.set_yticks(range(len(measures)), [fill(metric.label, 18) for metric in measures])
+    axes.invert_yaxis()
+    axes.set(xlabel="← piorou          efeito, em desvios-padrão          melhorou →")
+    title = f"O que o ajuste mudou em {len(found.study.items)} itens de teste\nbase → ajustado, com intervalo de 95 %"
+    axes.set_title(title, pad=20)
+    axes.margins(x=0.12)
+    for system in arms:
+        arm = found.study.arms.get(system, "")
+        model = found.study.reports.get(arm, {}).get("model") or "modelo não informado"
+        axes.plot([], [], "o", color=COLOURS.get(system, GREEN), label=f"braço {ARMS.get(arm, system)}: {model}")
+    return bool(rows) and _legend(axes, {"loc": "lower center", "bbox_to_anchor": (0.5, 0.99), "ncols": len(arms)})
+
+
+def _difference(found: Results, row: results.Contrast, place: float, axes: "Axes") -> None:
     from statistics import pstdev
 
-    rows = [row for row in results.contrasts(found) if row.second.endswith("-base") and row.estimate.low is not None]
-    for place, row in enumerate(rows):
-        one, two = found.scores[row.first], found.scores[row.second]
-        values = [(getattr(one[key], row.metric.key), getattr(two[key], row.metric.key)) for key in one if key in two]
-        spread = pstdev([a - b for a, b in values if a is not None and b is not None])
-        sign = (-1 if row.metric.low_is_good else 1) / spread
-        middle, ends = row.estimate.mean * sign, sorted((row.estimate.low * sign, row.estimate.high * sign))
-        error = [[middle - ends[0]], [ends[1] - middle]]
-        axes.errorbar(middle, -place, xerr=error, fmt="o", color=COLOURS.get(row.first, GREEN), capsize=3)
-    axes.axvline(0, color=BLACK, linewidth=0.8)
-    labels = [f"{row.metric.label}\n{label(row.first)}" for row in rows]
-    axes.set_yticks([-place for place in range(len(rows))], labels, fontsize=7)
-    axes.set(
-        xlabel="efeito do ajuste, em desvios-padrão da diferença (à direita, melhor)", title="O que o ajuste mudou"
-    )
-    return bool(rows)
+    one, two = found.scores[row.first], found.scores[row.second]
+    values = [(getattr(one[key], row.metric.key), getattr(two[key], row.metric.key)) for key in one if key in two]
+    sign = (-1 if row.metric.low_is_good else 1) / pstdev([a - b for a, b in values if None not in (a, b)])
+    low, middle, high = (end * sign for end in (row.estimate.low, row.estimate.mean, row.estimate.high))
+    colour = COLOURS.get(row.first, GREEN)
+    error = [[middle - min(low, high)], [max(low, high) - middle]]
+    axes.errorbar(middle, place, xerr=error, fmt="o", color=colour, capsize=3)
+    before, after = (_mean(found, system, row.metric) for system in (row.second, row.first))
+    axes.annotate(f"{before} → {after}", (max(low, high), place), (6, -3), textcoords="offset points", color=colour)
+
+
+def _mean(found: Results, system: str, metric: results.Metric) -> str:
+    """A média de uma medida num sistema, com as casas do formato dela."""
+    value, digits = results.mean(found, system, metric.key), len(metric.form.partition(".")[2].rstrip("%"))
+    return percent(value, 0) if value is not None and metric.form.endswith("%") else number(value, digits)
 
 
 def families(found: Results, axes: "Axes") -> bool:
@@ -112,13 +134,13 @@ def families(found: Results, axes: "Axes") -> bool:
     axes.set_yticks([-row for row in range(len(names))], [flexibility.FAMILIES[key] for key in names], fontsize=7)
     axes.set(xlabel="prompts aprovados (%, leitura estrita)", xlim=(-3, 103), title="Flexibilidade por família")
     axes.grid(axis="y", linewidth=0.3)
-    return _legend(axes, outside=True)
+    return _legend(axes, {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)})
 
 
 def break_even(found: Results, axes: "Axes") -> bool:
     """Dólares por 1.000 respostas: GPU própria, por ocupação, contra as APIs da tabela."""
-    served = [costs.serving(found.study, system) for system in SYSTEMS if system.endswith("-tuned")]
-    served = next((one for one in served if one and one.seconds > 0), None)
+    tuned = [costs.serving(found.study, system) for system in SYSTEMS if system.endswith("-tuned")]
+    served = next((one for one in tuned if one and one.seconds > 0), None)
     if served is None:
         return False
     shares = [step / 100 for step in range(5, 101)]
@@ -135,12 +157,12 @@ def break_even(found: Results, axes: "Axes") -> bool:
     for sku, item, colour in (("gpt-4o-mini-2024-07-18", "tuned_", RED), ("gpt-6-luna", "", ORANGE)):
         one, two = costs.find(sku, f"{item}input"), costs.find(sku, f"{item}output")
         if one and two:
-            usd = (served.tokens_in * one.usd + served.tokens_out * two.usd) / 1000
-            axes.axhline(usd, color=colour, linestyle="--", label=f"API {sku}{' ajustado' if item else ''}")
+            hosted = (served.tokens_in * one.usd + served.tokens_out * two.usd) / 1000
+            axes.axhline(hosted, color=colour, linestyle="--", label=f"API {sku}{' ajustado' if item else ''}")
     seconds = number(served.seconds, 2)
     title = f"Ponto de equilíbrio, a {seconds} s por resposta (o desta rodada, em outra máquina)"
     axes.set(xlabel="ocupação da GPU (%)", ylabel="US$ por 1.000 respostas", yscale="log", title=title)
-    axes.yaxis.set_major_formatter(_comma)
+    axes.yaxis.set_major_formatter(plain)
     return _legend(axes)
 
 
@@ -148,7 +170,8 @@ def preference(plan: blind.Plan, ratings: Ratings, axes: "Axes") -> bool:
     """Preferência humana por contraste, com intervalo de 95 %."""
     rows = [row for row in tally.preferences(plan, ratings) if row.n]
     for place, row in enumerate(rows):
-        low, high = (row.low, row.high) if row.low is not None else (row.mean, row.mean)
+        assert row.mean is not None  # há pares avaliados
+        low, high = (row.mean if end is None else end for end in (row.low, row.high))
         axes.errorbar(
             100 * row.mean,
             -place,
@@ -169,9 +192,8 @@ def preference(plan: blind.Plan, ratings: Ratings, axes: "Axes") -> bool:
     return bool(rows)
 
 
-def _legend(axes, outside: bool = False) -> bool:
+def _legend(axes, place: dict | None = None) -> bool:
     drawn = bool(axes.get_legend_handles_labels()[0])
-    place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)} if outside else {}
     if drawn:
-        axes.legend(frameon=False, fontsize=8, **place)
+        axes.legend(frameon=False, fontsize=8, **(place or {}))
     return drawn

@@ -22,7 +22,7 @@ def headline(
     """
     study = read_study(run_folder, data_folder)
     found = results.compute(study)
-    plan, ratings = blind.plan(study), {}
+    plan, ratings = blind.plan(study), Ratings()
     if reviews is not None:
         from .review import merge
 
@@ -47,6 +47,7 @@ def precision(found: Results, system: str, plan: Plan, ratings: Ratings) -> str:
     )
     defects = sum(score.defective for score in scores.values())
     low, high = significance.wilson(defects, len(scores))
+    assert low is not None and high is not None  # há respostas
     share = 100 * defects / len(scores)
     parts.append(f"com defeito {number(share, 1)} % [{number(100 * low, 1)}; {number(100 * high, 1)}]")
     parts.append(f"chrF++ {number(results.mean(found, system, 'chrf'), 1)}")
@@ -87,7 +88,7 @@ def flexible(found: Results, system: str) -> str:
     if system.startswith("ref-"):
         return "—"
     strict, loose = (results.flexibility_score(found, system, reading) for reading in ("strict", "loose"))
-    if strict is None:
+    if strict is None or loose is None:
         return NOT_RUN
     asked = len(found.verdicts[system])
     return f"{number(100 * strict, 0)} % estrita; {number(100 * loose, 0)} % tolerante; {asked} prompts"

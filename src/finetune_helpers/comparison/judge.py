@@ -4,9 +4,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from .. import progress
+from ..errors import InputError, MachineError
 from ..records import append_jsonl, drop_truncated_tail, read_jsonl
 from .results import pairs
 from .study import Study, read_study
@@ -23,7 +24,7 @@ INSTRUCTION = (
     "length, markdown or style. First give the reason, then judge the facts and the relevance (1 to 5) of each answer, "
     'and last the winner: "A", "B", "tie" (equally good) or "both_bad".'
 )
-_FIELDS = {
+_FIELDS: dict[str, dict[str, Any]] = {
     "reason": {"type": "string"},
     "facts_a": {"type": "string", "enum": list(FACTS)},
     "facts_b": {"type": "string", "enum": list(FACTS)},
@@ -50,7 +51,7 @@ def judge_pairs(
 
     ``client`` é um ``openai.OpenAI``; ``input_usd`` e ``output_usd`` são dólares por 1 milhão de tokens. Retoma de onde
     parou e para antes da chamada que passaria de ``cap_usd``, somado o que já foi gasto. ``limit`` é o número de itens
-    por contraste. InputError se não há dois sistemas a comparar.
+    por contraste. InputError se não há dois sistemas a comparar; MachineError se o juiz não responde.
     """
     study = read_study(run_folder, data_folder)
     questions = [question for pair in pairs(study) for question in _questions(study, *pair, model, limit)]
@@ -60,7 +61,7 @@ def judge_pairs(
     drop_truncated_tail(path)
     rows = read(study)
     done, spent = {row["key"] for row in rows}, sum(_usd(row, input_usd, output_usd) for row in rows)
-    for question in questions:
+    for question in progress.bar("julgando", "pares", items=questions, delay=1.0):
         if question["key"] not in done:
             if spent + _forecast(question, input_usd, output_usd) > cap_usd:
                 break
@@ -73,7 +74,7 @@ def judge_pairs(
 def read(study: Study) -> list[dict]:
     """Julgamentos guardados na rodada; lista vazia se o juiz não foi executado."""
     path = study.run / FILE
-    return read_jsonl(path) if path.is_file() else []
+    return read_jsonl(path, growing=True) if path.is_file() else []
 
 
 def _questions(study: Study, first: str, second: str, model: str, limit: int | None) -> Iterable[dict]:
@@ -106,12 +107,21 @@ def _usd(row: dict, input_usd: float, output_usd: float) -> float:
 
 def _ask(client, model: str, question: dict) -> dict:
     """Uma chamada; uma recusa, um corte ou um JSON inválido ficam registrados com ``winner`` vazio."""
-    reply = client.chat.completions.create(
-        model=model,
-        messages=[{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": question["prompt"]}],
-        response_format={"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": SCHEMA}},
-        max_completion_tokens=ANSWER_TOKENS,
-    )
+    from openai import OpenAIError
+
+    verdict = {"name": "verdict", "strict": True, "schema": SCHEMA}
+    try:
+        reply = client.chat.completions.create(
+            model=model,
+            messages=[{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": question["prompt"]}],
+            response_format={"type": "json_schema", "json_schema": verdict},
+            max_completion_tokens=ANSWER_TOKENS,
+        )
+    except OpenAIError as error:  # a resposta original pode repetir a chave
+        raise MachineError(
+            f"O juiz {model} não respondeu ({str(error).replace(client.api_key, '…')[:300]}). Confira o endereço, o "
+            "modelo e a chave JUIZ_API_KEY e execute de novo: os pares já julgados estão guardados."
+        ) from None
     usage, choice = reply.usage, reply.choices[0]
     cost = {"tokens_in": usage.prompt_tokens if usage else 0, "tokens_out": usage.completion_tokens if usage else 0}
     kept = {key: value for key, value in question.items() if key != "prompt"}

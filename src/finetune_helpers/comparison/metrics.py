@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
+from .. import progress
 from ..records import Example
 from . import rules
 from .study import Study
@@ -46,6 +47,7 @@ class Copies:
 def measure(study: Study, cosines: dict[tuple[str, str], float] | None = None) -> dict[str, dict[str, Scores]]:
     """Medidas por sistema e item; ``cosines`` vem de ``similarity.read`` e pode faltar."""
     copies, losses = index(study.train), held_out(study)
+    systems = [system for system in study.systems if system in study.answers]
     return {
         system: {
             key: score(
@@ -54,8 +56,7 @@ def measure(study: Study, cosines: dict[tuple[str, str], float] | None = None) -
             for key, row in study.answers[system].items()
             if key in study.items
         }
-        for system in study.systems
-        if system in study.answers
+        for system in progress.bar("medindo as respostas", "sistemas", items=systems, delay=1.0)
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..records import normalise
@@ -118,10 +118,10 @@ def _sheet(path: Path, book, number: int, key: list[dict]) -> Sheet:
 
 def _lines(path: Path, sheet, problems: list[str]) -> dict[str, tuple[int, dict]]:
     """Linhas por código: número da linha e valores por cabeçalho."""
-    head = next(
-        (row for row in sheet.iter_rows(min_row=1, max_row=20) if shown(row[0].value).strip() == COLUMNS[0]), None
+    head: tuple = next(
+        (row for row in sheet.iter_rows(min_row=1, max_row=20) if shown(row[0].value).strip() == COLUMNS[0]), ()
     )
-    names = {shown(cell.value).strip(): cell.column for cell in head or ()}
+    names = {shown(cell.value).strip(): cell.column for cell in head}
     if missing := [name for name in COLUMNS if name not in names]:
         raise InputError(f"{path}, folha {sheet.title}: faltam as colunas {missing}. Devolva os cabeçalhos originais.")
     lines: dict[str, tuple[int, dict]] = {}
@@ -138,23 +138,28 @@ def _lines(path: Path, sheet, problems: list[str]) -> dict[str, tuple[int, dict]
 
 
 def _row(known: dict, cells: dict) -> Row:
-    texts = [shown(cells[name].value) if cells else "" for name in COLUMNS[1:5]]
-    systems = [known[name] for name in ("primeiro", "segundo", "A é", "B é")]
+    title, reference, a, b = (shown(cells[name].value) if cells else "" for name in COLUMNS[1:5])
     return Row(
         known["código"],
         known["folha"],
         known["par"],
         known["item_id"],
         known["tipo"],
-        *systems,
-        *texts,
+        known["primeiro"],
+        known["segundo"],
+        known["A é"],
+        known["B é"],
+        title,
+        reference,
+        a,
+        b,
         known["esperado"],
     )
 
 
 def _rating(where: str, found: tuple[int, dict], problems: list[str]) -> Rating:
     cells = found[1]
-    values = {"preference": _choice(where, cells["Preferência"], PREFERENCES, problems)}
+    values: dict[str, Any] = {"preference": _choice(where, cells["Preferência"], PREFERENCES, problems)}
     values |= {field: _note(where, cells[name], problems) for name, field in NOTES.items()}
     values |= {field: _choice(where, cells[name], PROBLEM_CODES, problems) for name, field in CODES.items()}
     return Rating(**values, comment=shown(cells["Comentário"].value))

@@ -48,7 +48,8 @@ def _parts(readme: Path) -> tuple[str, str, str]:
     if content.count(START) != 1 or content.count(END) != 1:
         raise InputError(f'{readme}: coloque uma vez as marcas "{START}" e "{END}" onde a tabela deve ficar.')
     before, rest = content.split(START)
-    return (before, *rest.split(END))
+    table, after = rest.split(END)
+    return before, table, after
 
 
 def _workbook(run_folder: Path | str, data_folder: Path | str | None) -> list[str]:
@@ -67,7 +68,8 @@ def _workbook(run_folder: Path | str, data_folder: Path | str | None) -> list[st
             values = [sheet[f"{letter}{row}"].value for row in rows]
             values = [value for value in values if isinstance(value, (int, float))]
             mean, expected = fmean(values) if values else None, results.mean(computed, system, metric)
-            if (mean is None) != (expected is None) or (mean is not None and abs(mean - expected) > 1e-9):
+            same = mean == expected if mean is None or expected is None else abs(mean - expected) <= 1e-9
+            if not same:
                 found.append(
                     f"{path}: {metric} de {system} é {mean} na planilha e {expected} nos arquivos. Escreva-a de novo."
                 )

@@ -69,7 +69,7 @@ def mean(results: Results, system: str, metric: str) -> float | None:
 def pairs(study: Study) -> list[tuple[str, str]]:
     """Contrastes na ordem declarada: os dois ajustados (o principal), depois cada ajustado contra a própria base."""
     tuned = [name for name in study.systems if name.endswith("-tuned") and name in study.answers]
-    found = [tuple(tuned[:2])] if len(tuned) >= 2 else []
+    found = [(tuned[0], tuned[1])] if len(tuned) >= 2 else []
     bases = [(name, name.removesuffix("-tuned") + "-base") for name in tuned]
     return found + [(name, base) for name, base in bases if base in study.answers]
 
@@ -107,8 +107,8 @@ def family_rate(results: Results, system: str, family: str, reading: str) -> tup
 
 def flexibility_score(results: Results, system: str, reading: str = "strict") -> float | None:
     """Média das taxas das famílias respondidas; None se o sistema não respondeu à suíte."""
-    rates = [family_rate(results, system, family, reading) for family in flexibility.FAMILIES]
-    rates = [passed / asked for passed, asked in rates if asked]
+    counts = [family_rate(results, system, family, reading) for family in flexibility.FAMILIES]
+    rates = [passed / asked for passed, asked in counts if asked]
     return fmean(rates) if rates else None
 
 

@@ -103,7 +103,7 @@ def _renamed(sheet: Sheet, number: int) -> Sheet:
 def _review(sheets: list[Sheet], problems: list[str], opened: bool) -> Review:
     rows = tuple(row for sheet in sheets for row in sheet.rows)
     declared = {contrast: number for sheet in sheets for contrast, number in sheet.contrasts.items()}
-    plan = Plan(rows, tuple(sorted(declared, key=declared.get)), len(sheets))
+    plan = Plan(rows, tuple(sorted(declared, key=declared.__getitem__)), len(sheets))
     ratings = {code: rating for sheet in sheets for code, rating in sheet.ratings.items() if rating != Rating()}
     n, equal, kappa = tally.between_reviewers(plan, ratings)
     agreed = {"pares": n, "igual": equal, "kappa": kappa, "alfa": tally.alpha(plan, ratings)}

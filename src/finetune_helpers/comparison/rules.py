@@ -2,7 +2,7 @@
 
 import gzip
 import re
-from functools import cache
+from functools import cache, partial
 
 from ..records import normalise
 
@@ -90,7 +90,7 @@ def unsupported(answer: str, *support: str) -> list[str]:
     for kind, pattern in _NUMBERS.items():
         backed = {_plain(match.group()) for match in pattern.finditer(known)}
         found += [f"{kind}: {m.group()}" for m in pattern.finditer(rest) if _counts(kind, m) and not _backed(m, backed)]
-        rest = pattern.sub(lambda m, kind=kind: " " if _counts(kind, m) else m.group(), rest)
+        rest = pattern.sub(partial(_blank, kind), rest)
     vocabulary = {word.casefold() for word in words(known)}
     return found + [f"nome: {name}" for name in names(rest) if not _named(name, vocabulary)]
 
@@ -98,6 +98,10 @@ def unsupported(answer: str, *support: str) -> list[str]:
 def _counts(kind: str, match: re.Match) -> bool:
     # Só dez ou treze dígitos fazem um ISBN; o padrão largo casa também com anos e telefones curtos.
     return kind != "ISBN" or len(_plain(match.group())) in (10, 13)
+
+
+def _blank(kind: str, match: re.Match) -> str:
+    return " " if _counts(kind, match) else match.group()
 
 
 def _plain(text: str) -> str:

@@ -47,16 +47,16 @@ def _trainings(book: Book, sheet, row: int, study: Study, table: Area, places: d
         if training.price is None:
             put(sheet.cell(row, 5), None), put(sheet.cell(row, 6), None)
         else:
-            _priced_training(book, sheet, row, training, table)
+            _priced_training(book, sheet, row, training, training.price, table)
         places[f"treino:{training.arm}"] = f"Custo!$F${row}"
         row += 1
     return row if found else _nothing(sheet, row)
 
 
-def _priced_training(book: Book, sheet, row: int, training: costs.Training, table: Area) -> None:
-    unit = costs.per_unit(training.price)
-    key = f'{key_of(book, f"preço:{training.sku}")}&"|{training.item}|{training.price.effective_from}"'
-    formula(book, sheet.cell(row, 5), lookup(table, key), training.price.usd, USD)
+def _priced_training(book: Book, sheet, row: int, training: costs.Training, price: Price, table: Area) -> None:
+    unit = costs.per_unit(price)
+    key = f'{key_of(book, f"preço:{training.sku}")}&"|{training.item}|{price.effective_from}"'
+    formula(book, sheet.cell(row, 5), lookup(table, key), price.usd, USD)
     formula(book, sheet.cell(row, 6), f"D{row}*E{row}/{unit:.0f}", training.usd, USD)
 
 

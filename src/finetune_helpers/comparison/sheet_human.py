@@ -87,7 +87,9 @@ def _preference(
 
 def _effective_n(found: Preference) -> float | None:
     """O n que, no intervalo de Wilson, dá a variância observada dos pontos."""
-    return significance.effective_n(found.n, found.mean, found.square) if found.n else None
+    if found.mean is None or found.square is None:
+        return None
+    return significance.effective_n(found.n, found.mean, found.square)
 
 
 def _visible(book: Book, sheet: Worksheet, row: int, n: int) -> None:

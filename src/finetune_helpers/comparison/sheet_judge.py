@@ -3,6 +3,7 @@
 from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
+from ..portuguese import percent, plain
 from .audit import MAX_FLIPS, MIN_HUMAN, MIN_KAPPA, Audit
 from .cells import FACE, Book, absent, header, name, put, section, text
 from .study import NOT_RUN
@@ -25,7 +26,7 @@ def judge_block(book: Book, sheet: Worksheet, row: int, found: list[Audit]) -> i
     if not found:
         absent(sheet.cell(row, 1), NOT_RUN)
         return row + 1
-    kappa, flips = str(MIN_KAPPA).replace(".", ","), f"{MAX_FLIPS:.0%}"
+    kappa, flips = plain(MIN_KAPPA), percent(MAX_FLIPS, 0)
     rule = f"Vale com kappa ≥ {kappa}, trocas ≤ {flips} e {MIN_HUMAN} itens com nota humana; senão fica em cinza."
     text(sheet.cell(row, 1), rule, wrap=False)
     row = header(sheet, row + 1, LABELS)

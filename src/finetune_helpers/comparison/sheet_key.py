@@ -27,9 +27,9 @@ def key_sheet(book: Book, plan: Plan, ratings: Ratings) -> tuple[Area, Area]:
     put(sheet["A1"], "Chave da revisão: não abra antes de terminar"), put(sheet["A2"], f"plano {plan.mark}")
     for column, label in enumerate(("nome no arquivo", "nome", "apelido"), start=1):
         put(sheet.cell(TOP - 1, column), label)
-    for key, (row, label, alias) in book.names.items():
+    for key, (place, label, alias) in book.names.items():
         for column, value in enumerate((key.removeprefix("preço:"), label, alias), start=1):
-            text(sheet.cell(row, column), value, wrap=False)
+            text(sheet.cell(place, column), value, wrap=False)
     for start, labels in ((START, LABELS), (PAIR_START, PAIR_LABELS)):
         for column, label in enumerate(labels, start=start):
             put(sheet.cell(TOP - 1, column), label)
@@ -104,9 +104,8 @@ def _pairs(book: Book, sheet: Worksheet, plan: Plan, ratings: Ratings, results: 
         source = f'AVERAGEIFS({judged.column("W")},{judged.column("G")},AA{line},{judged.column("I")},"{MAIN}")'
         value = known.get(pair, "")
         formula(book, sheet.cell(line, 29), f'IFERROR({source},"")', value)
-        formula(
-            book, sheet.cell(line, 30), f'IF(AC{line}="","",AC{line}*AC{line})', value * value if value != "" else ""
-        )
+        square = "" if isinstance(value, str) else value * value
+        formula(book, sheet.cell(line, 30), f'IF(AC{line}="","",AC{line}*AC{line})', square)
         if len(rows) > 1:
             for column, row in enumerate(rows[:2], start=31):
                 formula(book, sheet.cell(line, column), f"V{lines[row.code]}", results.get(row.code, ""))

@@ -33,7 +33,7 @@ def _price_row(book: Book, sheet, row: int, price: Price) -> None:
     put(sheet.cell(row, 6), price.usd, "0.000").fill = EDIT
     dates = (date.fromisoformat(price.effective_from), date.fromisoformat(price.checked_on), closing)
     for column, day in enumerate(dates, start=7):
-        put(sheet.cell(row, column), day or "não anunciado", "yyyy-mm-dd")
+        put(sheet.cell(row, column), day or "não anunciado", "dd/mm/yyyy")
     formula(book, sheet.cell(row, 10), f"TODAY()-H{row}", price.age_days(today), "0")
     closes = (
         f'IF(ISNUMBER(I{row}),IF(I{row}<=TODAY(),"modelo encerrado",'

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import votes
+from ..embeddings import MODEL_SHA256
 from ..records import read_json, sha256_file
 from . import metrics, similarity
 from .blind import Plan
@@ -31,7 +33,7 @@ def _facts(study: Study, plan: Plan) -> Iterator[tuple[str, str, str]]:
     yield "revisão", "plano", plan.mark
     yield "revisão", "semente", str(SEED)
     yield "medidas", "chrF++", metrics.chrf_signature()
-    yield "medidas", "MiniLM, SHA-256 dos pesos", similarity.MODEL_SHA256
+    yield "medidas", "MiniLM, SHA-256 dos pesos", MODEL_SHA256
     yield from _steps(study.run / "rodada.json")
     for arm, report in study.reports.items():
         for key in ("model", "engine", "device", "price_sku", "adapter_sha256", "prompt_fingerprint", "profile"):
@@ -72,6 +74,6 @@ def _models(rows: list[dict]) -> str:
 
 def _files(study: Study) -> list[Path]:
     wanted = [study.data / "comparacao" / "teste.jsonl", study.data / "llama" / "treino.jsonl"]
-    wanted += [study.data / "gpt" / "treino.jsonl", study.run / similarity.FILE]
+    wanted += [study.data / "gpt" / "treino.jsonl", study.run / similarity.FILE, study.run / votes.FILE]
     wanted += [*sorted(study.run.glob("*/respostas.jsonl")), *sorted(study.run.glob("*/treino.json"))]
     return [path for path in wanted if path.is_file()]

@@ -10,8 +10,10 @@ from .cells import EDIT, FACE, LINE, Book, finish, header, put, section, text, t
 from .sheet_key import RATED, TOP, review_name
 from .tally import Rating, Ratings
 
-COLUMNS = ("Código", "Título", "Referência do catálogo", "Resposta A", "Resposta B", "Preferência", "Correção A")
-COLUMNS += ("Correção B", "Fluência A", "Fluência B", "Problema A", "Problema B", "Comentário")
+COLUMNS = (
+    *("Código", "Título", "Referência do catálogo", "Resposta A", "Resposta B", "Preferência", "Correção A"),
+    *("Correção B", "Fluência A", "Fluência B", "Problema A", "Problema B", "Comentário"),
+)
 FIELDS = RATED | {"problem_a": "K", "problem_b": "L", "comment": "M"}
 REVIEWER = "B2"
 DONE = PatternFill("solid", bgColor="E2F0D9")

@@ -18,8 +18,8 @@ GPU, API = "T4", "gpt-4o-mini-2024-07-18"
 def hosted(book: Book, sheet: Worksheet, row: int, study: Study, table: Area) -> int:
     """Quanto custariam o mesmo treino e as mesmas respostas em cada modelo hospedado da tabela."""
     row = section(sheet, row, "E se fosse hospedado? O mesmo volume, nos preços da tabela")
-    volume = [costs.serving(study, system) for system in study.systems if system.endswith("-tuned")]
-    volume = [one for one in volume if one]
+    tuned = [costs.serving(study, system) for system in study.systems if system.endswith("-tuned")]
+    volume = [one for one in tuned if one]
     if not volume:
         put(sheet.cell(row, 1), NOT_RUN)
         return row + 1
@@ -60,8 +60,8 @@ def _hosted_row(book: Book, sheet, row: int, sku: str, table: Area, at: int, vol
 def break_even(book: Book, sheet: Worksheet, row: int, study: Study, table: Area) -> None:
     """Custo por mil respostas da GPU própria, por ocupação, contra a API; com o gráfico."""
     row = section(sheet, row, "Ponto de equilíbrio: GPU própria contra API (edite as células claras)")
-    measured = [costs.serving(study, system) for system in ("llama3-tuned", "gpt-tuned")]
-    measured = [one for one in measured if one]
+    tuned = [costs.serving(study, system) for system in ("llama3-tuned", "gpt-tuned")]
+    measured = [one for one in tuned if one]
     if not measured:
         put(sheet.cell(row, 1), NOT_RUN)
         return
@@ -86,8 +86,8 @@ def _inputs(book: Book, sheet: Worksheet, row: int, serving: costs.Serving, tabl
     text(sheet.cell(row + 1, 3), "medido nesta rodada; troque pelo tempo na GPU que você alugaria", wrap=False)
     put(sheet.cell(row + 3, 2), API).fill = EDIT
     _choices(sheet, f"B{row}", "gpu_hour"), _choices(sheet, f"B{row + 3}", "tuned_input")
-    hour = costs.find(GPU, "gpu_hour").usd
-    one, two = costs.find(API, "tuned_input").usd, costs.find(API, "tuned_output").usd
+    hour = prices.find(GPU, "gpu_hour").usd
+    one, two = prices.find(API, "tuned_input").usd, prices.find(API, "tuned_output").usd
     api = (serving.tokens_in * one + serving.tokens_out * two) / 1000
     formula(book, sheet.cell(row + 2, 2), _by_name(table, f"$B${row}", "gpu_hour"), hour, USD)
     source = "+".join(

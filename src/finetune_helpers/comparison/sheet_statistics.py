@@ -1,5 +1,8 @@
 """Folha Estatística: diferenças pareadas com intervalo, p, Holm e o que a amostra consegue mostrar."""
 
+from typing import Any
+
+from ..portuguese import percent
 from . import metrics, significance
 from .audit import Audit
 from .cells import Book, absent, finish, header, name, put, scale, text, title, widths
@@ -25,8 +28,8 @@ def statistics_sheet(book: Book, results: Results, judged: list[Audit]) -> None:
     row = title(
         sheet, "Estatística: diferenças entre sistemas nos mesmos itens", "Intervalos e p calculados em Python."
     )
-    for line in METHOD:
-        text(sheet.cell(row, 1), line.format(**_facts(results)), wrap=False)
+    for wording in METHOD:
+        text(sheet.cell(row, 1), wording.format(**_facts(results)), wrap=False)
         row += 1
     head, row = row + 1, header(sheet, row + 1, LABELS)
     found = contrasts(results)
@@ -51,7 +54,7 @@ def _facts(results: Results) -> dict:
         "seed": significance.SEED,
         "signature": metrics.chrf_signature(),
         "n": n,
-        "rate": "n/d" if rate is None else f"{100 * rate:.1f} %".replace(".", ","),
+        "rate": "n/d" if rate is None else percent(rate),
     }
 
 
@@ -59,6 +62,7 @@ def _contrast_row(book: Book, sheet, row: int, contrast: Contrast) -> None:
     found, form = contrast.estimate, contrast.metric.form
     name(book, sheet.cell(row, 1), contrast.first), name(book, sheet.cell(row, 2), contrast.second)
     put(sheet.cell(row, 3), contrast.metric.label)
+    values: list[tuple[Any, str | None]]
     values = [(found.n, "0"), (found.clusters, "0"), (found.mean, form), (found.low, form), (found.high, form)]
     values += [(found.p, "0.0000"), (contrast.holm, "0.0000"), (found.test, None), (reading(contrast), None)]
     for column, (value, shape) in enumerate(values, start=4):

@@ -128,9 +128,9 @@ def _expenses(book: Book, sheet: Worksheet, row: int, system: str, results: Resu
     if measured and f"treino:{arm}" in sources.costs:
         usd = next(training.usd for training in costs.trainings(results.study) if training.arm == arm)
         _linked(book, sheet.cell(row, 20), sources.costs[f"treino:{arm}"], usd)
-    if f"mil:{system}" in sources.costs:
-        usd = costs.serving(results.study, system).usd_per_thousand
-        _linked(book, sheet.cell(row, 21), sources.costs[f"mil:{system}"], usd)
+    served = costs.serving(results.study, system)
+    if served and f"mil:{system}" in sources.costs:
+        _linked(book, sheet.cell(row, 21), sources.costs[f"mil:{system}"], served.usd_per_thousand)
 
 
 def _memory(measured) -> tuple[str, float | None]:

@@ -103,7 +103,9 @@ def _curves(book: Book, sheet: Worksheet, row: int, study: Study, arms: list[str
             for point in points:
                 name(book, sheet.cell(place, 1), f"braço:{arm}")
                 put(sheet.cell(place, 2), wording)
-                put(sheet.cell(place, 3), point["seconds"] / 60, "0.00")
+                # Um provedor pode publicar a curva sem dizer a hora de cada passo.
+                minutes = None if point["seconds"] is None else point["seconds"] / 60
+                put(sheet.cell(place, 3), minutes, "0.00")
                 put(sheet.cell(place, 4), point["loss"], "0.000")
                 place += 1
             if points and key == "loss_curve":

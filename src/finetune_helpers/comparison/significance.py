@@ -73,15 +73,15 @@ def sign_flip(totals: Sequence[float]) -> tuple[float | None, str]:
     """
     import numpy as np
 
-    totals = np.asarray(totals, dtype=float)
-    if not len(totals) or not totals.any():
+    sums = np.asarray(totals, dtype=float)
+    if not sums.any():
         return None, "n/d"
-    exact = len(totals) <= 13
-    limit = abs(totals.sum()) * (1 - 1e-9)
-    blocks = [_every_sign(len(totals))] if exact else _drawn_signs(len(totals))
-    reached = sum(int((np.abs(signs @ totals) >= limit).sum()) for signs in blocks)
+    exact = len(sums) <= 13
+    limit = abs(sums.sum()) * (1 - 1e-9)
+    blocks = [_every_sign(len(sums))] if exact else _drawn_signs(len(sums))
+    reached = sum(int((np.abs(signs @ sums) >= limit).sum()) for signs in blocks)
     if exact:
-        return reached / 2 ** len(totals), "permutação exata"
+        return reached / 2 ** len(sums), "permutação exata"
     return (reached + 1) / (FLIPS + 1), f"permutação ({FLIPS} sorteios)"
 
 

@@ -4,8 +4,9 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import answers, prompts
+from .. import answers
 from ..errors import InputError
+from ..prompts import read_train
 from ..records import Example, read_json, read_jsonl
 
 SYSTEMS = ("llama3-base", "llama3-tuned", "gpt-base", "gpt-tuned")
@@ -88,7 +89,8 @@ def read_study(run_folder: Path | str, data_folder: Path | str | None = None) ->
 
 def _answers(run: Path) -> tuple[dict[str, dict[str, dict[str, dict]]], dict[str, str]]:
     """Respostas por sistema e suíte; um nome repetido em outra pasta vira ``pasta/sistema``."""
-    systems, arms = {}, {}
+    systems: dict[str, dict[str, dict[str, dict]]] = {}
+    arms: dict[str, str] = {}
     paths = sorted(run.glob("*/respostas.jsonl"), key=lambda path: (path.parent.name not in ARMS, path.parent.name))
     for path in paths:
         folder = path.parent.name
@@ -98,14 +100,6 @@ def _answers(run: Path) -> tuple[dict[str, dict[str, dict[str, dict]]], dict[str
             suites = systems.setdefault(name, {"teste": {}, "flexibilidade": {}})
             suites.setdefault(row["suite"], {})[row["item_id"]] = row
     return systems, arms
-
-
-def read_train(data: Path) -> list[Example]:
-    """Exemplos de treino dos dois braços, sem repetição; lista vazia onde o arquivo não existe."""
-    forms = (("llama", prompts.from_alpaca), ("gpt", prompts.from_chat))
-    files = [(data / arm / "treino.jsonl", read) for arm, read in forms]
-    found = [read(row) for path, read in files if path.is_file() for row in read_jsonl(path)]
-    return list({example.item_id: example for example in found}.values())
 
 
 def references(items: dict[str, dict], train: tuple[Example, ...]) -> dict[str, dict[str, dict]]:

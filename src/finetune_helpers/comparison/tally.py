@@ -70,7 +70,7 @@ def outcomes(plan: Plan, ratings: Ratings) -> dict[str, str]:
 
 def pair_points(plan: Plan, ratings: Ratings, contrast: tuple[str, str]) -> dict[str, float]:
     """Média de pontos de cada par avaliado de um contraste, sobre os revisores que o viram."""
-    found, results = {}, outcomes(plan, ratings)
+    found, results = dict[str, list[float]](), outcomes(plan, ratings)
     for row in plan.rows:
         if row.kind == MAIN and (row.first, row.second) == contrast and row.code in results:
             found.setdefault(row.pair, []).append(points(results[row.code]))
@@ -136,7 +136,7 @@ def share_of_a(plan: Plan, ratings: Ratings) -> float | None:
 
 def shared_outcomes(plan: Plan, ratings: Ratings) -> list[tuple[str, ...]]:
     """Resultados dos pares que mais de uma folha mostra, na ordem das folhas ("" onde falta)."""
-    results, table = outcomes(plan, ratings), {}
+    results, table = outcomes(plan, ratings), dict[str, list[str]]()
     for row in plan.rows:
         if row.kind == MAIN:
             table.setdefault(row.pair, []).append(results.get(row.code, ""))

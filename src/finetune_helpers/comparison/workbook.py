@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 from openpyxl import Workbook
 from openpyxl.packaging.core import DocumentProperties
 
+from .. import progress, votes
 from ..errors import InputError
 from ..records import atomic_write
 from . import blind, costs, judge, results
@@ -15,7 +17,9 @@ from .cells import HIDDEN, Book, register
 from .efficiency import efficiency
 from .results import Results
 from .review import merge, read_review
+from .sheet_arena import arena_sheets, system_key
 from .sheet_costs import cost_sheet
+from .sheet_experiments import experiments_sheet
 from .sheet_flexibility import flexibility_sheet
 from .sheet_items import answers_sheet, metrics_sheet
 from .sheet_key import key_sheet, review_name
@@ -28,10 +32,12 @@ from .sheet_training import training_sheet
 from .study import ARMS, Study, label, read_study
 from .tally import Ratings
 
+ANSWERS_PER_SECOND = 300  # respostas que entram na planilha por segundo, em dois núcleos
 FILE, REVIEWED = "comparacao.xlsx", "comparacao_revisada.xlsx"
-AFTER = ["Métricas", "Estatística", "Flexibilidade", "Treino", "Custo", "Preços", "Respostas", "Proveniência", "Listas"]
+AFTER = ["Métricas", "Estatística", "Flexibilidade", "Treino", "Hiperparâmetros", "Custo", "Preços", "Arena"]
+AFTER += ["Respostas", "Votos", "Proveniência", "Listas"]
 # O que liga uma resposta ao modelo que a escreveu fica oculto até que os nomes sejam abertos.
-REVEALING = ("Métricas", "Respostas", "Proveniência")
+REVEALING = ("Métricas", "Respostas", "Votos", "Proveniência")
 
 
 def write_workbook(
@@ -60,8 +66,11 @@ def write_workbook(
     else:
         plan = blind.plan(study, reviewers=reviewers, rows=rows, shared=shared)
         book = build(results.compute(study), plan, {})
+    # Montada na memória: o zip que o openpyxl escreve não sabe desistir quando o disco enche.
+    content = BytesIO()
+    book.workbook.save(content)
     with atomic_write(path, "wb") as file:
-        book.workbook.save(file)
+        file.write(content.getbuffer())
     return path
 
 
@@ -76,9 +85,18 @@ def build(
     """Monta a planilha em memória; ``Book.expected`` tem o valor em Python de cada fórmula."""
     if not found.study.items:
         raise InputError(f"{found.study.data}/comparacao/teste.jsonl não tem itens. Refaça o caderno 01.")
+    answers = sum(map(len, found.scores.values()))
+    with progress.waiting("montando a planilha", 1 + answers / ANSWERS_PER_SECOND):
+        return _assemble(found, plan, ratings, reviewers, opened)
+
+
+def _assemble(
+    found: Results, plan: blind.Plan, ratings: Ratings, reviewers: dict[int, str] | None, opened: bool
+) -> Book:
     book = Book(Workbook(), opened)
     book.workbook.remove(book.workbook.active)
-    _register(book, found.study)
+    cast = votes.read(found.study.run)
+    _register(book, found.study, cast)
     readme_sheet(book, bool(plan.rows))
     review_sheets(book, plan, ratings, reviewers)
     metrics, answers, prices = metrics_sheet(book, found), answers_sheet(book, found), prices_sheet(book)
@@ -97,11 +115,14 @@ def build(
         flexibility_sheet(book, found, answers),
     )
     summary_sheet(book, found, plan, ratings, sources)
+    experiments_sheet(book, found.study.run)
+    if cast:
+        arena_sheets(book, found.study, cast)
     _arrange(book, plan)
     return book
 
 
-def _register(book: Book, study: Study) -> None:
+def _register(book: Book, study: Study, cast: Sequence[votes.Vote]) -> None:
     """Anota todo nome de modelo antes de escrever as folhas; a ordem dos sistemas não revela a das respostas."""
     for number, system in enumerate(study.systems, start=1):
         reference = system.startswith("ref-")
@@ -117,6 +138,9 @@ def _register(book: Book, study: Study) -> None:
         register(book, f"preço:{sku}", sku or "sem preço", HIDDEN)
     for number, notice in enumerate(study.notices()):
         register(book, f"aviso:{number}", notice, f"Aviso {number + 1}: abra os nomes para ler.")
+    voted = {system for vote in cast for system in (vote.system_a, vote.system_b)}
+    for number, system in enumerate(sorted(voted - set(study.systems)), start=len(study.systems) + 1):
+        register(book, system_key(study, system), system, f"Sistema {number}")
 
 
 def _arrange(book: Book, plan: blind.Plan) -> None:
@@ -124,8 +148,9 @@ def _arrange(book: Book, plan: blind.Plan) -> None:
     workbook = book.workbook
     for place, sheet in enumerate([name for name in order if name in workbook.sheetnames]):
         workbook.move_sheet(sheet, place - workbook.sheetnames.index(sheet))
-    for name in (*(() if book.opened else REVEALING), "Chave"):
-        workbook[name].sheet_state = "hidden"
+    for sheet in workbook:
+        if sheet.title == "Chave" or (sheet.title in REVEALING and not book.opened):
+            sheet.sheet_state = "hidden"
     workbook.active = 1 if book.opened else 0
     for sheet in workbook:
         sheet.sheet_view.tabSelected = sheet is workbook.active

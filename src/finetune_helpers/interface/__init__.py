@@ -1,0 +1,34 @@
+"""Página: perguntar aos modelos, comparar às cegas e ver as fontes e os resultados (caderno 06)."""
+
+import os
+from importlib import import_module
+
+# O Gradio lê isto uma só vez, ao ser importado: nenhuma estatística de uso sai da máquina.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+_HOMES = {
+    "open_page": "page",
+    "Page": "page",
+    "find": "systems",
+    "System": "systems",
+    "Systems": "systems",
+    "Vote": "votes",
+    "Catalogue": "sources",
+    "Source": "sources",
+    "copied_words": "sources",
+}
+_MODULES = ("votes", "sources")
+__all__ = [*_HOMES, *_MODULES]
+
+
+def __getattr__(name: str):
+    # As bibliotecas pesadas só são importadas quando alguém usa a função (PEP 562).
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"O módulo {__name__} não tem {name!r}.")
+
+
+def __dir__() -> list[str]:
+    return __all__

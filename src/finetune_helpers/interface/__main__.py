@@ -1,0 +1,46 @@
+"""``python -m finetune_helpers.interface RODADA`` abre a página da rodada; Ctrl+C a fecha."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ..errors import FinetuneError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Abre a página e espera; devolve 1, com uma só mensagem, se ela não abre."""
+    given = _arguments(arguments)
+    from . import find, open_page
+
+    folder = Path(given.rodada)
+    run = folder if folder.is_dir() else Path(given.pasta) / "resultados" / given.rodada
+    try:
+        systems = find(run, address=given.endereco, paid_questions=given.perguntas_pagas)
+        page = open_page(run, systems=systems, port=given.porta, share=given.compartilhar, inline=False)
+    except FinetuneError as error:
+        print(f"Erro: {error}", file=sys.stderr)
+        return 1
+    print(page.presentation(), flush=True)
+    page.wait(given.segundos)
+    return 0
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m finetune_helpers.interface", description="Página para perguntar, comparar e ver resultados."
+    )
+    parser.add_argument("rodada", help="nome da rodada, ou a pasta dela")
+    parser.add_argument(
+        "--pasta", default=os.environ.get("FINETUNE_PASTA", "."), help="onde ficam dados/ e resultados/"
+    )
+    parser.add_argument("--porta", type=int, help="porta desta máquina; sem ela, a primeira livre a partir de 7860")
+    parser.add_argument("--compartilhar", action="store_true", help="endereço público, com senha sorteada")
+    parser.add_argument("--endereco", default="", help="endereço do provedor do braço GPT, se ele pede um (Azure)")
+    parser.add_argument("--perguntas-pagas", type=int, default=0, help="quantas perguntas um provedor pago recebe")
+    parser.add_argument("--segundos", type=float, default=0, help="fecha sozinha depois deste tempo (0: fica aberta)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

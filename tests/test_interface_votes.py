@@ -1,0 +1,227 @@
+"""Votos: nenhum se perde nem se repete, com dois processos, threads, kill -9 e arquivos mexidos à mão."""
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune_helpers import votes
+from finetune_helpers.errors import InputError, StorageError
+from finetune_helpers.interface.votes import Vote, append, read
+
+VOTE = Vote("v0", "2026-11-22T14:30:00+00:00", "A Sea Voyage", "gpt-base", "gpt-tuned", "Uma.", "Outra.", "A")
+TEXT = st.text(max_size=60)
+VOTES = st.builds(
+    replace,
+    st.just(VOTE),
+    vote_id=st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True),
+    question=TEXT.filter(str.strip),
+    answer_a=TEXT,
+    answer_b=TEXT,
+    choice=st.sampled_from(votes.CHOICES),
+)
+# Vota em laço e diz cada voto só depois que append voltou.
+VOTER = """
+import sys
+from dataclasses import replace
+from finetune_helpers.votes import append, read
+run, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+first = read(sys.argv[4])[0]
+for number in range(count):
+    append(run, replace(first, vote_id=f"{name}-{number}", answer_a="x" * 3000))
+    print(f"{name}-{number}", flush=True)
+"""
+# O processo morre com o cadeado na mão e a linha pela metade no disco.
+KILLED = """
+import json, os, signal, sys
+from dataclasses import replace
+from finetune_helpers import votes
+def half(path, rows):
+    line = json.dumps(rows[0])
+    with open(path, "a") as file:
+        file.write(line[: len(line) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+votes.append_jsonl = half
+votes.append(sys.argv[1], replace(votes.read(sys.argv[1])[0], vote_id="morto"))
+"""
+
+
+def ids(run: Path) -> list[str]:
+    return [vote.vote_id for vote in read(run)]
+
+
+@pytest.fixture
+def voter(tmp_path):
+    """Começa processos que votam na pasta ``tmp_path/r1``."""
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "modelo").mkdir()
+    append(tmp_path / "modelo", VOTE)
+    begun = []
+
+    def start(name: str, count: int) -> subprocess.Popen:
+        words = [sys.executable, "-c", VOTER, tmp_path / "r1", name, str(count), tmp_path / "modelo"]
+        begun.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@settings(max_examples=40)
+@given(st.lists(VOTES, max_size=6, unique_by=lambda vote: vote.vote_id))
+def test_votes_come_back_as_they_were_given_in_order(given_votes):
+    with tempfile.TemporaryDirectory() as run:
+        for vote in given_votes:
+            append(run, vote)
+        assert read(run) == given_votes
+
+
+def test_two_processes_voting_at_once_lose_nothing(voter, tmp_path):
+    both = [voter("a", 500), voter("b", 500)]
+    assert [(process.communicate()[0].count("\n"), process.returncode) for process in both] == [(500, 0)] * 2
+    found = ids(tmp_path / "r1")
+    assert sorted(found) == sorted(f"{name}-{number}" for name in "ab" for number in range(500))
+    assert [one for one in found if one[0] == "a"] == [f"a-{number}" for number in range(500)]
+
+
+def test_threads_voting_at_once_lose_nothing_and_repeat_nothing(tmp_path):
+    wanted = [replace(VOTE, vote_id=f"v{number}") for number in range(60)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda vote: append(tmp_path, vote), wanted * 2))
+    assert sorted(ids(tmp_path)) == sorted(vote.vote_id for vote in wanted)
+
+
+def test_a_reader_beside_a_voter_never_sees_half_a_vote(voter, tmp_path):
+    process, sizes = voter("a", 150), []
+    while process.poll() is None:
+        sizes.append(len(read(tmp_path / "r1")))
+    assert sizes == sorted(sizes) and len(set(sizes)) > 5 and len(read(tmp_path / "r1")) == 150
+
+
+def test_every_vote_acknowledged_before_kill_9_is_there(voter, tmp_path):
+    process = voter("a", 100_000)
+    said = [process.stdout.readline().strip() for _ in range(40)]
+    process.send_signal(signal.SIGKILL)
+    said += process.communicate()[0].split("\n")[:-1]
+    append(tmp_path / "r1", VOTE)
+    found = ids(tmp_path / "r1")
+    # O que foi gravado e não chegou a ser dito é, no máximo, o último.
+    assert found[: len(said)] == said and found[len(said) :][-1] == "v0" and len(found) <= len(said) + 2
+
+
+def test_a_writer_killed_in_the_middle_of_a_line_harms_no_vote(tmp_path):
+    append(tmp_path, VOTE)
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path])
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / votes.FILE).read_bytes().endswith(b"\n")
+    append(tmp_path, replace(VOTE, vote_id="depois"))
+    assert ids(tmp_path) == ["v0", "depois"]
+
+
+@settings(max_examples=40)
+@given(st.lists(VOTES, min_size=1, max_size=4, unique_by=lambda vote: vote.vote_id), st.data())
+def test_a_file_cut_anywhere_keeps_every_whole_vote(given_votes, data):
+    with tempfile.TemporaryDirectory() as run:
+        for vote in given_votes:
+            append(run, vote)
+        path = Path(run) / votes.FILE
+        whole = path.read_bytes()
+        cut = whole[: data.draw(st.integers(0, len(whole)))]
+        path.write_bytes(cut)
+        # Uma linha a que só falta o fim de linha está inteira.
+        kept = whole[: len(cut) + 1].count(b"\n")
+        assert read(run) == given_votes[:kept]
+        append(run, replace(VOTE, vote_id="o-seguinte-ao-corte"))
+        assert ids(Path(run)) == [vote.vote_id for vote in given_votes[:kept]] + ["o-seguinte-ao-corte"]
+
+
+def test_the_same_vote_twice_counts_once(tmp_path):
+    for vote in (VOTE, replace(VOTE, choice="B"), replace(VOTE, vote_id="v")):
+        append(tmp_path, vote)
+    assert read(tmp_path) == [VOTE, replace(VOTE, vote_id="v")]
+
+
+def test_a_question_that_copies_a_line_of_the_file_blocks_no_vote(tmp_path):
+    append(tmp_path, replace(VOTE, question='{"vote_id": "v9", "at"'))
+    append(tmp_path, replace(VOTE, vote_id="v9"))
+    assert ids(tmp_path) == ["v0", "v9"]
+
+
+BAD = {
+    "choice": ({"choice": "ambas ruins"}, "choice é 'ambas ruins'"),
+    "id": ({"vote_id": "a b"}, "vote_id deve ter"),
+    "id vazio": ({"vote_id": ""}, "vote_id deve ter"),
+    "id com fim de linha": ({"vote_id": "a\n"}, "vote_id deve ter"),
+    "hora": ({"at": "ontem"}, "at é 'ontem'"),
+    "mesmo sistema": ({"system_b": "gpt-base"}, "mesmo sistema"),
+    "pergunta longa": ({"question": "x" * 4001}, "question tem 4001 caracteres e o limite é 4000"),
+    "resposta longa": ({"answer_b": "x" * 20_001}, "answer_b tem 20001"),
+    "pergunta vazia": ({"question": " \n"}, "question está vazio"),
+    "sem sistema": ({"system_a": ""}, "system_a está vazio"),
+    "não é texto": ({"answer_a": None}, "falta o texto de answer_a"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+def test_a_vote_that_does_not_serve_is_refused_and_nothing_is_written(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        append(tmp_path, replace(VOTE, **change))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_longest_vote_and_an_empty_answer_serve(tmp_path):
+    longest = replace(VOTE, **{name: "é" * limit for name, limit in votes.LONGEST.items() if name != "system_a"})
+    append(tmp_path, longest)
+    append(tmp_path, replace(VOTE, vote_id="v1", answer_a=""))
+    assert read(tmp_path) == [longest, replace(VOTE, vote_id="v1", answer_a="")]
+
+
+def test_half_of_a_character_is_kept(tmp_path):
+    append(tmp_path, replace(VOTE, question="cortada \ud83d"))
+    assert read(tmp_path)[0].question == "cortada \ud83d"
+
+
+def test_nobody_voted_yet(tmp_path):
+    assert read(tmp_path) == [] and read(tmp_path / "nenhuma") == []
+
+
+def test_a_folder_that_does_not_exist_is_not_made(tmp_path):
+    with pytest.raises(InputError, match="Confira o nome da rodada"):
+        append(tmp_path / "rodda", VOTE)
+    assert not (tmp_path / "rodda").exists()
+
+
+def test_a_full_disk_says_the_vote_was_not_written_and_the_next_one_finds_a_whole_file(tmp_path, monkeypatch):
+    def half(path, rows):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write('{"vote_id": "v1", "at": ')
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    append(tmp_path, VOTE)
+    with monkeypatch.context() as full, pytest.raises(StorageError, match="Libere espaço"):
+        full.setattr(votes, "append_jsonl", half)
+        append(tmp_path, replace(VOTE, vote_id="v1"))
+    assert ids(tmp_path) == ["v0"]
+    append(tmp_path, replace(VOTE, vote_id="v1"))
+    assert ids(tmp_path) == ["v0", "v1"]
+
+
+@pytest.mark.parametrize("line", ["não é json", json.dumps(asdict(VOTE) | {"choice": "C"}), '{"vote_id": "só"}'])
+def test_a_line_spoiled_by_hand_is_named_and_does_not_stop_the_next_vote(tmp_path, line):
+    append(tmp_path, VOTE)
+    with open(tmp_path / votes.FILE, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    append(tmp_path, replace(VOTE, vote_id="v1"))
+    with pytest.raises(InputError, match=r"votos\.jsonl, linha 2"):
+        read(tmp_path)
