@@ -13,6 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from .adapters import save
 from .checkpoints import last_complete, train_or_resume
 from .embedded import smollm2_folder
+from .forecasts import forecast
 from .heldout import split_validation
 from .lora import add_adapter, load, lora_arguments, model_arguments, sft_arguments
 from .profiles import Profile, choose, describe
@@ -22,6 +23,7 @@ __all__ = [
     "add_adapter",
     "choose",
     "describe",
+    "forecast",
     "last_complete",
     "load",
     "lora_arguments",

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import prompts, runs
 from ..errors import FinetuneError, InputError
 from ..records import Example, read_json, read_jsonl
-from . import choose, guards, lora, save, split_validation, train_or_resume
+from . import choose, fitting, guards, lora, save, split_validation, train_or_resume
 from .profiles import Profile, describe, split_over
 
 STEP = "02_treino_llama3"
@@ -44,15 +44,16 @@ def train(run_file: Path, data_folder: Path | None = None) -> Path:
     if options is None:
         raise InputError(f"{run_file} não tem o passo {STEP}. Abra a rodada no caderno 02 antes de treinar por aqui.")
     data = data_folder or run.parents[1] / "dados" / run.name
-    profile = split_over(from_parameters(options), int(os.environ.get("WORLD_SIZE", "1")))
+    profile = split_over(from_parameters(options, run), int(os.environ.get("WORLD_SIZE", "1")))
     examples = [prompts.from_alpaca(row) for row in read_jsonl(data / "llama" / "treino.jsonl")]
     return _train(profile, examples, run / "llama3")
 
 
-def from_parameters(options: dict) -> Profile:
-    """O perfil que os parâmetros do caderno 02 escolhem."""
+def from_parameters(options: dict, run: Path) -> Profile:
+    """O perfil que os parâmetros do caderno 02 escolhem na rodada ``run``."""
     return choose(
         options["PERFIL"],
+        run=run,
         engine=options["MOTOR"],
         model=options["MODELO"],
         epochs=options["EPOCAS"],
@@ -66,12 +67,21 @@ def _train(profile: Profile, examples: list[Example], output: Path) -> Path:
     with clock.phase("load"):
         model, tokenizer = lora.load(profile)
         model = lora.add_adapter(model, profile)
-    trainer, curves = _trainer(model, tokenizer, profile, examples, output / "pontos")
+    # Só aqui: o Unsloth, que o carregamento importa, precisa vir antes do transformers.
+    from . import efficiency
+
+    curves = efficiency.EfficiencyCallback()
+    trainer = fitting.trainer(
+        model,
+        tokenizer,
+        profile,
+        split_validation(examples),
+        output / "pontos",
+        [curves, efficiency.TimedSave(profile.save_minutes)],
+    )
     print(guards.check(trainer, tokenizer, profile))
     adapter = output / "adaptador"
     if train_or_resume(trainer, adapter) and trainer.is_world_process_zero():
-        from . import efficiency
-
         seconds = clock.seconds | {"train": curves.seconds}
         save(
             trainer.accelerator.unwrap_model(trainer.model),
@@ -82,27 +92,6 @@ def _train(profile: Profile, examples: list[Example], output: Path) -> Path:
         )
     trainer.accelerator.wait_for_everyone()
     return adapter
-
-
-def _trainer(model, tokenizer, profile: Profile, examples: list[Example], folder: Path):
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    from .efficiency import EfficiencyCallback, TimedSave
-
-    train, validation = ([prompts.to_prompt_completion(one) for one in part] for part in split_validation(examples))
-    lengths = guards.lengths(tokenizer, train, profile.max_length)
-    kept = [row for index, row in enumerate(train) if index not in lengths.too_long]
-    curves = EfficiencyCallback()
-    trainer = SFTTrainer(
-        model=model,
-        processing_class=tokenizer,
-        args=SFTConfig(**lora.sft_arguments(profile, folder, evaluate=True, max_length=lengths.longest_kept)),
-        train_dataset=Dataset.from_list(kept),
-        eval_dataset=Dataset.from_list(validation),
-        callbacks=[curves, TimedSave(profile.save_minutes)],
-    )
-    return trainer, curves
 
 
 if __name__ == "__main__":

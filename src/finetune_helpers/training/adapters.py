@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .. import prompts
 from ..errors import InputError, RunMismatchError
 from ..records import read_json, sha256_file, write_json
+from ..storage import storage
 from .profiles import Profile
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def save(
     ``measure`` recebe a pasta, já com os pesos, e devolve o que o treino custou, que fica em ``medidas.json``.
     """
     folder = Path(folder)
-    model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
+    with storage(folder / "adapter_model.safetensors"):
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
     if measure:
         write_json(folder / MEASURES, measure(folder))
     card = {

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
     from trl import SFTTrainer
 
 
@@ -54,13 +55,16 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path) -> bool:
     """Treina do começo, retoma do último ponto inteiro ou reconhece que já terminou; diz se treinou agora.
 
     ``adapter`` é a pasta do adaptador final: se o cartão dele existe, o treino acabou e só os pesos são recarregados.
+    StorageError se o disco enche ou a pasta some.
     """
+    from ..storage import storage
     from .adapters import CARD, restore
 
     if (Path(adapter) / CARD).is_file():
-        restore(trainer.model, adapter)
+        restore(cast("PreTrainedModel", trainer.model), adapter)
         return False
-    trainer.train(resume_from_checkpoint=_resume_point(trainer.args.output_dir))
+    with storage(Path(str(trainer.args.output_dir)) / "ponto de retomada"):
+        trainer.train(resume_from_checkpoint=_resume_point(str(trainer.args.output_dir)))
     return True
 
 

@@ -1,23 +1,23 @@
 """O que o treino custou: segundos, tokens, memória e curvas de perda, para ``treino.json``."""
 
-import resource
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from transformers import TrainerCallback
 
 from .. import prompts
+from ..estimates import PHASES, peak_rss_gb
 from ..portuguese import duration, number
-from ..records import read_json, sha256_file
+from ..records import append_jsonl, read_json, sha256_file
+from ..storage import check_present
 from .adapters import MEASURES
 from .profiles import Profile
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
     from trl import SFTTrainer
-
-PHASES = {"load": "carregar", "train": "treinar", "evaluate": "avaliar"}
 
 
 class EfficiencyCallback(TrainerCallback):
@@ -28,7 +28,8 @@ class EfficiencyCallback(TrainerCallback):
         self.loss_curve: list[dict] = []
         self.heldout_curve: list[dict] = []
         self.energy_kwh: float | None = None
-        self._started, self._joules = 0.0, None
+        self._started = 0.0
+        self._joules: float | None = None
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Retoma as curvas que o ponto de retomada guardou."""
@@ -40,8 +41,9 @@ class EfficiencyCallback(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
         """Fecha a conta da energia; a de um trecho anterior a uma retomada não é conhecida."""
-        if self._joules is not None and self.seconds:
-            self.energy_kwh = round((gpu_joules() - self._joules) / 3.6e6, 5)
+        joules = gpu_joules()
+        if joules is not None and self._joules is not None and self.seconds:
+            self.energy_kwh = round((joules - self._joules) / 3.6e6, 5)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         """Guarda a perda e, no histórico do Trainer, o tempo decorrido (que o ponto de retomada leva consigo)."""
@@ -72,7 +74,25 @@ class TimedSave(TrainerCallback):
 
             broadcast_object_list(due)
         if due[0]:
+            check_present(args.output_dir)
             control.should_save, self._last = True, time.monotonic()
+
+
+class HeldoutPoints(TrainerCallback):
+    """Mede a validação ``evaluations`` vezes, a última no último passo, e acrescenta cada medida ao JSONL ``path``."""
+
+    def __init__(self, path: Path, evaluations: int) -> None:
+        self.path, self.evaluations = Path(path), evaluations
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        """Pede a medida nos passos que dividem o treino em partes iguais."""
+        planned = {-(-state.max_steps * part // self.evaluations) for part in range(1, self.evaluations + 1)}
+        control.should_evaluate = state.global_step in planned
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
+        """Grava passo, época e perda; quem acompanha o ensaio lê o arquivo enquanto ele cresce."""
+        point = {"step": state.global_step, "epoch": round(state.epoch, 3), "loss": round(metrics["eval_loss"], 5)}
+        append_jsonl(self.path, [point])
 
 
 def gpu_joules() -> float | None:
@@ -86,11 +106,6 @@ def gpu_joules() -> float | None:
         return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(0)) / 1000
     except pynvml.NVMLError:
         return None
-
-
-def peak_rss_gb() -> float:
-    """Pico de memória deste processo, em GB."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3)
 
 
 def peak_gpu_gb() -> float | None:
@@ -146,7 +161,7 @@ def report(
 
     ``seconds`` traz ``load``, ``train`` e ``evaluate``; ``tokens_per_second`` conta só tokens úteis, sem preenchimento.
     """
-    state = trainer.state
+    state, model = trainer.state, cast("PreTrainedModel", trainer.model)
     hours = round(sum(seconds.values()) / 3600, 5)
     return {
         "engine": profile.engine,
@@ -155,7 +170,7 @@ def report(
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         "peak_gpu_gb": peak_gpu_gb(),
         "peak_rss_gb": peak_rss_gb(),
-        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "trainable_parameters": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         "steps": state.global_step,
         "examples_seen": state.global_step * profile.effective_batch * trainer.args.world_size,
         "tokens_seen": int(state.num_input_tokens_seen),

@@ -41,14 +41,24 @@ def gguf(
         raise MachineError('Exportar para GGUF pede MOTOR = "unsloth" e uma GPU. Sem elas, use EXPORTAR = "16 bits".')
     Path(folder).mkdir(parents=True, exist_ok=True)
     need_disk(Path(folder), 1.5 * BILLION_16_BIT_GB * model.num_parameters() / 1e9, "a exportação para GGUF")
-    model.save_pretrained_gguf(str(folder), tokenizer, quantization_method=quantization)
+    # O método é do Unsloth.
+    model.save_pretrained_gguf(str(folder), tokenizer, quantization_method=quantization)  # type: ignore[operator]
     return Path(folder)
 
 
 def push(adapter: Path, repository: str, token: str) -> str:
-    """Envia o adaptador a um repositório privado do Hub e devolve o endereço."""
+    """Envia o adaptador a um repositório privado do Hub e devolve o endereço.
+
+    MachineError se o Hub recusa ou não responde.
+    """
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
-    api.create_repo(repository, private=True, exist_ok=True)
-    return str(api.upload_folder(repo_id=repository, folder_path=str(adapter)))
+    try:
+        api.create_repo(repository, private=True, exist_ok=True)
+        return str(api.upload_folder(repo_id=repository, folder_path=str(adapter)))
+    except Exception as error:  # o Hub deixa passar erros de várias bibliotecas, e a resposta pode repetir a chave
+        raise MachineError(
+            f"O Hub não recebeu o adaptador ({str(error).replace(token, '…')[:300]}). Confira a rede, o nome "
+            f"{repository} e se a chave HF_TOKEN pode escrever nele, e execute de novo."
+        ) from None

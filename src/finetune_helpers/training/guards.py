@@ -1,7 +1,8 @@
 """O que se confere antes do primeiro passo: máscara, fim de sequência, comprimentos, preenchimento e parâmetros."""
 
+from collections.abc import Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..errors import InputError
 from ..portuguese import number, percent
@@ -75,11 +76,11 @@ def check(trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", profile: 
     InputError se uma linha não tem rótulo, se o prompt entra na perda, se falta o EOS ou se os parâmetros treináveis
     não são os deste LoRA.
     """
-    rows = [_collated(trainer, index) for index in range(len(trainer.train_dataset))]
+    rows = [_collated(trainer, index) for index in range(len(cast(Sized, trainer.train_dataset)))]
     for line, (ids, labels) in enumerate(rows, start=1):
         _check_row(line, ids, labels, tokenizer.eos_token_id)
     useful = [len(ids) for ids, _ in rows]
-    learned = tokenizer.decode([label for label in rows[0][1] if label != IGNORED])
+    learned = str(tokenizer.decode([label for label in rows[0][1] if label != IGNORED]))
     return Check(learned, sum(useful), _padded(useful, trainer.args), _check_trainable(trainer.model, profile))
 
 
@@ -118,7 +119,7 @@ def _padded(useful: list[int], args) -> int:
 def _check_trainable(model, profile: Profile) -> int:
     found = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     expected = sum(
-        profile.lora_r * (module.in_features + module.out_features)
+        profile.lora_r * (module.in_features + module.out_features) + profile.use_dora * module.out_features
         for name, module in model.named_modules()
         if name.split(".")[-1] in profile.target_modules and hasattr(module, "lora_A")
     )

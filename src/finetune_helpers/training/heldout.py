@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .. import prompts
 from ..errors import InputError
@@ -11,6 +11,7 @@ from ..records import Example, read_json, write_json
 from .profiles import Profile
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -34,7 +35,8 @@ def measure(
     from .inference import losses
 
     rows = [prompts.to_prompt_completion(example) for example in examples]
-    with nullcontext() if adapter or not hasattr(model, "disable_adapter") else model.disable_adapter():
+    whole = adapter or not hasattr(model, "disable_adapter")
+    with nullcontext() if whole else cast("PeftModel", model).disable_adapter():
         measured = losses(model, tokenizer, rows, max_length=profile.max_length, batch_size=profile.batch_size)
     found = [
         {"item_id": example.item_id, "tokens": item.tokens, "loss": round(item.loss, 6)}

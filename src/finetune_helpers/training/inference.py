@@ -4,15 +4,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
-from .. import prompts
+from .. import progress, prompts
 from ..answers import Answer
 from ..prompts import Question
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -65,7 +66,7 @@ def generate(
         {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
     )
     with _inference(model):
-        output = model.generate(
+        output = model.generate(  # type: ignore[operator]  # vem do GenerationMixin
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             max_new_tokens=max_new_tokens,
@@ -91,10 +92,11 @@ def losses(
     encoded = [_encode(tokenizer, row, max_length) for row in rows]
     order = sorted(range(len(rows)), key=lambda index: -len(encoded[index][0]))
     result: dict[int, ItemLoss] = {}
-    with _inference(model):
+    with _inference(model), progress.bar("medindo a perda", "itens", len(rows)) as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             result.update(zip(chosen, _batch_losses(model, tokenizer, [encoded[i] for i in chosen]), strict=True))
+            bar.update(len(chosen))
     return [result[index] for index in range(len(rows))]
 
 
@@ -113,7 +115,7 @@ def answerer(
 
     def answer(questions: list[Question]) -> list[Answer]:
         started = time.perf_counter()
-        with nullcontext() if adapter else model.disable_adapter():
+        with nullcontext() if adapter else cast("PeftModel", model).disable_adapter():
             texts = [prompts.alpaca_prompt(question) for question in questions]
             given = generate(model, tokenizer, texts, max_new_tokens=max_new_tokens)
         seconds = round((time.perf_counter() - started) / len(questions), 4)

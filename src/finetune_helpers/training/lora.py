@@ -30,7 +30,7 @@ def lora_arguments(profile: Profile) -> dict:
         "lora_dropout": profile.lora_dropout,
         "target_modules": list(profile.target_modules),
         "bias": "none",
-    }
+    } | ({"use_dora": True} if profile.use_dora else {})
 
 
 def sft_arguments(
@@ -58,6 +58,7 @@ def sft_arguments(
             "lr_scheduler_type": profile.scheduler,
             "warmup_steps": profile.warmup,
             "weight_decay": profile.weight_decay,
+            "neftune_noise_alpha": profile.neftune_alpha or None,
             "optim": profile.optimizer,
             "gradient_checkpointing": bool(profile.gradient_checkpointing),
             "use_cpu": profile.device == "cpu",

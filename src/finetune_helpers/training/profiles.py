@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError, MachineError
-from ..portuguese import number
+from ..portuguese import number, plain
+from . import winner
 
 LLAMA_3_8B = "unsloth/llama-3-8b-bnb-4bit"
 ENGINES = ("unsloth", "transformers")
@@ -36,6 +38,8 @@ class Profile:
     lora_alpha: int = 16
     lora_dropout: float = 0.0
     target_modules: tuple[str, ...] = SEVEN_PROJECTIONS
+    use_dora: bool = False
+    neftune_alpha: float = 0.0
     gradient_checkpointing: str | bool = "unsloth"
     sampling: str = "group_by_length"
     eval_steps: int = 25
@@ -122,19 +126,25 @@ BY_NAME = {
 }
 
 
-def choose(name: str = "auto", **changes: object) -> Profile:
+def choose(name: str = "auto", *, run: Path | None = None, **changes: object) -> Profile:
     """Escolhe o perfil da máquina (ou o de nome ``name``) e aplica as mudanças pedidas.
 
-    Mudanças vazias (``""``, ``0`` ou ``None``) ficam com o valor do perfil. InputError se o nome, o motor ou um campo
-    não existir; MachineError se o perfil pedir uma GPU que não há.
+    ``vencedor`` é o perfil da máquina com o que o caderno 05 achou na rodada ``run``; ``vencedor:outra``, na rodada
+    ``outra``. Mudanças vazias (``""``, ``0`` ou ``None``) ficam com o valor do perfil. InputError se o nome, o motor
+    ou um campo não existir; RunMismatchError se o vencedor é de outro modelo; MachineError se o perfil pedir uma GPU
+    que não há.
     """
+    if winner.named(name):
+        return winner.apply(name, run, changes)
     chosen = BY_NAME.get(_detect() if name == "auto" else name)
     if chosen is None:
-        raise InputError(f'Perfil "{name}" desconhecido. Use "auto" ou um destes: {", ".join(BY_NAME)}.')
+        known = ", ".join([*BY_NAME, winner.NAME])
+        raise InputError(f'Perfil "{name}" desconhecido. Use "auto" ou um destes: {known}.')
     unknown = changes.keys() - {field.name for field in fields(Profile)}
     if unknown:
         raise InputError(f"O perfil não tem o campo {sorted(unknown)[0]!r}. Veja os campos em training/profiles.py.")
-    chosen = replace(chosen, **{key: value for key, value in changes.items() if value})
+    asked: dict[str, Any] = {key: value for key, value in changes.items() if value}
+    chosen = replace(chosen, **asked)
     if chosen.engine not in ENGINES:
         raise InputError(f'Motor "{chosen.engine}" desconhecido. Use "unsloth" ou "transformers".')
     _check_device(chosen)
@@ -213,6 +223,6 @@ def describe(profile: Profile) -> str:
     lines = [
         f"Perfil {profile.name} · motor {profile.engine} · modelo {profile.model} · {profile.dtype}",
         f"  {profile.batch_size} × {profile.gradient_accumulation} = {profile.effective_batch} exemplos por passo, até "
-        f"{profile.max_length} tokens cada, taxa {profile.learning_rate:g}, LoRA r={profile.lora_r}",
+        f"{profile.max_length} tokens cada, taxa {plain(profile.learning_rate)}, LoRA r={profile.lora_r}",
     ]
     return "\n".join(lines + [f"  · {reason}" for reason in profile.reasons])
