@@ -36,3 +36,16 @@ def toy_examples() -> list[Example]:
 def toy_model(tmp_path_factory) -> Path:
     """Pasta com um LLaMA de duas camadas, pesos ao acaso, e o tokenizador do modelo embutido."""
     return tiny_model(tmp_path_factory.mktemp("modelo") / "llama-de-brinquedo")
+
+
+@pytest.fixture(scope="session")
+def toy_tuned(toy_model) -> tuple:
+    """O modelo de brinquedo com um adaptador LoRA que muda as respostas, e o tokenizador."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "up_proj"], init_lora_weights=False)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(toy_model), config).eval()
+    return model, AutoTokenizer.from_pretrained(toy_model)

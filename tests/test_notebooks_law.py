@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import timedelta
 from functools import cache
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -15,7 +17,10 @@ import nbformat
 import papermill
 import pytest
 
-from finetune_helpers import __version__
+from finetune_helpers import __version__, curation
+from finetune_helpers.curation import rules
+from finetune_helpers.gpt.providers import PROVIDERS
+from finetune_helpers.training import profiles
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
@@ -92,11 +97,15 @@ def test_it_has_one_title(path):
     assert len(titles) == 1
 
 
+def addresses_of_the_project() -> dict[str, str]:
+    """O que o pyproject diz de onde o projeto mora."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+
+
 def addresses() -> dict[str, set[str]]:
     """Os repositórios que cada caderno e o pyproject nomeiam."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     texts = {path.name: path.read_text(encoding="utf-8") for path in NOTEBOOKS}
-    texts["pyproject.toml"] = " ".join(project.get("urls", {}).values())
+    texts["pyproject.toml"] = " ".join(addresses_of_the_project().values())
     return {name: {found.removesuffix(".git") for found in REPOSITORY.findall(text)} for name, text in texts.items()}
 
 
@@ -121,12 +130,22 @@ def test_the_first_code_cell_is_the_same_in_all(path):
 
 
 def test_it_installs_only_in_colab():
-    source = cells(NOTEBOOKS[0], "code")[0].source
-    guard = source.index('if "google.colab" in sys.modules:\n')
-    lines = source[guard:].splitlines()[1:]
-    installs = [line for line in lines if "pip" in line]
-    assert installs and all(line.startswith("    %pip install -q ") for line in installs)
-    assert lines[: len(installs)] == installs and not MAGIC.search(source[:guard])
+    magics = [line for line in filled(cells(NOTEBOOKS[0], "code")[0]) if MAGIC.match(line)]
+    assert magics and all(re.match(r"    %pip install -q --no-deps (-r )?\"\{", line) for line in magics)
+    tree = parsed(cells(NOTEBOOKS[0], "code")[0])
+    guards = {"'google.colab' in sys.modules", "colab.in_colab()"}
+    inside = [
+        node for one in tree.body if isinstance(one, ast.If) and ast.unparse(one.test) in guards for node in one.body
+    ]
+    assert sum(isinstance(node, ast.Pass) for node in inside) == len(magics)
+
+
+def test_the_drive_is_mounted_only_for_who_asks():
+    tree = parsed(cells(NOTEBOOKS[0], "code")[0])
+    asked = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "ORIGEM" in ast.unparse(node.test)]
+    assert [ast.unparse(node.test) for node in asked] == ["ORIGEM.startswith('drive/')"]
+    assert ast.unparse(tree).count("drive.mount") == ast.unparse(asked[0]).count("drive.mount") == 1
+    assert [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)] == [""]
 
 
 @every_notebook
@@ -137,14 +156,12 @@ def test_only_the_first_code_cell_has_magics(path):
 
 def test_it_installs_this_version():
     source = cells(NOTEBOOKS[0], "code")[0].source
-    tags = re.findall(rf"{re.escape(repository())}(?:\.git)?[@/]v([\w.]+?)(?=[/\s]|$)", source)
-    assert tags and set(tags) == {__version__}
+    assert re.findall(r"git\+(\S+?)@v([\w.]+)\"", source) == [(addresses_of_the_project()["Repository"], __version__)]
+    assert re.findall(r"finetune_helpers-([\w.]+)-\*\.whl", source) == [__version__]
 
 
-def test_every_file_it_installs_from_exists():
-    source = "".join(cell.source for path in NOTEBOOKS for cell in cells(path, "code"))
-    files = re.findall(r"raw\.githubusercontent\.com/[\w.-]+/[\w.-]+/v[\w.]+/(\S+)", source)
-    assert {name for name in files if not (ROOT / name).is_file()} == set()
+def test_the_check_of_the_kernel_comes_right_after_the_installation():
+    assert filled(cells(NOTEBOOKS[0], "code")[0])[-1] == "colab.fresh_kernel_check()"
 
 
 def test_the_first_code_cell_imports_nothing_heavy():
@@ -178,6 +195,18 @@ def test_parameters_are_literals_each_explained(path):
             assert value in json.loads(form["options"]), f"{name}: o valor não está entre as opções"
         else:
             assert type(value) in KINDS[form["kind"]], f"{name}: o valor não é {form['kind']}"
+
+
+@every_notebook
+def test_every_parameter_is_explained_right_above(path):
+    # Um comentário serve a um parâmetro, ou a dois que se leem juntos.
+    lines = [line.strip() for line in cells(path, "code")[1].source.splitlines()]
+    kinds = "".join("#" if re.match(r"# (?!@)\S", line) else "=" if "=" in line else "" for line in lines)
+    groups = re.findall(r"#*=+", kinds)
+    bad = [at for at, group in enumerate(groups, 1) if not re.fullmatch(r"#={1,2}", group)]
+    assert bad == [], (
+        f"no grupo {bad[:1]} falta uma linha de comentário acima do parâmetro, ou ela serve a mais de dois"
+    )
 
 
 @every_notebook
@@ -245,7 +274,7 @@ def test_no_absolute_path_and_no_key(path):
 def test_no_notebook_touches_colab_by_itself(path):
     imported = {
         name
-        for cell in cells(path, "code")
+        for cell in cells(path, "code")[1:]
         for node in ast.walk(parsed(cell))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in [getattr(node, "module", None), *(alias.name for alias in node.names)]
@@ -258,11 +287,72 @@ def test_the_last_text_names_the_next_notebook(path, following):
     assert f"[{following.name}]({following.name})" in cells(path, "markdown")[-1].source
 
 
+# O que o texto de um caderno pode dizer em números. Os limiares vêm do código; medidas são impressas por células.
+THRESHOLDS = {
+    "títulos": (str(rules.TITLE_OVER), "caracteres"),
+    "conteúdos": (str(rules.CONTENT_OVER), ""),
+    "LLaMA": (str(rules.BORDER + 1), "(?:tokens )?ou mais"),
+    "GPT": (f"até {rules.BORDER}", ""),
+    "treino": (str(signature(curation.curate).parameters["n_train"].default), "(?:linhas|exemplos)"),
+    "teste": (str(signature(curation.curate).parameters["n_test"].default), "de\\s+teste"),
+    "LoRA": (f"r = {profiles.BY_NAME['t4'].lora_r}", ""),
+}
+MONTH_NAMES = "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro"
+MONTHS = MONTH_NAMES.split()
+NUMBERS = [
+    r"(?m)^# \d+\. ",  # o título do caderno
+    r"\b0\d(?:_\w+\.ipynb)?(?= e 0\d\b|[\s,.;:)]|$)",  # outro caderno
+    r"AmazonTitles-1\.3MM|LLaMA 3(?:\.\d)?(?: \d+B)?|SmolLM2-135M|135 milhões|gpt-oss-20b|GPT-4\w*",  # nomes e tamanhos
+    r"\b(?:T4|L4|A100)\b|\b(?:4|8|16|32) bits\b|\b2 núcleos\b|1,89 GB",  # máquinas, formatos e o arquivo oficial
+    rf"\b\d{{1,2}} de (?:{'|'.join(MONTHS)}) de 20\d\d\b",  # datas, conferidas à parte
+    r"(?m)^\| (?:Tempo|Custo) \|.*$",  # estimativas do alto do caderno, que o README repete
+    r"\b95 %|de -1 a 1",  # o nível de todos os intervalos e a escala do cosseno
+    *(rf"{number}\b\s*{unit}" for number, unit in THRESHOLDS.values()),
+]
+
+
 @every_notebook
-def test_local_links_resolve(path):
+def test_numbers_in_the_text_are_printed_by_code(path):
+    loose = []
+    for at, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        if cell.cell_type == "markdown":
+            text = re.sub(r"\]\([^)]*\)|`[^`\n]+`", " ", cell.source)
+            for allowed in NUMBERS:
+                text = re.sub(allowed, " ", text)
+            loose += [f"célula {at}: {found.strip()!r}" for found in re.findall(r"\S*\d\S*(?: \S+)?", text)]
+    assert loose == [], "imprima o número numa célula de código, ou ligue-o ao código em NUMBERS"
+
+
+@every_notebook
+def test_dates_in_the_text_are_the_ones_of_the_code(path):
+    known = {value for one in PROVIDERS.values() for tuned in one.models for value in (tuned.answers_until,)}
+    known |= {one.checked_on for one in PROVIDERS.values()}
+    known |= {
+        tuned.create_until + timedelta(1) for one in PROVIDERS.values() for tuned in one.models if tuned.create_until
+    }
+    written = {f"{day.day} de {MONTHS[day.month - 1]} de {day.year}" for day in filter(None, known)}
     text = "\n".join(cell.source for cell in cells(path, "markdown"))
-    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:|#", target)]
-    assert [target for target in targets if not (path.parent / target.split("#")[0]).is_file()] == []
+    dates = re.findall(rf"\b\d{{1,2}}\s+de\s+(?:{'|'.join(MONTHS)})\s+de\s+20\d\d\b", text)
+    assert {" ".join(found.split()) for found in dates} - written == set()
+
+
+def test_the_profile_is_chosen_and_shown():
+    code = "\n".join(cell.source for cell in cells(ROOT / "colab" / "02_treino_llama3.ipynb", "code"))
+    assert code.index("profile = training.choose(PERFIL") < code.index("print(training.describe(profile))")
+
+
+@every_notebook
+def test_what_it_writes_goes_to_the_folders_of_the_run(path):
+    # Toda pasta sai de uma destas: a raiz de trabalho, dados/<rodada>, resultados/<rodada> e imagens/.
+    roots = {"ROOT", "data", "output", "run", "images", "adapter", "path"}
+    nodes = [node for cell in cells(path, "code")[2:] for node in ast.walk(parsed(cell))]
+    joined = [node for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
+    text = [node for node in joined if isinstance(node.right, ast.Constant | ast.Name)]
+    starts = {ast.unparse(node.left).split(" / ")[0] for node in text if not isinstance(node.left, ast.Constant)}
+    strange = {start for start in starts if start.split(".")[0] not in roots}
+    assert strange == set(), f"faça os caminhos a partir de {', '.join(sorted(roots))}"
+    opened = [ast.unparse(node) for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "open"]
+    assert opened == [], "um caderno grava pelas funções do pacote, que não deixam arquivo pela metade"
 
 
 def test_what_the_reader_came_to_see_is_in_02():

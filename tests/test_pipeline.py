@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +20,7 @@ SHORT = {
     "FLEXIBILIDADE_POR_FAMILIA": 1,
     "SEMELHANCA": "False",
 }
+LONG = 15  # segundos: o dobro do que a célula mais longa sem barra leva numa máquina ocupada
 
 
 def _run(folder: Path, *arguments: str, parameters: dict | None = None) -> subprocess.CompletedProcess:
@@ -31,6 +34,27 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
+def _silent(folder: Path) -> list[str]:
+    """As células demoradas dos cadernos executados que não mostraram nenhuma barra de progresso."""
+    found = []
+    for path in sorted(folder.glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            seconds = cell.metadata.get("papermill", {}).get("duration") or 0
+            shown = json.dumps(cell.get("outputs", []))
+            if seconds > LONG and not re.search(r"jupyter\.widget-view|<progress|%\|", shown):
+                found.append(f"{path.stem}, {seconds:.0f} s: {cell.source.splitlines()[0]}")
+    return found
+
+
+def test_a_long_cell_without_a_bar_is_seen(tmp_path):
+    quiet, shown = nbformat.v4.new_code_cell("dormir()"), nbformat.v4.new_code_cell("treinar()")
+    shown.outputs = [nbformat.v4.new_output("stream", name="stderr", text="treino:  40%|####      | 2/5")]
+    for cell in (quiet, shown):
+        cell.metadata["papermill"] = {"duration": LONG + 1}
+    nbformat.write(nbformat.v4.new_notebook(cells=[quiet, shown]), tmp_path / "02_x.ipynb")
+    assert _silent(tmp_path) == [f"02_x, {LONG + 1} s: dormir()"]
+
+
 @pytest.mark.treino
 def test_whole_pipeline_runs_and_running_it_again_changes_nothing(tmp_path):
     first = _run(tmp_path, parameters=SHORT)
@@ -38,6 +62,8 @@ def test_whole_pipeline_runs_and_running_it_again_changes_nothing(tmp_path):
     run = tmp_path / "resultados" / "demonstracao"
     assert (run / "comparacao.xlsx").stat().st_size > 10_000
     assert "Planilha:" in first.stdout and "GPT, ajustado" in first.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"dados", "resultados", "imagens"}
+    assert _silent(run / "cadernos") == []
     before = _hashes(run)
     assert len(before) == 5
     second = _run(tmp_path, parameters=SHORT)

@@ -1,12 +1,13 @@
-"""Números, porcentagens, durações e valores p como se escrevem em português."""
+"""Números, datas, dinheiro, durações e valores p como se escrevem em português."""
 
 import re
+from datetime import date as Day
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_helpers.portuguese import duration, number, p_value, percent
+from finetune_helpers.portuguese import date, duration, number, p_value, percent, plain, usd
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,17 @@ from finetune_helpers.portuguese import duration, number, p_value, percent
         (duration(3599.7), "1 h 0 min"),
         (duration(3900), "1 h 5 min"),
         (duration(90_000), "25 h 0 min"),
+        (plain(0.0002), "0,0002"),
+        (plain(0.00005), "0,00005"),
+        (plain(3), "3"),
+        (plain(1234.567), "1235"),
+        (plain(4.25, 2), "4,25"),
+        (usd(1234.5), "US$ 1.234,50"),
+        (usd(0.0004, 4), "US$ 0,0004"),
+        (usd(None), "preço desconhecido"),
+        (date("2026-11-21"), "21/11/2026"),
+        (date("2026-11-21T10:00:00+00:00"), "21/11/2026"),
+        (date(Day(2027, 1, 6)), "06/01/2027"),
         (p_value(None), "p = n/d"),
         (p_value(0.0009999), "p < 0,001"),
         (p_value(0.001), "p = 0,001"),

@@ -1,9 +1,28 @@
-"""Números, durações e dinheiro como se escrevem em português."""
+"""Números, datas, durações e dinheiro como se escrevem em português."""
+
+from datetime import date as Day
+from decimal import Decimal
 
 
 def number(value: float | None, digits: int = 0) -> str:
     """1234.5 → ``1.234,5`` (com ``digits`` casas); None → ``n/d``."""
     return "n/d" if value is None else f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+
+
+def plain(value: float, _: object = None) -> str:
+    """0.0002 → ``0,0002``: até quatro algarismos significativos, sem expoente; serve também aos eixos das figuras."""
+    return format(Decimal(f"{value:.4g}"), "f").replace(".", ",")
+
+
+def usd(value: float | None, digits: int = 2) -> str:
+    """3.5 → ``US$ 3,50``; None → ``preço desconhecido``."""
+    return "preço desconhecido" if value is None else f"US$ {number(value, digits)}"
+
+
+def date(day: Day | str) -> str:
+    """Uma data, ou o começo de um texto como ``2026-11-21``, escrita ``21/11/2026``."""
+    found = day if isinstance(day, Day) else Day.fromisoformat(day[:10])
+    return f"{found:%d/%m/%Y}"
 
 
 def percent(share: float, digits: int = 1) -> str:

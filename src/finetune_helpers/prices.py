@@ -1,10 +1,12 @@
 """Preços datados (``precos.csv``): a única fonte de dinheiro do projeto."""
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from .errors import InputError
 
@@ -33,7 +35,8 @@ class Price:
 def load() -> tuple[Price, ...]:
     """Todos os preços do pacote."""
     text = (resources.files("finetune_helpers") / "precos.csv").read_text(encoding="utf-8")
-    return tuple(Price(**(row | {"usd": float(row["usd"])})) for row in csv.DictReader(text.splitlines()))
+    rows: Iterator[dict[str, Any]] = csv.DictReader(text.splitlines())
+    return tuple(Price(**(row | {"usd": float(row["usd"])})) for row in rows)
 
 
 def find(sku: str, item: str) -> Price:

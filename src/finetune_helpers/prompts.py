@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from .records import Example
+from .records import Example, read_jsonl
 
 INSTRUCTION = "Write the catalogue description of the product with this title."
 SYSTEM = "You write product descriptions for a shop catalogue. Answer with the description only."
@@ -71,6 +72,14 @@ def from_chat(row: dict) -> Example:
     """O exemplo de que veio uma linha de treino do GPT."""
     asked, answered = (message["content"] for message in row["messages"][-2:])
     return Example(asked.removeprefix(f"{INSTRUCTION}\n\n"), answered)
+
+
+def read_train(data: Path) -> list[Example]:
+    """Exemplos de treino dos dois braços, sem repetição; lista vazia onde o arquivo não existe."""
+    forms = (("llama", from_alpaca), ("gpt", from_chat))
+    files = [(Path(data) / arm / "treino.jsonl", read) for arm, read in forms]
+    found = [read(row) for path, read in files if path.is_file() for row in read_jsonl(path)]
+    return list({example.item_id: example for example in found}.values())
 
 
 def to_prompt_completion(example: Example) -> dict[str, str]:

@@ -41,7 +41,7 @@ def counter(model: str) -> TokenCounter:
         raise InputError(f'Modelo "{model}" desconhecido. Use "llama" ou "gpt".') from None
     except ImportError as error:
         raise MachineError(
-            f"Falta o pacote {error.name}. Instale os arquivos de requirements/, como diz o README."
+            f"Falta o pacote {error.name}. Instale os pacotes de requirements/, como diz o README."
         ) from None
     return TokenCounter(name, lambda texts: _count(encoding, texts))
 

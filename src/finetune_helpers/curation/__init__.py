@@ -20,6 +20,8 @@ _HOMES = {
     "filter_frame": "frames",
     "training_structure": "structure_figure",
     "figures": "figures",
+    "forecast": "forecasts",
+    "summary": "forecasts",
 }
 
 __all__ = sorted(_HOMES)

@@ -101,7 +101,7 @@ def _clean_once(text: str) -> str:
 
 
 def _decode_entity(match: re.Match[str]) -> str:
-    # html.unescape aceita prefixos ("&notit;" viraria "¬it;"); só nomes inteiros da tabela são decodificados.
+    # html.unescape aceita prefixos (`&notit;` viraria `¬it;`); só nomes inteiros da tabela são decodificados.
     found = match.group()
     return html.unescape(found) if found[1] == "#" else html5.get(found[1:], found)
 

@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..errors import InputError
+from ..portuguese import plain
 from ..records import Example, sha256_file, write_json, write_jsonl
 from .duplicates import clusters, near_pairs
 from .result import Curation
@@ -67,7 +68,7 @@ def _sizes(pool: dict[str, list[Example]], n_items: int | None, long_share: floa
     if total < 2 or n_long > len(pool["longo"]) or total - n_long > len(pool["curto"]):
         raise InputError(
             f"Para a comparação há {len(pool['longo'])} itens longos e {len(pool['curto'])} curtos longe dos treinos; "
-            f"com long_share={long_share:.2g} cabem no máximo {most} itens e foram pedidos {total}. "
+            f"com long_share={plain(round(long_share, 2))} cabem no máximo {most} itens e foram pedidos {total}. "
             "Aumente n_test nas curadorias ou peça menos."
         )
     return {"longo": n_long, "curto": total - n_long}

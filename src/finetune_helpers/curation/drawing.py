@@ -3,17 +3,22 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ..records import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 BLUE, ORANGE, GREY, VERMILION, BLACK = "#0072B2", "#E69F00", "#BBBBBB", "#D55E00", "#000000"
 GREEN, PURPLE = "#007A5A", "#9B5585"
 NAMES = {"llama": "LLaMA 3", "gpt": "GPT"}
-_STYLE = {
+_STYLE: "dict[RcKeyType, Any]" = {
     "font.size": 13,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -27,8 +32,8 @@ _STYLE = {
 def drawing(path: str | Path, height: float) -> Iterator[Figure]:
     """Figura em branco, de ``height`` polegadas, gravada em PNG de forma atômica quando o bloco termina."""
     with rc_context(_STYLE):
-        figure = Figure(figsize=(10, height), dpi=160, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.03)
+        layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15, hspace=0.03)
+        figure = Figure(figsize=(10, height), dpi=160, layout=layout)
         FigureCanvasAgg(figure)
         yield figure
         with atomic_write(Path(path), "wb") as file:

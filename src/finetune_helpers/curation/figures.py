@@ -84,7 +84,7 @@ def _bars(axes: Axes, histogram: Mapping[int, int], low: int, high: int, colours
     axes.set_ylabel("linhas")
     axes.set_xlim(low, high + width + 1)
     axes.yaxis.set_major_formatter(lambda value, _: number(value))
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="y", integer=True)
     if histogram and max(histogram) > high:
         axes.text(high + width, 0, f"{number(high)} ou + ▸", ha="right", va="bottom", fontsize=10, color=BLACK)
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import prompts
+from .. import progress, prompts
 from ..errors import InputError
+from ..portuguese import plain
 from ..records import Example, read_jsonl
 from .duplicates import Near, near_pairs
 
@@ -32,7 +33,8 @@ def check_leaks(folder: str | Path) -> list[LeakCheck]:
     shared = folder / "comparacao" / "teste.jsonl"
     pairs += [(shared, train) for train in trains] if shared.exists() else []
     loaded = {path: read_examples(path) for pair in pairs for path in pair}
-    return [_compare(test, train, loaded[test], loaded[train]) for test, train in pairs]
+    watched = progress.bar("procurando vazamentos", "pares de arquivos", items=pairs, delay=1.0)
+    return [_compare(test, train, loaded[test], loaded[train]) for test, train in watched]
 
 
 def read_examples(path: str | Path) -> list[Example]:
@@ -63,11 +65,11 @@ def _compare(test: Path, train: Path, tests: list[Example], trains: list[Example
             f"{len({one.left for one in found})}.\n"
             f'{listed}\nRefaça a curadoria com mode="recomendada" antes de treinar ou comparar.'
         )
-    return LeakCheck(*names, len(tests), len(trains))
+    return LeakCheck(names[0], names[1], len(tests), len(trains))
 
 
 def _pair(near: Near, tests: list[Example], trains: list[Example]) -> str:
     return (
         f'- linha {near.left + 1} ("{tests[near.left].title[:60]}") e linha {near.right + 1} '
-        f'("{trains[near.right].title[:60]}"): {near.kind}, semelhança {near.score:g}'
+        f'("{trains[near.right].title[:60]}"): {near.kind}, semelhança {plain(near.score)}'
     )

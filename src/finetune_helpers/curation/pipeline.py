@@ -2,17 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-
-from tqdm.auto import tqdm
 
 from .. import tokens
 from ..errors import InputError
 from ..portuguese import number
 from . import splits
-from .decoding import Block
 from .funnel import Step, Tally, as_text
 from .reading import Reader
 from .result import Curation, result
@@ -84,7 +81,7 @@ def _run(reader, chosen, counter, tally, selection, read_all: bool, parallel: bo
     """Passa cada bloco pelas regras e oferece à escolha as linhas que ficam; devolve quantas linhas há por tokens."""
     histogram: Counter[int] = Counter()
     # Em paralelo a leitura corre à frente: só quando tudo será lido de qualquer modo.
-    for outcome in screen_all(_with_progress(reader), chosen, counter, parallel and read_all):
+    for outcome in screen_all(reader.blocks(), chosen, counter, parallel and read_all):
         reader.record(outcome.rows, outcome.damages)
         tally.add(outcome.tally)
         histogram.update(outcome.histogram)
@@ -94,14 +91,6 @@ def _run(reader, chosen, counter, tally, selection, read_all: bool, parallel: bo
             break
     reader.finish()
     return histogram
-
-
-def _with_progress(reader: Reader) -> Iterator[Block]:
-    total = reader.source.size if reader.source.plain else None
-    with tqdm(total=total, desc="curadoria", unit="B", unit_scale=True, unit_divisor=1024) as bar:
-        for block in reader.blocks():
-            yield block
-            bar.update(reader.bytes - bar.n)
 
 
 def _too_few(selection: splits.Selection, steps: tuple[Step, ...], reader: Reader) -> str:

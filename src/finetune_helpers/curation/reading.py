@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .. import progress
 from ..errors import InputError
 from .decoding import Block, Columns, Damage, decode
 from .sources import Part, Source, open_source
 
 _BROKEN = (EOFError, zlib.error, zipfile.BadZipFile)
+MB = 10**6  # bytes
 _LONGEST_LINE = 64 * 1024 * 1024
 
 
@@ -33,8 +35,12 @@ class Reader:
 
     def blocks(self) -> Iterator[Block]:
         """Os blocos da fonte; quem os decodifica informa o que achou com ``record``."""
-        for part in self.source.parts:
-            yield from self._blocks_of(part)
+        total = self.source.size // MB if self.source.size and self.source.plain else None
+        with progress.bar(f"lendo {self.source.name}", "MB", total, delay=1.0) as bar:
+            for part in self.source.parts:
+                for block in self._blocks_of(part):
+                    yield block
+                    bar.update(self.bytes // MB - bar.n)
         self.complete = True
 
     def __iter__(self) -> Iterator[Columns]:

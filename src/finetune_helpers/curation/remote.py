@@ -9,8 +9,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from .. import progress
 from ..errors import MachineError
 from ..runs import cache_folder, need_disk
 from .sources import CHUNK
@@ -18,6 +17,7 @@ from .sources import CHUNK
 OFFICIAL_DRIVE_ID = "12zH4mL2RX8iSvH0VCNnd3QxO4DzuHWnK"  # LF-Amazon-1.3M.raw.zip
 KNOWN_SIZES = {OFFICIAL_DRIVE_ID: 889_969_656}  # bytes
 ATTEMPTS = 5
+MB = 10**6  # bytes
 _DRIVE_ID = re.compile(r"drive:([\w-]{20,})|https?://drive\.google\.com/\S*?(?:/d/|[?&]id=)([\w-]{20,})")
 _NETWORK = (urllib.error.URLError, ConnectionError, TimeoutError)
 
@@ -30,7 +30,7 @@ def is_address(source: str) -> bool:
 def is_hub_name(source: str) -> bool:
     """Se a fonte é ``hub:dono/nome``, ou ``dono/nome`` quando não há aqui uma pasta ``dono``."""
     found = re.fullmatch(r"(hub:)?([\w.-]+)/[\w.-]+", source)
-    return bool(found) and (bool(found[1]) or not (Path(found[2]).exists() or Path(source).suffix))
+    return found is not None and (bool(found[1]) or not (Path(found[2]).exists() or Path(source).suffix))
 
 
 def download(source: str, folder: Path | None = None) -> Path:
@@ -61,9 +61,7 @@ def hub_chunks(name: str) -> Iterator[bytes]:
 
         yield from _encoded(load_dataset(name.removeprefix("hub:"), split="train", streaming=True))
     except ImportError:
-        raise MachineError(
-            "Falta o pacote datasets. Instale os arquivos de requirements/, como diz o README."
-        ) from None
+        raise MachineError("Falta o pacote datasets. Instale os pacotes de requirements/, como diz o README.") from None
     except Exception as error:  # o datasets deixa passar erros de várias bibliotecas de rede
         raise MachineError(
             f'O conjunto "{name}" do Hub não abriu ({error}). Confira o nome e a rede, ou baixe o arquivo e passe-o.'
@@ -146,12 +144,12 @@ def _save(response, partial: Path, done: int) -> int | None:
     length = response.headers.get("Content-Length")
     total = done + int(length) if length else None
     need_disk(partial.parent, (int(length) if length else 0) / 1e9 + 0.1, "baixar a fonte")
-    bar = tqdm(total=total, initial=done, desc="baixando", unit="B", unit_scale=True, unit_divisor=1024)
+    bar = progress.bar("baixando", "MB", total and total // MB, initial=done // MB)
     with bar, open(partial, "ab" if done else "wb") as file:
         while chunk := response.read(1 << 20):
             file.write(chunk)
-            bar.update(len(chunk))
             done += len(chunk)
+            bar.update(done // MB - bar.n)
     if total and done < total:
         raise ConnectionError(f"a conexão caiu em {done} de {total} bytes")
     return total

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from ..errors import InputError
 from ..records import normalise
@@ -69,6 +70,7 @@ class Plan:
         if unknown := [name for name in names if name not in known]:
             raise InputError(f'Não há regra "{unknown[0]}" neste plano. As regras são: {", ".join(known)}.')
         parts = ("raw", "cleaned", "tokens")
+        kept: dict[str, Any]
         kept = {part: tuple(rule for rule in getattr(self, part) if rule.name not in names) for part in parts}
         return replace(self, **kept)
 
@@ -87,8 +89,8 @@ def plan(model: str, mode: str, counter: Callable[[list[str]], list[int]]) -> Pl
     if mode == "original":
         return Plan(mode, raw, (), tokens)
     again = (title_over(TITLE_OVER, "_apos_limpeza"), content_over(CONTENT_OVER, "_apos_limpeza"))
-    raw = (raw[0], not_the_title(), *raw[1:])
-    return Plan(mode, raw, again, tokens, cleans=True, unique=True)
+    screened = (raw[0], not_the_title(), *raw[1:])
+    return Plan(mode, screened, again, tokens, cleans=True, unique=True)
 
 
 def complete() -> Rule:
@@ -160,7 +162,7 @@ def _keyword_test(words: Sequence[str], whole_word: bool, every: bool) -> Callab
 
 
 def _contain_any(words: list[str], titles: Texts, contents: Texts) -> list[bool]:
-    """O caso comum corre em todas as linhas do arquivo: laços simples custam a metade de any() e de expressões."""
+    """O caso comum corre em todas as linhas do arquivo: laços simples custam a metade de ``any()`` e de expressões."""
     kept = [False] * len(titles)
     for at, content in enumerate(contents):
         text = content.lower()

@@ -90,7 +90,7 @@ def _from_folder(folder: Path) -> Source:
     if not chosen:
         raise InputError(f"A pasta {folder} não tem arquivo {', '.join(_ENDINGS)} nem .zip. Aponte a que tem os dados.")
     opened = [_from_path(path) for path in chosen]
-    size, plain = sum(one.size for one in opened), all(one.plain for one in opened)
+    size, plain = sum(one.size or 0 for one in opened), all(one.plain for one in opened)
     return Source(folder.name, size, plain, tuple(part for one in opened for part in one.parts))
 
 

@@ -38,7 +38,7 @@ class Selection:
         self.test: list[Candidate] = []
         self.moved: list[Moved] = []
         self._exact: dict[str, Candidate] = {}
-        self._contents, self._accepted = ContentIndex(), []
+        self._contents, self._accepted = ContentIndex(), list[Candidate]()
         self._train_titles: list[str] = []
 
     @property

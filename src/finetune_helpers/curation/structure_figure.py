@@ -4,6 +4,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -17,8 +18,8 @@ Line = tuple[str, str, bool]  # texto, cor e se é comentário
 
 def training_structure(example: Example, model: str, path: str | Path) -> Path:
     """Uma linha do arquivo de treino de ``"llama"`` ou ``"gpt"``, com o papel de cada parte."""
-    row = prompts.to_alpaca(example) if model == "llama" else prompts.to_chat(example)
-    lines = list(_alpaca_lines(row) if model == "llama" else _chat_lines(row))
+    llama = model == "llama"
+    lines = list(_alpaca_lines(prompts.to_alpaca(example)) if llama else _chat_lines(prompts.to_chat(example)))
     with drawing(path, 8.2) as figure:
         axes = figure.add_subplot()
         axes.axis("off")
@@ -73,5 +74,6 @@ def _field(label: str, value: str, end: str, colour: str) -> Iterator[Line]:
 def _write_lines(axes: Axes, lines: Sequence[Line]) -> None:
     step = min(0.045, 0.9 / max(1, len(lines)))
     for at, (text, colour, is_note) in enumerate(lines):
+        font: dict[str, Any]
         font = {"style": "italic", "fontsize": 13} if is_note else {"family": "monospace", "fontsize": 13}
         axes.text(0, 0.9 - at * step, text, color=colour, va="top", transform=axes.transAxes, **font)

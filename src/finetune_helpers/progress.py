@@ -1,0 +1,65 @@
+"""Barras de progresso em português: uma linha, com o tempo que falta; caladas onde ninguém as veria."""
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+TICK = 1.0  # segundos
+FORMAT = "{desc}: {percentage:3.0f} %|{bar}| {n_fmt} de {total_fmt} {unit} · {elapsed}, faltam {remaining}{postfix}"
+
+
+def bar(
+    doing: str,
+    unit: str,
+    total: int | None = None,
+    *,
+    items: Iterable | None = None,
+    initial: int = 0,
+    delay: float = 0.0,
+) -> "tqdm":
+    """Barra de uma tarefa (``doing``, no gerúndio) com ``total`` unidades (None: não se sabe), ou sobre ``items``.
+
+    Só aparece num terminal ou caderno e, com ``delay``, depois desses segundos: o que é rápido não enche a tela.
+    """
+    from tqdm.auto import tqdm
+
+    in_notebook = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
+    return tqdm(
+        items,
+        desc=doing,
+        unit=unit,
+        total=total,
+        initial=initial,
+        delay=delay,
+        bar_format=FORMAT,
+        disable=not (in_notebook or sys.stderr.isatty()),
+    )
+
+
+@contextmanager
+def waiting(doing: str, seconds: float) -> Iterator[None]:
+    """Barra de uma espera que não se conta em passos: enche com o relógio, até os ``seconds`` que ela costuma levar."""
+    expected = max(1, round(seconds))
+    with bar(doing, "s", expected, delay=1.0) as shown:
+        if shown.disable:
+            yield
+            return
+        done = threading.Event()
+        clock = threading.Thread(target=_tick, args=(shown, done, expected), daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            done.set()
+            clock.join()
+
+
+def _tick(shown: "tqdm", done: threading.Event, seconds: float) -> None:
+    while not done.wait(TICK):
+        # Passado o tempo esperado, a barra fica cheia, mas o relógio dela continua.
+        shown.update(1) if shown.n < seconds else shown.refresh()
