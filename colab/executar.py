@@ -18,7 +18,8 @@ from finetune_helpers.errors import FinetuneError
 from finetune_helpers.records import write_json
 
 HERE = Path(__file__).resolve().parent
-NOTEBOOKS = ["01_curadoria", "02_treino_llama3", "03_treino_gpt", "04_comparacao"]
+NOTEBOOKS = sorted(path.stem for path in HERE.glob("*.ipynb"))
+PRODUCTION_LINE = NOTEBOOKS[:4]  # a busca e a página vêm depois, para quem quer mais
 
 
 def main() -> int:
@@ -46,7 +47,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fonte", default="amostra", help='"amostra", um arquivo, uma pasta ou uma URL')
     parser.add_argument("--rodada", default="demonstracao", help="nome da rodada, que é também o das pastas")
     parser.add_argument("--pasta", type=Path, default=HERE.parent, help="onde ficam dados/ e resultados/")
-    parser.add_argument("--cadernos", nargs="+", default=NOTEBOOKS, choices=NOTEBOOKS, help="quais executar")
+    parser.add_argument("--cadernos", nargs="+", default=PRODUCTION_LINE, choices=NOTEBOOKS, help="quais executar")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NOME", "VALOR"), help="outro parâmetro")
     return parser.parse_args()
 

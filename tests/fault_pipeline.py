@@ -269,8 +269,9 @@ def numbers(pipeline: Pipeline, work: Path) -> dict[str, object]:
 def differences(left: dict[str, object], right: dict[str, object]) -> list[str]:
     """As células que não dizem o mesmo nas duas planilhas.
 
-    Respostas, contagens e custos são iguais. As perdas de um treino retomado diferem na terceira casa (os primeiros
-    passos do Adam ampliam o arredondamento): um número pode diferir 0,02, e o hash do adaptador não conta.
+    As respostas são comparadas palavra por palavra, e delas saem as proporções; as contagens são inteiras. As perdas de
+    um treino retomado diferem na terceira casa (os primeiros passos do Adam ampliam o arredondamento): por isso um
+    número pode diferir 0,02, e o hash do adaptador não conta.
     """
     cells = sorted(left.keys() | right.keys())
     return [

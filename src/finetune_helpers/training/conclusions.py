@@ -118,7 +118,10 @@ def importance(folder: Path) -> dict[str, Any]:
     study = optuna_study.resume(folder)
     n = len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)))
     if n < LEAST_FOR_IMPORTANCE:
-        return {"shares": None, "note": f"não calculada: {n} ensaios completos, e o mínimo é {LEAST_FOR_IMPORTANCE}"}
+        return {
+            "shares": None,
+            "note": f"não calculada com menos de {LEAST_FOR_IMPORTANCE} ensaios completos (aqui, {n})",
+        }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
