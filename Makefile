@@ -11,7 +11,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test colab falhas lint atualizar publicar instalar limpar
+.PHONY: demo test colab falhas lint atualizar publicar telas instalar limpar
 
 instalar: $(VENV)/.pronto
 
@@ -62,6 +62,10 @@ publicar: instalar
 	rm -rf resultados/publicada/llama3/pontos resultados/publicada/gpt/api_local resultados/publicada/cadernos/*.ipynb
 	rm -rf resultados/publicada/llama3/adaptador
 	$(BIN)/python -m finetune_helpers.comparison.readme README.md resultados/publicada --gravar
+
+# As imagens da página, tiradas com os modelos de uma rodada que ainda tem os pesos.
+telas: instalar
+	$(BIN)/python imagens/telas.py resultados/$(RODADA)
 
 lint: instalar
 	$(BIN)/ruff format --check .
