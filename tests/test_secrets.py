@@ -43,7 +43,12 @@ REGISTRY = re.compile(
         [
             rb"(?:extra-)?index-ur" + rb"l",
             rb"trusted-ho" + rb"st",
-            rb"pypi\.o" + rb"rg|pythonhosted\.o" + rb"rg|download\.pytor" + rb"ch\.org|conda\.anacon" + rb"da\.org",
+            rb"py"
+            + rb"pi\.org|python"
+            + rb"hosted\.o"
+            + rb"rg|download\.pytor"
+            + rb"ch\.org|conda\.anacon"
+            + rb"da\.org",
             rb"artifacto" + rb"ry|jfr" + rb"og\.io|\bnexus[.-]\w+\.",
             rb"://[^\s/\"']*:[^\s/\"']*@",
             rb"://[\w.-]+\.(?:intern" + rb"al|corp|lan|intranet)\b",
