@@ -220,6 +220,7 @@ def copy(source: Path, target: Path) -> Path:
 
 
 NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?(?:e-?\d+)?")
+HOUR = 3600.0  # assim a queda da perda por hora é a própria queda, e vale a mesma tolerância
 TIMED = {"seconds", "tokens_per_second", "peak_rss_gb", "peak_gpu_gb", "gpu_hours", "energy_kwh"}
 
 
@@ -230,10 +231,10 @@ def _settled(text: str) -> str:
 
 
 def _timeless(value: object) -> object:
-    """O mesmo relatório com o que depende do relógio e da memória trocado por uma constante."""
+    """O mesmo relatório com o que depende do relógio e da memória trocado por uma hora."""
     if isinstance(value, dict):
         return {
-            key: (dict.fromkeys(row, 1.0) if isinstance(row, dict) else 1.0) if key in TIMED else _timeless(row)
+            key: (dict.fromkeys(row, HOUR) if isinstance(row, dict) else HOUR) if key in TIMED else _timeless(row)
             for key, row in value.items()
         }
     return [_timeless(row) for row in value] if isinstance(value, list) else value
