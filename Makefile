@@ -1,7 +1,7 @@
 # make demo   a linha de produção inteira, com a amostra e um modelo pequeno, sem GPU e sem conta
 # make test   todos os testes
 # make colab  os cadernos e os testes com as versões do Colab, sem o projeto ao lado
-# make falhas 30 kill -9, disco cheio e Drive que some, na linha inteira
+# make falhas 30 kill -9, disco cheio e Drive que some, na linha inteira, e os testes mais longos
 # make lint   o estilo do código e dos cadernos, e os tipos
 # make atualizar   as versões mais novas e os testes com elas
 PYTHON ?= python3
@@ -37,7 +37,7 @@ test: instalar $(VENV)/openai-2.54
 # O Colab simulado: as versões dele, menos o torch (o de CPU), o que só serve à GPU e o que o Python 3.13 pede a mais.
 # Só o teste de `make atualizar` fica de fora: ele confere os pacotes do outro ambiente.
 COLAB   := .venv-colab
-MARCAS  ?= not falhas
+MARCAS  ?= not falhas and not longo
 SO_LA   := ^(torch|torchvision|triton|cuda-.*|nvidia-n.*|audioop-lts)==
 colab: $(COLAB)/.pronto
 	$(COLAB)/bin/python tests/colab/simular.py
@@ -53,7 +53,7 @@ $(COLAB)/.pronto: tests/colab/pip-freeze.txt tests/colab/ferramentas.txt require
 	touch $@
 
 falhas: instalar
-	$(BIN)/python -m pytest -m falhas
+	$(BIN)/python -m pytest -m "falhas or longo"
 
 # Refaz a rodada do repositório, sem pesos, e a tabela do README que vem dela.
 publicar: instalar

@@ -134,13 +134,13 @@ def test_deleting_the_file_is_the_way_out(run, elsewhere):
 
 
 def test_who_loses_the_run_while_stopped_is_interrupted(run, monkeypatch, capsys):
-    monkeypatch.setattr(lock, "LEASE", 0.3)
+    monkeypatch.setattr(lock, "LEASE", 3.0)
     runs.open_run(run, "02_treino_llama3", {})
     taken = (run / lock.MARKER).read_text().replace("token=", "token=f")
     (run / "novo").write_text(taken)
     with pytest.raises(KeyboardInterrupt):
         os.replace(run / "novo", run / lock.MARKER)
-        for _ in range(100):
+        for _ in range(200):
             time.sleep(0.05)
     assert "Feche um dos dois" in capsys.readouterr().out
 

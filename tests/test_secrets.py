@@ -354,6 +354,7 @@ def test_the_notebooks_with_a_paid_provider_leave_no_key(keys, paid, tmp_path):
 
 
 @pytest.mark.treino
+@pytest.mark.longo
 def test_the_notebooks_with_the_local_api_leave_no_key(keys, tmp_path):
     short = {"N_TREINO": 17, "N_TESTE": 2, "TOKENS_RESPOSTA": 8, "FLEXIBILIDADE_POR_FAMILIA": 1}
     done = notebooks(tmp_path, "01_curadoria", "03_treino_gpt", **short)

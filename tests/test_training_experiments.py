@@ -356,6 +356,7 @@ def test_a_trial_that_outlasts_the_budget_is_cut_and_leaves_no_process(data, toy
 
 
 @pytest.mark.treino
+@pytest.mark.longo
 def test_the_notebook_runs_with_every_change(data, toy_model, tmp_path):
     import papermill
 
