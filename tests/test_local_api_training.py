@@ -191,6 +191,7 @@ with local_api.running(root / "api", models={{{name!r}: {model!r}}}) as server:
 """
 
 
+@pytest.mark.falhas
 def test_kill_minus_9_anywhere_creates_no_job_twice_and_doubles_no_answer(tmp_path, model):
     chance = random.Random(20261121)
     chat_file(tmp_path / "treino.jsonl", 24)

@@ -294,6 +294,7 @@ def test_the_spy_sees_the_test_set(data):
 
 
 @pytest.mark.treino
+@pytest.mark.falhas
 def test_a_search_killed_and_resumed_counts_each_trial_once_and_never_reads_the_test_set(data, toy_model):
     folder = data / "resultados" / "r" / winner.FOLDER
     killed = started(data, toy_model, 3)

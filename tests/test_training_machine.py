@@ -68,6 +68,7 @@ def test_a_job_that_must_exist_and_does_not_is_named(tmp_path):
 
 
 @pytest.mark.treino
+@pytest.mark.longo
 def test_the_small_model_is_prepared_once_and_knows_where_an_answer_ends(tmp_path, monkeypatch):
     from transformers import AutoTokenizer
 
