@@ -11,7 +11,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test colab falhas lint atualizar publicar telas instalar limpar
+.PHONY: demo test colab colab-cadernos falhas lint atualizar publicar telas instalar limpar
 
 instalar: $(VENV)/.pronto
 
@@ -37,11 +37,12 @@ test: instalar $(VENV)/openai-2.54
 # O Colab simulado: as versões dele, menos o torch (o de CPU), o que só serve à GPU e o que o Python 3.13 pede a mais.
 # Só o teste de `make atualizar` fica de fora: ele confere os pacotes do outro ambiente.
 COLAB   := .venv-colab
-MARCAS  ?= not falhas and not longo
 SO_LA   := ^(torch|torchvision|triton|cuda-.*|nvidia-n.*|audioop-lts)==
-colab: $(COLAB)/.pronto
+colab: colab-cadernos
+	$(COLAB)/bin/python -m pytest -p no:cacheprovider --ignore=tests/test_updating.py
+
+colab-cadernos: $(COLAB)/.pronto
 	$(COLAB)/bin/python tests/colab/simular.py
-	$(COLAB)/bin/python -m pytest -p no:cacheprovider -m "$(MARCAS)" --ignore=tests/test_updating.py
 
 $(COLAB)/.pronto: tests/colab/pip-freeze.txt tests/colab/ferramentas.txt requirements/colab.txt
 	$(PYTHON) -m venv $(COLAB)

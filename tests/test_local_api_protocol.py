@@ -91,10 +91,16 @@ def test_pages_cover_every_job_once_newest_first(busy, tmp_path):
     assert not client.fine_tuning.jobs.list(limit=5).has_more
 
 
-@pytest.mark.parametrize("after", ["ftjob-000000000000000000000000", "../../etc", ""])
+@pytest.mark.parametrize("after", ["ftjob-000000000000000000000000", "../../etc"])
 def test_a_page_after_an_unknown_id_is_not_found(server, after):
     with pytest.raises(openai.NotFoundError):
         connect(server).fine_tuning.jobs.list(after=after)
+
+
+def test_an_empty_id_is_the_first_page(server, tmp_path):
+    client = connect(server)
+    made = submit(client, chat_file(tmp_path / "treino.jsonl")).id
+    assert [job.id for job in client.fine_tuning.jobs.list(after="").data] == [made]
 
 
 def test_a_file_with_a_bad_line_fails_the_job_naming_it(server, tmp_path):

@@ -37,6 +37,7 @@ SHORT = {
     "TOKENS_RESPOSTA": 12,
     "FLEXIBILIDADE_POR_FAMILIA": 1,
     "N_ENSAIOS": 2,
+    "MINUTOS": 2,
     "SEGUNDOS": 2,
 }
 # O que o Colab já tem e a instalação troca: é com isto que uma sessão nova começa.

@@ -6,7 +6,8 @@ from .api_errors import not_found
 def page(rows: list[dict], after: str | None, limit: int) -> dict:
     """Até ``limit`` linhas depois da que tem o id ``after``; 404 se esse id não está na lista."""
     start = 0
-    if after is not None:
+    # Conforme a versão do FastAPI, um id vazio na URL chega como texto vazio ou como ausente: os dois são o começo.
+    if after:
         positions = [index for index, row in enumerate(rows) if row["id"] == after]
         if not positions:
             raise not_found("item nesta lista", after, param="after")
