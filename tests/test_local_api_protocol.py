@@ -100,7 +100,9 @@ def test_a_page_after_an_unknown_id_is_not_found(server, after):
 def test_an_empty_id_is_the_first_page(server, tmp_path):
     client = connect(server)
     made = submit(client, chat_file(tmp_path / "treino.jsonl")).id
-    assert [job.id for job in client.fine_tuning.jobs.list(after="").data] == [made]
+    page = [job.id for job in client.fine_tuning.jobs.list(after="").data]
+    assert page[0] == made
+    assert page == [job.id for job in client.fine_tuning.jobs.list().data]
 
 
 def test_a_file_with_a_bad_line_fails_the_job_naming_it(server, tmp_path):
