@@ -12,6 +12,7 @@ from pathlib import Path
 
 import papermill
 import psutil
+from nbclient.exceptions import DeadKernelError
 
 from finetune_helpers import comparison, portuguese
 from finetune_helpers.errors import FinetuneError
@@ -72,10 +73,10 @@ def _literal(value: str) -> object:
 
 
 def _run(name: str, folder: Path, parameters: dict) -> dict | None:
-    folder.mkdir(parents=True, exist_ok=True)
     print(f"▶ {name}", flush=True)
     started, peak = time.monotonic(), _PeakMemory()
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(
             HERE / f"{name}.ipynb",
             folder / f"{name}.ipynb",
@@ -85,19 +86,25 @@ def _run(name: str, folder: Path, parameters: dict) -> dict | None:
             progress_bar=sys.stderr.isatty(),
         )
     except OSError as error:
-        print(
-            f"\nO caderno {name} parou: {folder} não pôde ser gravada ({error.strerror}). "
-            "Libere espaço, ou monte a pasta de novo, e execute outra vez.",
-            file=sys.stderr,
-        )
-        return None
+        wrong = f"{folder} não pôde ser gravada ({error.strerror}). Libere espaço, ou monte a pasta de novo, e execute "
+        return _stopped(name, wrong + "outra vez.")
+    except DeadKernelError:
+        wrong = f"o processo dele foi morto, talvez por falta de memória (usava {_gb(peak.bytes / 1e9)}). "
+        return _stopped(name, wrong + "Feche outros programas e execute outra vez: o que já foi feito está guardado.")
     except papermill.PapermillExecutionError as error:
         known = error.ename in {kind.__name__ for kind in FinetuneError.__subclasses__()}
-        print(f"\nO caderno {name} parou: {error.evalue if known else error}", file=sys.stderr)
-        return None
+        return _stopped(name, str(error.evalue if known else error))
     finally:
         peak.stop()
     return {"segundos": round(time.monotonic() - started, 1), "pico_gb": round(peak.bytes / 1e9, 2)}
+
+
+def _stopped(name: str, why: str) -> None:
+    print(f"\nO caderno {name} parou: {why}", file=sys.stderr)
+
+
+def _gb(size: float) -> str:
+    return f"{portuguese.number(size, 1)} GB"
 
 
 class _PeakMemory(threading.Thread):
@@ -126,7 +133,7 @@ def _rss(process: psutil.Process) -> int:
 
 def _table(measured: dict) -> str:
     lines = [
-        f"  {name:<18} {portuguese.duration(row['segundos']):>12}   pico de {portuguese.number(row['pico_gb'], 1)} GB"
+        f"  {name:<18} {portuguese.duration(row['segundos']):>12}   pico de {_gb(row['pico_gb'])}"
         for name, row in measured.items()
     ]
     total = portuguese.duration(sum(row["segundos"] for row in measured.values()))

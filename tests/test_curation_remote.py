@@ -8,7 +8,7 @@ from curation_rows import good_row, write_rows
 
 from finetune_helpers import curation
 from finetune_helpers.curation import remote
-from finetune_helpers.errors import MachineError
+from finetune_helpers.errors import InputError, MachineError
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,6 +96,12 @@ def test_a_missing_file_is_not_retried(server):
     with pytest.raises(MachineError, match="404"):
         remote.download(server.url)
     assert len(server.ranges) == 1
+
+
+def test_an_address_with_a_password_is_refused_without_repeating_it():
+    with pytest.raises(InputError, match="usuário e senha") as caught:
+        remote.download("https://ana:segredo@exemplo.com/linhas.jsonl")
+    assert "segredo" not in str(caught.value)
 
 
 def test_a_server_that_is_down_says_how_to_continue(monkeypatch):

@@ -259,6 +259,19 @@ def test_following_survives_cuts_and_shows_each_event_once(server, ask, client, 
     assert (shown.out + shown.err).count("Começou bem") == 1
 
 
+def test_a_key_in_an_event_or_in_the_failure_is_not_shown(server, ask, client, capsys):
+    made, said = ask(), f"chave {client.api_key} recusada"
+    server.events = [
+        {"id": "e1", "object": "fine_tuning.job.event", "created_at": 1, "level": "error", "message": said}
+    ]
+    server.jobs[made.id] |= {"status": "failed", "error": {"code": "x", "message": said, "param": None}}
+    with pytest.raises(InputError, match="chave … recusada") as caught:
+        gpt.follow(client, made.id)
+    shown = capsys.readouterr()
+    assert "chave … recusada" in shown.out + shown.err
+    assert client.api_key not in shown.out + shown.err + str(caught.value)
+
+
 def test_two_notebooks_at_once_on_one_account_share_uploads_and_metadata(server, ask, tmp_path):
     """Sem Idempotency-Key no serviço não há garantia para o mesmo instante; um logo depois do outro, há."""
     made = []

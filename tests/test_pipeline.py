@@ -5,9 +5,11 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -105,3 +107,22 @@ def test_bad_source_ends_in_one_message_and_leaves_nothing_half_written(tmp_path
     assert result.returncode == 1
     assert message in result.stderr and "Traceback" not in result.stderr
     assert not list((tmp_path / "dados").rglob("*")) if (tmp_path / "dados").exists() else True
+
+
+def test_a_notebook_whose_process_is_killed_ends_in_one_message(tmp_path):
+    command = [sys.executable, "colab/executar.py", "--pasta", str(tmp_path), "--cadernos", "01_curadoria"]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    _kill_the_kernel_of(psutil.Process(running.pid))
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == 1
+    assert "foi morto" in said and "Traceback" not in said
+
+
+def _kill_the_kernel_of(process: psutil.Process) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for child in process.children():
+            if "ipykernel_launcher" in child.cmdline() and child.cpu_times().user > 1:
+                return child.kill()
+        time.sleep(0.05)
+    raise AssertionError("o caderno não começou")

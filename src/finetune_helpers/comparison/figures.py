@@ -98,7 +98,6 @@ def differences(found: Results, axes: "Axes") -> bool:
     for system in arms:
         arm = found.study.arms.get(system, "")
         model = found.study.reports.get(arm, {}).get("model") or "modelo não informado"
-        model = model.replace("embutido", "SmolLM2-135M")
         axes.plot([], [], "o", color=COLOURS.get(system, GREEN), label=f"braço {ARMS.get(arm, system)}: {model}")
     return bool(rows) and _legend(axes, {"loc": "lower center", "bbox_to_anchor": (0.5, 0.99), "ncols": len(arms)})
 

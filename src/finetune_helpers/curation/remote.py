@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .. import progress
-from ..errors import MachineError
+from ..errors import InputError, MachineError
 from ..runs import cache_folder, need_disk
 from .sources import CHUNK
 
@@ -37,7 +37,7 @@ def download(source: str, folder: Path | None = None) -> Path:
     """Traz a fonte para o cache (ou ``folder``), retomando de onde parou, e devolve o arquivo.
 
     MachineError se a rede falha, se não há espaço, se o Drive responde com a página de cota ou se o tamanho não é o
-    esperado.
+    esperado; InputError se o endereço traz usuário e senha.
     """
     url, size = _address(source)
     folder = folder or cache_folder() / "fontes"
@@ -87,9 +87,19 @@ def _address(source: str) -> tuple[str, int | None]:
     drive_id = OFFICIAL_DRIVE_ID if source == "oficial" else source if source in KNOWN_SIZES else None
     drive_id = drive_id or (found and (found[1] or found[2]))
     if not drive_id:
+        _refuse_credentials(source)
         return source, None
     query = urllib.parse.urlencode({"id": drive_id, "export": "download", "confirm": "t"})
     return f"https://drive.usercontent.google.com/download?{query}", KNOWN_SIZES.get(drive_id)
+
+
+def _refuse_credentials(url: str) -> None:
+    """InputError, que não repete o endereço, quando ele traz usuário e senha."""
+    if "@" in urllib.parse.urlsplit(url).netloc:
+        raise InputError(
+            "O endereço da fonte traz usuário e senha, que ficariam escritos na rodada. Baixe o arquivo e passe o "
+            "caminho dele, ou use um endereço sem senha."
+        )
 
 
 def _fetch(url: str, partial: Path, size: int | None) -> None:

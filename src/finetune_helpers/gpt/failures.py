@@ -92,12 +92,12 @@ _KINDS = (
 )
 
 
-def explain_job(job: "FineTuningJob") -> InputError:
-    """A instrução para um treino que terminou em falha ou foi cancelado."""
+def explain_job(job: "FineTuningJob", key: str = "") -> InputError:
+    """A instrução para um treino que terminou em falha ou foi cancelado, sem a chave ``key`` da conta."""
     if job.status == "cancelled":
         return InputError(f"O treino {job.id} foi cancelado. Para treinar de novo, passe again=True em find_or_create.")
     code = getattr(job.error, "code", "") or ""
-    message = (getattr(job.error, "message", "") or "sem explicação")[:1000]
+    message = without_key(getattr(job.error, "message", "") or "sem explicação", key)[:1000]
     return InputError(
         f"O treino {job.id} falhou ({code or 'sem código'}): {message}\n{_advice(code, message)} "
         "Depois, passe again=True em find_or_create."
@@ -145,10 +145,10 @@ def _wait(error: Exception, attempt: int) -> float:
 def _detail(error: Exception) -> str:
     body = getattr(error, "body", None)
     message = body.get("message") if isinstance(body, dict) else None
-    return _without_key(str(message or type(error).__name__), error)[:500]
-
-
-def _without_key(text: str, error: Exception) -> str:
-    """O texto sem a chave do pedido, que alguns serviços repetem na resposta."""
     sent = getattr(getattr(error, "request", None), "headers", {}).get("authorization", "").removeprefix("Bearer ")
-    return text.replace(sent, "…") if sent else text
+    return without_key(str(message or type(error).__name__), sent)[:500]
+
+
+def without_key(text: str, key: str) -> str:
+    """O texto sem a chave da conta, que alguns serviços repetem no que respondem."""
+    return text.replace(key, "…") if key else text

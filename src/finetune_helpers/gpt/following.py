@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import progress
 from ..portuguese import number
-from .failures import explain_job, retrying
+from .failures import explain_job, retrying, without_key
 from .job import MARK
 from .uploads import discard_files
 
@@ -36,7 +36,7 @@ def follow(
     with progress.bar("treinando", "passos") as bar:
         while True:
             job = retrying(lambda: client.fine_tuning.jobs.retrieve(job_id), sleep=sleep)
-            _show(bar, _new_events(client, job_id, seen, sleep), job)
+            _show(bar, _new_events(client, job_id, seen, sleep), job, client.api_key)
             if job.status in ENDED:
                 break
             bar.refresh()
@@ -45,7 +45,7 @@ def follow(
         return job
     if job.status == "failed" and (job.metadata or {}).get(MARK):  # só os arquivos que este pacote enviou
         discard_files(client, [job.training_file, job.validation_file])
-    raise explain_job(job)
+    raise explain_job(job, client.api_key)
 
 
 def _new_events(client, job_id: str, seen: set[str], sleep) -> list:
@@ -64,7 +64,7 @@ def _new_events(client, job_id: str, seen: set[str], sleep) -> list:
     return fresh
 
 
-def _show(bar, events: list, job) -> None:
+def _show(bar, events: list, job, key: str) -> None:
     for event in events:
         measured = event.data if isinstance(event.data, dict) else {}
         if "step" in measured:
@@ -72,7 +72,7 @@ def _show(bar, events: list, job) -> None:
             bar.update(max(0, int(measured["step"]) - bar.n))
             bar.set_postfix_str(_postfix(measured, job))
         else:
-            bar.write(f"{datetime.fromtimestamp(event.created_at):%H:%M:%S} {event.message}")
+            bar.write(f"{datetime.fromtimestamp(event.created_at):%H:%M:%S} {without_key(event.message, key)}")
 
 
 def _postfix(measured: dict, job) -> str:

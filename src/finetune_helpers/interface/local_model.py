@@ -29,7 +29,7 @@ def loader(folder: Path) -> tuple[Callable[[], tuple], str]:
     )
     adapters.check_card(adapter, profile)
     profiles.model_path(profile)
-    name = "SmolLM2-135M" if profile.model == "embutido" else Path(profile.model).name
+    name = Path(profile.model_name).name
     return cache(lambda: _loaded(profile, adapter)), f"{name}, {'CPU' if profile.device == 'cpu' else 'GPU'}"
 
 

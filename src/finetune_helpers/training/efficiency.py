@@ -165,7 +165,7 @@ def report(
     hours = round(sum(seconds.values()) / 3600, 5)
     return {
         "engine": profile.engine,
-        "model": profile.model,
+        "model": profile.model_name,
         "device": device_name(),
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         "peak_gpu_gb": peak_gpu_gb(),

@@ -52,6 +52,11 @@ class Profile:
     reasons: tuple[str, ...] = ()
 
     @property
+    def model_name(self) -> str:
+        """O nome do modelo para quem lê."""
+        return "SmolLM2-135M" if self.model == "embutido" else self.model
+
+    @property
     def effective_batch(self) -> int:
         """Exemplos por passo do otimizador."""
         return self.batch_size * self.gradient_accumulation
@@ -221,7 +226,7 @@ def model_path(profile: Profile) -> str:
 def describe(profile: Profile) -> str:
     """O perfil em português, com os motivos, para o caderno mostrar."""
     lines = [
-        f"Perfil {profile.name} · motor {profile.engine} · modelo {profile.model} · {profile.dtype}",
+        f"Perfil {profile.name} · motor {profile.engine} · modelo {profile.model_name} · {profile.dtype}",
         f"  {profile.batch_size} × {profile.gradient_accumulation} = {profile.effective_batch} exemplos por passo, até "
         f"{profile.max_length} tokens cada, taxa {plain(profile.learning_rate)}, LoRA r={profile.lora_r}",
     ]
