@@ -24,10 +24,10 @@ def main(action: str, folder: str, model_folder: str, engine: str) -> None:
     model = training.add_adapter(model, profile)
     trainer, curves = _trainer(model, tokenizer, profile, output / "pontos")
     if training.train_or_resume(trainer, output / "adaptador"):
-        training.save(model, tokenizer, output / "adaptador", profile)
         report = {"passos": trainer.state.global_step, "perdas": curves.loss_curve}
         records.write_json(output / "antes.json", _answers(model, tokenizer))
         records.write_json(output / "curva.json", report)
+        training.save(model, tokenizer, output / "adaptador", profile)  # diz que o treino acabou: por último
 
 
 def _trainer(model, tokenizer, profile, output: Path):

@@ -77,6 +77,10 @@ class TimedSave(TrainerCallback):
             check_present(args.output_dir)
             control.should_save, self._last = True, time.monotonic()
 
+    def on_save(self, args, state, control, **kwargs) -> None:
+        """Para já, e não no próximo ponto, se a pasta sumiu enquanto este era escrito."""
+        check_present(args.output_dir)
+
 
 class HeldoutPoints(TrainerCallback):
     """Mede a validação ``evaluations`` vezes, a última no último passo, e acrescenta cada medida ao JSONL ``path``."""
