@@ -3,6 +3,7 @@
 import ast
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fault_storage import fill, mounted, unmount
@@ -10,6 +11,7 @@ from fault_storage import fill, mounted, unmount
 from finetune_helpers import answers, curation, gpt, lock, prompts, records, runs, storage
 from finetune_helpers.errors import MachineError, StorageError
 from finetune_helpers.gpt import following
+from finetune_helpers.training.efficiency import TimedSave
 
 HOUSE = Path(records.__file__).parent
 ROW = {"text": "ção " * 100}
@@ -104,6 +106,7 @@ def test_a_drive_that_goes_away_is_said_and_nothing_is_written_in_its_place(tmp_
             lambda: records.append_jsonl(run / "llama3" / "respostas.jsonl", [ROW]),
             lambda: records.write_json(place / "dados" / "turma" / "curadoria.json", ROW),
             lambda: records.read_jsonl(run / "llama3" / "respostas.jsonl"),
+            lambda: TimedSave(0.0).on_save(SimpleNamespace(output_dir=str(run / "llama3" / "pontos")), None, None),
         ):
             with pytest.raises(StorageError, match="sumiu ou não pode ser lida"):
                 attempt()
