@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, SKY, GREY, RED, BLACK = "#0072B2", "#56B4E9", "#999999", "#D55E00", "#000000"
+LEGIBLE = 6  # com mais curvas, os nomes delas se cobrem
 NAMES = {"learning_rate": "taxa", "lora_r": "r", "alpha_ratio": "alpha / r"}
 
 
@@ -24,14 +25,16 @@ def write_figure(folder: Path, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     rows, found = trials.read(folder), read_json(folder / conclusions.FILE)
-    figure = Figure(figsize=(12, 4.2), dpi=150, layout="constrained")
+    drawn = [lambda axes: curves(axes, rows, found)]
+    drawn += [lambda axes: importances(axes, found["importance"])] if found["importance"]["shares"] else []
+    drawn += [lambda axes: data_curve(axes, found)] if _sizes(found) else []
+    figure = Figure(figsize=(4 + 2.8 * len(drawn), 4.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 3, width_ratios=[3, 2, 2])
-    for axes in panels:
+    panels = figure.subplots(1, len(drawn), width_ratios=[3, 2, 2][: len(drawn)], squeeze=False)[0]
+    for axes, draw in zip(panels, drawn, strict=True):
         axes.spines[["top", "right"]].set_visible(False)
-    curves(panels[0], rows, found)
-    importances(panels[1], found["importance"])
-    data_curve(panels[2], found)
+        draw(axes)
+    figure.supxlabel(_missing(found), fontsize=8)
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", metadata={"Software": None})
     return path
@@ -51,6 +54,11 @@ def curves(axes: "Axes", rows: list[Row], found: dict[str, Any]) -> None:
         if row["state"] == PRUNED:
             axes.plot(steps[-1], losses[-1], "x", color=RED, markersize=8)
         seen.add(kind)
+        if found["states"]["complete"] <= LEGIBLE:
+            axes.annotate(
+                _setting(row["changes"]), (steps[-1], losses[-1]), (6, -3), textcoords="offset points", fontsize=8
+            )
+    axes.margins(x=0.08)
     axes.set(xlabel="passo", ylabel="perda na validação (nats por token)", title="Ensaios da busca")
     axes.yaxis.set_major_formatter(_comma)
     axes.locator_params(axis="x", integer=True)
@@ -59,28 +67,18 @@ def curves(axes: "Axes", rows: list[Row], found: dict[str, Any]) -> None:
 
 def importances(axes: "Axes", found: dict[str, Any]) -> None:
     """O peso de cada hiperparâmetro, com a ressalva escrita na figura."""
-    shares = found["shares"] or {}
+    shares = found["shares"]
     for place, share in enumerate(shares.values()):
         axes.barh(-place, 100 * share, color=SKY)
     axes.set_yticks([-place for place in range(len(shares))], [NAMES[key] for key in shares])
-    axes.set(title="Importância na busca", xlabel="% do efeito" if shares else "")
     note = found["note"].replace(": ", ":\n").replace("; ", ";\n").replace(", ", ",\n")
-    if shares:
-        axes.set_xlabel(f"% do efeito\n{note}", fontsize=8)
-    else:
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, note, ha="center", va="center", transform=axes.transAxes, fontsize=9)
+    axes.set_title("Importância na busca")
+    axes.set_xlabel(f"% do efeito\n{note}", fontsize=8)
 
 
 def data_curve(axes: "Axes", found: dict[str, Any]) -> None:
     """A perda contra o número de linhas de treino; a barra é a distância entre as sementes."""
-    sizes = {row["rows"]: row["loss"] for row in found["changes"] if row["kind"] in conclusions.SIZES and row["loss"]}
-    if not sizes:
-        axes.set_axis_off()
-        note = "curva dos dados:\nnão coube no orçamento"
-        axes.text(0.5, 0.5, note, ha="center", va="center", transform=axes.transAxes, fontsize=9)
-        return
-    whole = found["winner"]["rows"]
+    sizes, whole = _sizes(found), found["winner"]["rows"]
     middle = sum(found["seeds"]) / len(found["seeds"])
     sizes[whole] = middle
     axes.plot(sorted(sizes), [sizes[size] for size in sorted(sizes)], "o-", color=BLUE)
@@ -92,6 +90,22 @@ def data_curve(axes: "Axes", found: dict[str, Any]) -> None:
     axes.minorticks_off()
     axes.set(xlabel="linhas de treino", ylabel="perda na validação", title="Curva dos dados")
     axes.yaxis.set_major_formatter(_comma)
+
+
+def _sizes(found: dict[str, Any]) -> dict[int, float]:
+    """A perda de cada ensaio com parte das linhas; vazio se nenhum coube."""
+    return {row["rows"]: row["loss"] for row in found["changes"] if row["kind"] in conclusions.SIZES and row["loss"]}
+
+
+def _missing(found: dict[str, Any]) -> str:
+    """O que a figura não mostra, e por quê."""
+    said = [] if found["importance"]["shares"] else [f"Importância: {found['importance']['note']}."]
+    return " ".join(said if _sizes(found) else [*said, "Curva dos dados: não coube no orçamento."])
+
+
+def _setting(changes: dict[str, Any]) -> str:
+    rate, r, alpha = (changes[key] for key in ("learning_rate", "lora_r", "lora_alpha"))
+    return f"taxa {f'{rate:.2g}'.replace('.', ',')} · r {r} · alpha {alpha}"
 
 
 def _comma(value: float, _: float) -> str:
