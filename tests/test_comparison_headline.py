@@ -19,6 +19,15 @@ def test_every_system_has_the_four_criteria(tmp_path):
     assert "US$" in rows[1]["Custo operacional"] and "32 prompts" in rows[1]["Flexibilidade"]
 
 
+def test_each_system_names_the_model_behind_it(tmp_path):
+    run = make_run(tmp_path)
+    report = run / "llama3" / "treino.json"
+    records.write_json(report, records.read_json(report) | {"model": "unsloth/llama-3-8b-bnb-4bit"})
+    named = {row["Sistema"]: row["Modelo"] for row in comparison.headline(run)}
+    assert named["LLaMA 3, base"] == named["LLaMA 3, ajustado"] == "llama-3-8b-bnb-4bit"
+    assert named["Título repetido"] == "—"
+
+
 def test_what_did_not_run_says_so_and_has_no_digit(tmp_path):
     rows = {row["Sistema"]: row for row in comparison.headline(make_run(tmp_path, arms=("llama3",)))}
     absent = rows["GPT, ajustado"]

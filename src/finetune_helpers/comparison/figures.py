@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..portuguese import number, percent, plain
 from ..records import atomic_write
-from . import blind, costs, flexibility, results, tally
+from . import blind, costs, flexibility, headlines, results, tally
 from .results import Results, family_rate
-from .study import ARMS, SYSTEMS, label, read_study
+from .study import ARMS, NOT_RUN, SYSTEMS, label, read_study
 from .tally import Ratings
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def differences(found: Results, axes: "Axes") -> bool:
     axes.set_title(title, pad=20)
     axes.margins(x=0.12)
     for system in arms:
-        arm = found.study.arms.get(system, "")
-        model = found.study.reports.get(arm, {}).get("model") or "modelo não informado"
-        axes.plot([], [], "o", color=COLOURS.get(system, GREEN), label=f"braço {ARMS.get(arm, system)}: {model}")
+        arm = ARMS.get(found.study.arms.get(system, ""), system)
+        model = headlines.model(found, system).replace(NOT_RUN, "modelo não informado")
+        axes.plot([], [], "o", color=COLOURS.get(system, GREEN), label=f"braço {arm}: {model}")
     return bool(rows) and _legend(axes, {"loc": "lower center", "bbox_to_anchor": (0.5, 0.99), "ncols": len(arms)})
 
 

@@ -10,7 +10,7 @@ from .results import Results
 from .study import NOT_RUN, label, read_study
 from .tally import Ratings
 
-COLUMNS = ("Sistema", "Precisão", "Eficiência no treinamento", "Custo operacional", "Flexibilidade")
+COLUMNS = ("Sistema", "Modelo", "Precisão", "Eficiência no treinamento", "Custo operacional", "Flexibilidade")
 
 
 def headline(
@@ -32,7 +32,15 @@ def headline(
 
 def _row(found: Results, system: str, plan: Plan, ratings: Ratings) -> dict[str, str]:
     cells = (precision(found, system, plan, ratings), training(found, system), expense(found, system))
-    return dict(zip(COLUMNS, (label(system), *cells, flexible(found, system)), strict=True))
+    return dict(zip(COLUMNS, (label(system), model(found, system), *cells, flexible(found, system)), strict=True))
+
+
+def model(found: Results, system: str) -> str:
+    """O modelo base do braço, como o relatório de treino o nomeia, sem a pasta ou o dono."""
+    if system.startswith("ref-"):
+        return "—"
+    report = found.study.reports.get(found.study.arms.get(system, ""), {})
+    return Path(report.get("model") or NOT_RUN).name
 
 
 def precision(found: Results, system: str, plan: Plan, ratings: Ratings) -> str:

@@ -54,7 +54,7 @@ class Profile:
     @property
     def model_name(self) -> str:
         """O nome do modelo para quem lê."""
-        return "SmolLM2-135M" if self.model == "embutido" else self.model
+        return "SmolLM2-135M-Instruct" if self.model == "embutido" else self.model
 
     @property
     def effective_batch(self) -> int:
