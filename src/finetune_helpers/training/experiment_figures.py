@@ -6,7 +6,7 @@ Não há tempos nela: os mesmos ensaios dão os mesmos bytes.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..portuguese import number
+from ..portuguese import number, plain
 from ..records import atomic_write, read_json
 from . import conclusions, trials
 from .trials import PRUNED, Row
@@ -60,7 +60,7 @@ def curves(axes: "Axes", rows: list[Row], found: dict[str, Any]) -> None:
             )
     axes.margins(x=0.08)
     axes.set(xlabel="passo", ylabel="perda na validação (nats por token)", title="Ensaios da busca")
-    axes.yaxis.set_major_formatter(_comma)
+    axes.yaxis.set_major_formatter(plain)
     axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False, fontsize=8)
 
@@ -89,7 +89,7 @@ def data_curve(axes: "Axes", found: dict[str, Any]) -> None:
     axes.set_xticks(sorted(sizes), [number(size) for size in sorted(sizes)])
     axes.minorticks_off()
     axes.set(xlabel="linhas de treino", ylabel="perda na validação", title="Curva dos dados")
-    axes.yaxis.set_major_formatter(_comma)
+    axes.yaxis.set_major_formatter(plain)
 
 
 def _sizes(found: dict[str, Any]) -> dict[int, float]:
@@ -105,8 +105,4 @@ def _missing(found: dict[str, Any]) -> str:
 
 def _setting(changes: dict[str, Any]) -> str:
     rate, r, alpha = (changes[key] for key in ("learning_rate", "lora_r", "lora_alpha"))
-    return f"taxa {f'{rate:.2g}'.replace('.', ',')} · r {r} · alpha {alpha}"
-
-
-def _comma(value: float, _: float) -> str:
-    return f"{value:.4g}".replace(".", ",")
+    return f"taxa {plain(float(f'{rate:.2g}'))} · r {r} · alpha {alpha}"
