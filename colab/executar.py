@@ -17,6 +17,7 @@ from nbclient.exceptions import DeadKernelError
 from finetune_helpers import comparison, portuguese
 from finetune_helpers.errors import FinetuneError
 from finetune_helpers.records import write_json
+from finetune_helpers.runs import refuse_credentials
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOKS = sorted(path.stem for path in HERE.glob("*.ipynb"))
@@ -26,6 +27,7 @@ PRODUCTION_LINE = NOTEBOOKS[:4]  # a busca e a página vêm depois, para quem qu
 def main() -> int:
     """Executa os cadernos pedidos; devolve 1, com uma só mensagem, se um deles falhar."""
     asked = _arguments()
+    refuse_credentials("--fonte", asked.fonte)  # o papermill escreveria a senha no caderno executado
     # Dois processos que treinam ou servem ao mesmo tempo não podem disputar os núcleos com laços de espera.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["FINETUNE_PASTA"] = str(asked.pasta.resolve())

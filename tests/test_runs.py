@@ -44,6 +44,19 @@ def test_the_same_parameters_reopen_and_change_nothing(parameters):
         assert (run / "rodada.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("scheme", ["https", "http", "ftp"])
+def test_an_address_with_a_password_is_refused_and_written_nowhere(tmp_path, scheme):
+    secret = f"{scheme}://" + "ana:segredo" + "@exemplo.com/linhas.jsonl"
+    with pytest.raises(InputError, match="FONTE traz um endereço com usuário e senha") as caught:
+        runs.open_run(tmp_path / "resultados" / "turma", "01_curadoria", {"N_TREINO": 56, "FONTE": secret})
+    assert "segredo" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["https://exemplo.com/a@b.jsonl", "https://exemplo.com/x?de=a@b", "amostra@2"])
+def test_an_at_sign_elsewhere_is_not_a_password(address):
+    runs.refuse_credentials("FONTE", address)
+
+
 def test_other_parameters_are_refused_with_the_difference(tmp_path):
     first = {"EPOCAS": 1, "MODELO": "a", "VELHO": True}
     run = runs.open_run(tmp_path / "turma-1", "02_treino", first)

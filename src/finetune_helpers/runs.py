@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,9 +69,11 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
     """Abre (ou retoma) o passo ``step`` da rodada em ``folder``, reserva a pasta para este caderno e a devolve.
 
     Os parâmetros ficam em ``rodada.json``. Enquanto a pasta ``output`` do passo está vazia, eles podem mudar; depois,
-    RunMismatchError com a lista das diferenças. InputError se o nome da rodada não serve para uma pasta; RunBusyError
-    se outro caderno a usa (veja ``lock.take``).
+    RunMismatchError com a lista das diferenças. InputError se o nome da rodada não serve para uma pasta ou se um
+    parâmetro é um endereço com senha; RunBusyError se outro caderno a usa (veja ``lock.take``).
     """
+    for key, value in parameters.items():
+        refuse_credentials(key, str(value))
     folder = Path(folder)
     # RODADA vazia deixa a própria pasta resultados/, e ".." sairia dela.
     name = "" if folder.name == "resultados" else folder.name
@@ -88,6 +91,15 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
         state["passos"][step] = {"parametros": parameters, "versoes": versions()}
         write_json(path, state)
     return folder
+
+
+def refuse_credentials(name: str, value: str) -> None:
+    """InputError, que não repete ``value``, quando ele é um endereço com usuário e senha."""
+    if re.match(r"\w+://[^/?#]*@", value):
+        raise InputError(
+            f"{name} traz um endereço com usuário e senha, que ficariam escritos na rodada. Use um endereço sem senha "
+            "ou baixe o arquivo e passe o caminho dele."
+        )
 
 
 def _sweep(*folders: Path | None) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .. import progress
-from ..errors import InputError, MachineError
-from ..runs import cache_folder, need_disk
+from ..errors import MachineError
+from ..runs import cache_folder, need_disk, refuse_credentials
 from .sources import CHUNK
 
 OFFICIAL_DRIVE_ID = "12zH4mL2RX8iSvH0VCNnd3QxO4DzuHWnK"  # LF-Amazon-1.3M.raw.zip
@@ -87,19 +87,10 @@ def _address(source: str) -> tuple[str, int | None]:
     drive_id = OFFICIAL_DRIVE_ID if source == "oficial" else source if source in KNOWN_SIZES else None
     drive_id = drive_id or (found and (found[1] or found[2]))
     if not drive_id:
-        _refuse_credentials(source)
+        refuse_credentials("A fonte", source)
         return source, None
     query = urllib.parse.urlencode({"id": drive_id, "export": "download", "confirm": "t"})
     return f"https://drive.usercontent.google.com/download?{query}", KNOWN_SIZES.get(drive_id)
-
-
-def _refuse_credentials(url: str) -> None:
-    """InputError, que não repete o endereço, quando ele traz usuário e senha."""
-    if "@" in urllib.parse.urlsplit(url).netloc:
-        raise InputError(
-            "O endereço da fonte traz usuário e senha, que ficariam escritos na rodada. Baixe o arquivo e passe o "
-            "caminho dele, ou use um endereço sem senha."
-        )
 
 
 def _fetch(url: str, partial: Path, size: int | None) -> None:
