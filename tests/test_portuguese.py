@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_helpers.portuguese import date, duration, number, p_value, percent, plain, usd
+from finetune_helpers.portuguese import counted, date, duration, number, p_value, percent, plain, usd
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,10 @@ from finetune_helpers.portuguese import date, duration, number, p_value, percent
         (plain(3), "3"),
         (plain(1234.567), "1235"),
         (plain(4.25, 2), "4,25"),
+        (counted(0, "época"), "0 épocas"),
+        (counted(1.0, "época"), "1 época"),
+        (counted(1.5, "época"), "1,5 época"),
+        (counted(12345, "linha"), "12.345 linhas"),
         (usd(1234.5), "US$ 1.234,50"),
         (usd(0.0004, 4), "US$ 0,0004"),
         (usd(None), "preço desconhecido"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import psutil
 import pytest
 from test_comparison_study import make_run
 
-from finetune_helpers import comparison, prompts, training
+from finetune_helpers import comparison, estimates, prompts, training
 from finetune_helpers.errors import InputError, RunMismatchError
+from finetune_helpers.portuguese import duration
 from finetune_helpers.records import Example, read_json, read_jsonl, write_json, write_jsonl
 from finetune_helpers.training import (
     budgets,
@@ -138,6 +140,14 @@ def test_the_presentation_tells_time_cost_and_what_is_not_measured(tmp_path):
     assert "medido nesta rodada" in budgets.presentation(budgets.budget("cafe"), t4, 12, SEARCHED, tmp_path / "x")
 
 
+def test_the_forecast_of_a_trial_counts_opening_its_process(tmp_path):
+    write_json(tmp_path / "curadoria.json", {"treino": {"tokens": 1600, "linhas": 8}})
+    rates = estimates.rates()
+    seconds = 1 / rates["abrir um ensaio", "cpu"].per_second + 1600 / rates["treinar", "cpu"].per_second
+    text = budgets.presentation(budgets.budget("demonstracao"), profiles.BY_NAME["cpu"], 8, [], tmp_path / "t.jsonl")
+    assert f"cerca de {duration(seconds)}, estimativa: medido" in text and "1 época cada" in text
+
+
 def test_an_unknown_budget_names_the_others():
     with pytest.raises(InputError, match="demonstracao, cafe, completo"):
         budgets.budget("infinito")
@@ -175,6 +185,14 @@ def test_importance_needs_trials_and_says_when_they_are_few(tmp_path):
     found = conclusions.importance(tmp_path)
     assert set(found["shares"]) == {"learning_rate", "lora_r", "alpha_ratio"}
     assert "10 ensaios completos" in found["note"] and "indício" in found["note"]
+
+
+def test_the_tables_are_written_in_portuguese(tmp_path):
+    found = conclusions.conclude(made(tmp_path, [*SEARCHED, *SEEDS, change("metade-das-linhas", 4.3, rows=6)]))
+    last = conclusions.changes_table(found)[-1]
+    assert (last["mudança"], last["linhas"], last["perda"]) == ("metade das linhas", "6", "4,300")
+    assert re.fullmatch(r"0,0\d*", conclusions.table(tmp_path)[0]["taxa"])
+    assert not re.search(r"\d\.\d", str(conclusions.changes_table(found)) + str(conclusions.table(tmp_path)))
 
 
 def test_the_figure_has_the_same_bytes_every_time(tmp_path):

@@ -14,6 +14,12 @@ def plain(value: float, _: object = None) -> str:
     return format(Decimal(f"{value:.4g}"), "f").replace(".", ",")
 
 
+def counted(value: float, noun: str) -> str:
+    """1 → ``1 época``; 2 → ``2 épocas``; 1.5 → ``1,5 época``: no plural só a partir de dois."""
+    written = number(value) if value == int(value) else plain(value)
+    return f"{written} {noun}{'s' if value >= 2 or value == 0 else ''}"
+
+
 def usd(value: float | None, digits: int = 2) -> str:
     """3.5 → ``US$ 3,50``; None → ``preço desconhecido``."""
     return "preço desconhecido" if value is None else f"US$ {number(value, digits)}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import prices
 from ..errors import InputError
-from ..portuguese import date, number, plain, usd
+from ..portuguese import counted, date, number, plain, usd
 from . import data
 from .providers import PROVIDERS, Provider
 
@@ -36,7 +36,7 @@ class Estimate:
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"Treino de {self.model}: {self.examples} exemplos × {self.n_epochs} época(s) = "
+                f"Treino de {self.model}: {self.examples} exemplos × {counted(self.n_epochs, 'época')} = "
                 f"{number(self.training_tokens)} tokens cobrados → {usd(self.training_usd)}",
                 f"Respostas: {self.questions} perguntas ao modelo base e ao ajustado, até "
                 f"{number(self.tokens_in)} tokens de "

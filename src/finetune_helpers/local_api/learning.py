@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..gpt import data
+from ..portuguese import counted
 from ..records import read_json, write_json
 from ..training import checkpoints, lora
 from ..training.profiles import Profile
@@ -150,6 +151,6 @@ def _fitting(training: Training, tokenizer, turns: list[list[dict]], max_length:
     long = sorted({line for (line, _), good in zip(numbered, fits, strict=True) if not good})
     if long:
         listed = ", ".join(map(str, long[:20])) + (" …" if len(long) > 20 else "")
-        message = f"{len(long)} linha(s) de {kind} passam de {max_length} tokens e ficaram de fora: {listed}."
+        message = f"{counted(len(long), 'linha')} de {kind} acima de {max_length} tokens, fora do treino: {listed}."
         store.event(training.root, training.job["id"], message, level="warn")
     return kept

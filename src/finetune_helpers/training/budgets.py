@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import estimates
 from ..errors import InputError
-from ..portuguese import date, duration
+from ..portuguese import counted, date, duration
 from ..records import read_json
 from .profiles import LLAMA_3_8B, Profile, choose
 from .trials import COMPLETE, Row
@@ -78,7 +78,7 @@ def presentation(chosen: Budget, profile: Profile, size: int, rows: list[Row], d
         [
             f"Orçamento “{chosen.name}”: até {duration(chosen.seconds)} de ensaios, e para aí.",
             f"  busca: {chosen.trials} ensaios no total, com {size} linhas de treino{scaled}, "
-            f"{profile.epochs:g} época(s) cada",
+            f"{counted(profile.epochs, 'época')} cada",
             "  depois, uma mudança por vez no vencedor, as mais importantes primeiro, enquanto couber",
             f"  custo máximo: {estimates.gpu_cost(chosen.seconds, profile.price_sku)}",
             f"  tempo de um ensaio: {_time(profile, rows, size, data)}",
@@ -97,11 +97,13 @@ def _time(profile: Profile, rows: list[Row], size: int, data: Path) -> str:
 
 
 def _estimate(profile: Profile, size: int, data: Path) -> estimates.Phase | None:
-    """A fase de treino de um ensaio, pelos ritmos do pacote; None se o modelo é outro ou falta a curadoria."""
+    """Abrir e treinar um ensaio, pelos ritmos do pacote; None se o modelo é outro ou falta a curadoria."""
     path = data.with_name("curadoria.json")
     if profile.model not in ("embutido", LLAMA_3_8B) or not path.is_file():
         return None
     known = read_json(path)["treino"]
     steps = profile.max_steps * profile.effective_batch
     seen = min(size * profile.epochs, steps) if steps > 0 else size * profile.epochs
-    return estimates.phase("treinar", profile.price_sku, {"treinar": seen * known["tokens"] / known["linhas"]})
+    opening = estimates.phase("abrir um ensaio", profile.price_sku, {"abrir um ensaio": 1})
+    found = estimates.phase("treinar", profile.price_sku, {"treinar": seen * known["tokens"] / known["linhas"]})
+    return replace(found, seconds=(found.seconds or 0) + (opening.seconds or 0))

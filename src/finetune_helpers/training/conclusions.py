@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..portuguese import duration, number
+from ..portuguese import counted, duration, number, plain
 from ..records import write_json
 from . import experiments as bench
 from . import study as optuna_study
@@ -103,7 +103,7 @@ def _winner(experiments: Experiments, top: Row, changes: list[dict[str, Any]], s
 
 def _left_out(experiments: Experiments, rows: list[Row]) -> list[str]:
     missing = experiments.budget.trials - len(bench.searched(rows))
-    found = [f"{missing} ensaio{'s' if missing > 1 else ''} da busca"] if missing > 0 else []
+    found = [f"{counted(missing, 'ensaio')} da busca"] if missing > 0 else []
     return found + [LABELS[request.kind] for request in bench.pending(experiments, rows)]
 
 
@@ -150,13 +150,32 @@ def describe(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def rate(value: float) -> str:
+    """Uma taxa de aprendizado com dois algarismos: ``0,0015``."""
+    return plain(float(f"{value:.2g}"))
+
+
+def changes_table(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Uma linha por mudança no vencedor, com a diferença para ele e o que ela quer dizer."""
+    return [
+        {
+            "mudança": row["label"],
+            "linhas": str(row["rows"]),
+            "perda": number(row["loss"], 3),
+            "diferença": number(row["difference"], 3),
+            "leitura": row["verdict"],
+        }
+        for row in found["changes"]
+    ]
+
+
 def table(folder: Path) -> list[dict[str, str]]:
     """Uma linha por ensaio, na ordem em que foram feitos, com os rótulos que uma pessoa lê."""
     return [
         {
             "ensaio": row["trial"],
             "estado": STATES[row["state"]],
-            "taxa": f"{row['changes']['learning_rate']:.1e}".replace(".", ","),
+            "taxa": rate(row["changes"]["learning_rate"]),
             "r": str(row["changes"]["lora_r"]),
             "alpha": str(row["changes"]["lora_alpha"]),
             "mudança": LABELS.get(row["kind"], ""),

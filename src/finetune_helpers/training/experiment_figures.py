@@ -105,4 +105,4 @@ def _missing(found: dict[str, Any]) -> str:
 
 def _setting(changes: dict[str, Any]) -> str:
     rate, r, alpha = (changes[key] for key in ("learning_rate", "lora_r", "lora_alpha"))
-    return f"taxa {plain(float(f'{rate:.2g}'))} · r {r} · alpha {alpha}"
+    return f"taxa {conclusions.rate(rate)} · r {r} · alpha {alpha}"

@@ -70,7 +70,7 @@ def search(experiments: Experiments) -> list[Row]:
     journal = study.resume(experiments.folder)
     study.settle(journal, rows)
     total = experiments.budget.trials
-    with progress.bar("buscando", "ensaio", total, initial=len(searched(rows))) as shown:
+    with progress.bar("buscando", "ensaios", total, initial=len(searched(rows))) as shown:
         while len(searched(rows)) < total:
             share = budgets.SEARCH_SHARE if len(searched(rows)) >= budgets.LEAST_SEARCHED else 1.0
             left = share * experiments.budget.seconds - spent(rows)
@@ -88,7 +88,7 @@ def vary(experiments: Experiments) -> list[Row]:
     InputError, com o motivo de cada um, se nenhum ensaio da busca chegou ao fim.
     """
     rows = trials.read(experiments.folder)
-    for request in progress.bar("mudando uma coisa por vez", "ensaio", items=pending(experiments, rows)):
+    for request in progress.bar("mudando uma coisa por vez", "ensaios", items=pending(experiments, rows)):
         left = experiments.budget.seconds - spent(rows)
         if fits(rows, request.rows, left):
             rows.append(_run(experiments, request, left))
