@@ -106,7 +106,6 @@ def test_a_drive_that_goes_away_is_said_and_nothing_is_written_in_its_place(tmp_
             lambda: records.append_jsonl(run / "llama3" / "respostas.jsonl", [ROW]),
             lambda: records.write_json(place / "dados" / "turma" / "curadoria.json", ROW),
             lambda: records.read_jsonl(run / "llama3" / "respostas.jsonl"),
-            lambda: TimedSave(0.0).on_save(SimpleNamespace(output_dir=str(run / "llama3" / "pontos")), None, None),
         ):
             with pytest.raises(StorageError, match="sumiu ou não pode ser lida"):
                 attempt()
@@ -117,6 +116,26 @@ def test_a_drive_that_goes_away_is_said_and_nothing_is_written_in_its_place(tmp_
         assert records.read_jsonl(run / "llama3" / "respostas.jsonl") == [ROW, ROW]
         runs.close_run(run)
     assert not (drive / "resultados" / "turma" / lock.MARKER).exists()
+
+
+def test_what_the_trainer_wrote_in_the_place_of_a_lost_drive_is_erased_and_the_training_stops(tmp_path):
+    drive, place = tmp_path / "drive", tmp_path / "montado"
+    drive.mkdir()
+    with mounted(place, drive):
+        run = runs.open_run(place / "resultados" / "turma", "02_treino_llama3", {})
+        points = run / "llama3" / "pontos"
+        arguments, state = SimpleNamespace(output_dir=str(points)), SimpleNamespace(global_step=7)
+        records.write_json(points / "checkpoint-7" / "trainer_state.json", {})
+        TimedSave(0.0).on_save(arguments, state, None)  # com o Drive no lugar, o ponto fica
+        unmount(place)
+        (points / "checkpoint-7").mkdir(parents=True)
+        (points / "checkpoint-7" / "trainer_state.json").write_text("{}")
+        with pytest.raises(StorageError, match="sumiu ou não pode ser lida"):
+            TimedSave(0.0).on_save(arguments, state, None)
+        assert not (points / "checkpoint-7").exists()
+    with mounted(place, drive):
+        assert (points / "checkpoint-7" / "trainer_state.json").is_file()
+        runs.close_run(run)
 
 
 def test_a_full_disk_stops_the_local_api_with_the_reason_and_its_next_start_goes_on(disk, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """O que o treino custou: segundos, tokens, memória e curvas de perda, para ``treino.json``."""
 
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from transformers import TrainerCallback
 
 from .. import prompts
+from ..errors import StorageError
 from ..estimates import PHASES, peak_rss_gb
 from ..portuguese import duration, number
 from ..records import append_jsonl, read_json, sha256_file
@@ -78,8 +80,12 @@ class TimedSave(TrainerCallback):
             control.should_save, self._last = True, time.monotonic()
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        """Para já, e não no próximo ponto, se a pasta sumiu enquanto este era escrito."""
-        check_present(args.output_dir)
+        """Se a pasta sumiu enquanto este ponto era escrito, apaga o que ficou no lugar dela e para já."""
+        try:
+            check_present(args.output_dir)
+        except StorageError:
+            shutil.rmtree(Path(args.output_dir) / f"checkpoint-{state.global_step}", ignore_errors=True)
+            raise
 
 
 class HeldoutPoints(TrainerCallback):
