@@ -88,8 +88,8 @@ def _run(name: str, folder: Path, parameters: dict) -> dict | None:
             progress_bar=sys.stderr.isatty(),
         )
     except OSError as error:
-        wrong = f"{folder} não pôde ser gravada ({error.strerror}). Libere espaço, ou monte a pasta de novo, e execute "
-        return _stopped(name, wrong + "outra vez.")
+        wrong = f"{folder} não pôde ser gravada ({error.strerror}). "
+        return _stopped(name, wrong + "Libere espaço, ou monte a pasta de novo, e execute outra vez.")
     except DeadKernelError:
         wrong = f"o processo dele foi morto, talvez por falta de memória (usava {_gb(peak.bytes / 1e9)}). "
         return _stopped(name, wrong + "Feche outros programas e execute outra vez: o que já foi feito está guardado.")

@@ -39,6 +39,7 @@ def test_a_run_without_training_report_still_compares(tmp_path):
     (run / "llama3" / "treino.json").unlink()
     rows = {row["Sistema"]: row for row in comparison.headline(run)}
     assert rows["LLaMA 3, ajustado"]["Eficiência no treinamento"] == "não executado"
+    assert rows["LLaMA 3, ajustado"]["Modelo"] == "não informado"
     assert comparison.write_workbook(run).is_file()
 
 

@@ -27,3 +27,8 @@ class StorageError(FinetuneError):
 
 class MachineError(FinetuneError):
     """Falta algo na máquina: pacote, memória, disco, GPU, rede ou chave."""
+
+
+def without_key(text: str, key: str) -> str:
+    """O texto sem a chave da conta, que alguns serviços repetem no que respondem."""
+    return text.replace(key, "…") if key else text

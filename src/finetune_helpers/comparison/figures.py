@@ -9,7 +9,7 @@ from ..portuguese import number, percent, plain
 from ..records import atomic_write
 from . import blind, costs, flexibility, headlines, results, tally
 from .results import Results, family_rate
-from .study import ARMS, NOT_RUN, SYSTEMS, label, read_study
+from .study import ARMS, SYSTEMS, label, read_study
 from .tally import Ratings
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def differences(found: Results, axes: "Axes") -> bool:
     axes.margins(x=0.12)
     for system in arms:
         arm = ARMS.get(found.study.arms.get(system, ""), system)
-        model = headlines.model(found, system).replace(NOT_RUN, "modelo não informado")
-        axes.plot([], [], "o", color=COLOURS.get(system, GREEN), label=f"braço {arm}: {model}")
+        wording = f"braço {arm}: {headlines.model(found, system)}"
+        axes.plot([], [], "o", color=COLOURS.get(system, GREEN), label=wording)
     return bool(rows) and _legend(axes, {"loc": "lower center", "bbox_to_anchor": (0.5, 0.99), "ncols": len(arms)})
 
 

@@ -39,8 +39,10 @@ def model(found: Results, system: str) -> str:
     """O modelo base do braço, como o relatório de treino o nomeia, sem a pasta ou o dono."""
     if system.startswith("ref-"):
         return "—"
-    report = found.study.reports.get(found.study.arms.get(system, ""), {})
-    return Path(report.get("model") or NOT_RUN).name
+    if system not in found.study.arms:
+        return NOT_RUN
+    name = found.study.reports.get(found.study.arms[system], {}).get("model")
+    return Path(name).name if name else "não informado"
 
 
 def precision(found: Results, system: str, plan: Plan, ratings: Ratings) -> str:

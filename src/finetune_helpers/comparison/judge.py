@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import progress
-from ..errors import InputError, MachineError
+from ..errors import InputError, MachineError, without_key
 from ..records import append_jsonl, drop_truncated_tail, read_jsonl
 from .results import pairs
 from .study import Study, read_study
@@ -119,7 +119,7 @@ def _ask(client, model: str, question: dict) -> dict:
         )
     except OpenAIError as error:  # a resposta original pode repetir a chave
         raise MachineError(
-            f"O juiz {model} não respondeu ({str(error).replace(client.api_key, '…')[:300]}). Confira o endereço, o "
+            f"O juiz {model} não respondeu ({without_key(str(error), client.api_key)[:300]}). Confira o endereço, o "
             "modelo e a chave JUIZ_API_KEY e execute de novo: os pares já julgados estão guardados."
         ) from None
     usage, choice = reply.usage, reply.choices[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import openai
 
-from ..errors import FinetuneError, InputError, MachineError
+from ..errors import FinetuneError, InputError, MachineError, without_key
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
@@ -147,8 +147,3 @@ def _detail(error: Exception) -> str:
     message = body.get("message") if isinstance(body, dict) else None
     sent = getattr(getattr(error, "request", None), "headers", {}).get("authorization", "").removeprefix("Bearer ")
     return without_key(str(message or type(error).__name__), sent)[:500]
-
-
-def without_key(text: str, key: str) -> str:
-    """O texto sem a chave da conta, que alguns serviços repetem no que respondem."""
-    return text.replace(key, "…") if key else text

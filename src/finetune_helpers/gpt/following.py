@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .. import progress
+from ..errors import without_key
 from ..portuguese import number
-from .failures import explain_job, retrying, without_key
+from .failures import explain_job, retrying
 from .job import MARK
 from .uploads import discard_files
 

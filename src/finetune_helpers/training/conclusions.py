@@ -156,7 +156,7 @@ def rate(value: float) -> str:
 
 
 def changes_table(found: dict[str, Any]) -> list[dict[str, str]]:
-    """Uma linha por mudança no vencedor, com a diferença para ele e o que ela quer dizer."""
+    """Uma linha por mudança no vencedor, com a diferença para a média das sementes dele e o que ela quer dizer."""
     return [
         {
             "mudança": row["label"],

@@ -44,7 +44,8 @@ def curves(axes: "Axes", rows: list[Row], found: dict[str, Any]) -> None:
     """A perda na validação de cada ensaio da busca, também dos podados; o vencedor em destaque."""
     seen = set()
     top = found["winner"]["search_trial"]
-    for row in [row for row in rows if row["kind"] == "busca" and row["curve"]]:
+    drawn = [row for row in rows if row["kind"] == "busca" and row["curve"]]
+    for row in drawn:
         kind = "melhor da busca" if row["trial"] == top else conclusions.STATES[row["state"]]
         style = {"melhor da busca": (BLUE, "-"), "completo": (SKY, "-")}.get(kind, (GREY, "--"))
         steps, losses = [point["step"] for point in row["curve"]], [point["loss"] for point in row["curve"]]
@@ -54,7 +55,7 @@ def curves(axes: "Axes", rows: list[Row], found: dict[str, Any]) -> None:
         if row["state"] == PRUNED:
             axes.plot(steps[-1], losses[-1], "x", color=RED, markersize=8)
         seen.add(kind)
-        if found["states"]["complete"] <= LEGIBLE:
+        if len(drawn) <= LEGIBLE:
             axes.annotate(
                 _setting(row["changes"]), (steps[-1], losses[-1]), (6, -3), textcoords="offset points", fontsize=8
             )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MachineError
+from ..errors import MachineError, without_key
 from ..runs import need_disk
 from .profiles import Profile, model_path
 
@@ -59,6 +59,6 @@ def push(adapter: Path, repository: str, token: str) -> str:
         return str(api.upload_folder(repo_id=repository, folder_path=str(adapter)))
     except Exception as error:  # o Hub deixa passar erros de várias bibliotecas, e a resposta pode repetir a chave
         raise MachineError(
-            f"O Hub não recebeu o adaptador ({str(error).replace(token, '…')[:300]}). Confira a rede, o nome "
+            f"O Hub não recebeu o adaptador ({without_key(str(error), token)[:300]}). Confira a rede, o nome "
             f"{repository} e se a chave HF_TOKEN pode escrever nele, e execute de novo."
         ) from None
