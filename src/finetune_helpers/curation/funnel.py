@@ -1,8 +1,8 @@
 """O funil: quantas linhas entram e saem de cada regra, quantas cada uma cortaria sozinha, e dez cortadas por motivo."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..portuguese import number
@@ -49,10 +49,10 @@ class Funnel:
         names = [*(rule.name for rules in stages for rule in rules), *(name for name, _ in singles)]
         self.examples: dict[str, list[dict]] = {name: [] for name in names}
 
-    def sift(self, stage: int, passed: Sequence[int], example: Callable[[int], dict]) -> list[int]:
+    def sift(self, stage: int, passed: Sequence[int], rows: Sequence[int] | Sequence[Candidate]) -> list[int]:
         """Conta um bloco de linhas num estágio; devolve as posições das que passam por todas as regras dele.
 
-        ``passed`` tem, por linha, o bit de cada regra que a mantém; ``example`` descreve a linha de uma posição.
+        ``passed`` tem, por linha, o bit de cada regra que a mantém; de ``rows`` saem as linhas mostradas por motivo.
         """
         rules, total = self._stages[stage]
         every, counts = (1 << len(rules)) - 1, Counter(passed)
@@ -64,7 +64,8 @@ class Funnel:
         }
         for at, mask in enumerate(passed) if rare else ():
             if mask in rare:
-                self._keep(rare[mask], example(at))
+                row = rows[at]
+                self._keep(rare[mask], {"row": row} if isinstance(row, int) else asdict(row))
         return [at for at, mask in enumerate(passed) if mask == every]
 
     def enter(self, name: str) -> None:

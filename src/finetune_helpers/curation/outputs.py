@@ -1,4 +1,4 @@
-"""Arquivos da curadoria: treino e teste de cada modelo, o teste comum da comparação e a conferência do que foi gravado."""
+"""Arquivos da curadoria: treino e teste de cada modelo, o teste comum da comparação e a conferência do gravado."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -125,7 +125,7 @@ def _sizes(pool: dict[str, list[Example]], n_items: int | None, long_share: floa
 
 @dataclass(frozen=True)
 class LeakCheck:
-    """Uma conferência: arquivo de teste, arquivo de treino, linhas de cada um e linhas de teste parecidas com treino."""
+    """Uma conferência: os dois arquivos, as linhas de cada um e quantas de teste se parecem com uma de treino."""
 
     test: str
     train: str

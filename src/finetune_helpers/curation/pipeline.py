@@ -19,6 +19,7 @@ from .reading import Damage, Reader, reading
 from .rules import Plan, passed, plan
 
 SMALL = 64 * 1024 * 1024  # bytes; um arquivo até este tamanho é sempre lido inteiro
+NEAR = {"jaccard": JACCARD, "trecho": SHINGLE, "titulo": TITLE_RATIO}
 BATCH = 1024  # linhas que chegam juntas à limpeza e à contagem de tokens
 RAW, CLEANED, TOKENS = range(3)  # os estágios do funil
 
@@ -123,7 +124,7 @@ def _fill(order: _Order, reader: Reader) -> Curation:
     waiting: list[Candidate] = []
     for block in reader.blocks(chosen.raw):
         first = reader.rows - len(block) + 1
-        kept = funnel.sift(RAW, [row[0] for row in block], lambda at, first=first: {"row": first + at})
+        kept = funnel.sift(RAW, [row[0] for row in block], range(first, reader.rows + 1))
         waiting += [Candidate(first + at, block[at][1] or "", block[at][2] or "") for at in kept]
         if len(waiting) < BATCH and read_all:
             continue
@@ -142,12 +143,12 @@ def _offer(rows: list[Candidate], order: _Order, funnel: Funnel, selection: spli
     if order.plan.cleans:
         rows = [Candidate(row.row, clean(row.title), clean(row.content)) for row in rows]
         masks = passed(order.plan.cleaned, [row.title for row in rows], [row.content for row in rows])
-        rows = [rows[at] for at in funnel.sift(CLEANED, masks, lambda at: asdict(rows[at]))]
+        rows = [rows[at] for at in funnel.sift(CLEANED, masks, rows)]
     counts = order.counter([row.title for row in rows] + [row.content for row in rows])
     rows = [replace(row, tokens=sum(counts[at :: len(rows)])) for at, row in enumerate(rows)]
     histogram.update(row.tokens for row in rows)
     masks = [sum(rule.keeps(row.tokens) << at for at, rule in enumerate(order.plan.tokens)) for row in rows]
-    for at in funnel.sift(TOKENS, masks, lambda at: asdict(rows[at])):
+    for at in funnel.sift(TOKENS, masks, rows):
         selection.offer(rows[at])
 
 
@@ -157,8 +158,9 @@ def _too_few(selection: splits.Selection, steps: tuple[Step, ...], reader: Reade
     if not n_test:
         worst = max(steps, key=lambda step: step.dropped)
         return (
-            f"Em {where} as regras deixam {_rows(len(selection.train))}, e são precisas ao menos duas, uma de treino e "
-            f'uma de teste. A regra que mais corta é "{worst.rule}" ({worst.says}). Use outra fonte (`source`). {funnel}'
+            f"Em {where} as regras deixam {_rows(len(selection.train))}, e são precisas ao menos duas, uma de treino "
+            f'e uma de teste. A regra que mais corta é "{worst.rule}" ({worst.says}). Troque a fonte (`source`). '
+            f"{funnel}"
         )
     return (
         f"Em {where} há {_rows(len(selection.train))} para o treino e {_rows(len(selection.test))} para o teste; foram "

@@ -72,10 +72,12 @@ class Reader:
                     self.rows += len(block)
                     yield block
                     bar.update(len(block))
-        except duckdb.Error as error:
+        except duckdb.InvalidInputException as error:
             if self.lines is None:
                 raise Untidy from error
             raise InputError(f"{self.source.name} não pôde ser lido ({error}). Confira o arquivo.") from None
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+            raise InputError(f"O DuckDB não entende a condição de uma das regras ({error}). Corrija a regra.") from None
         self.complete = True
         _refuse(self.source, self.rows, self.damages, self.damage_limit)
 
@@ -157,7 +159,7 @@ def _query(path: Path, rules: Sequence[Rule], every: int) -> str:
         WITH texts AS (
             SELECT left(title, 1) = '"' AND left(content, 1) = '"' AS are_texts,
                    json_extract_string(title, '$') AS title, json_extract_string(content, '$') AS content
-            FROM read_json('{file}', format = 'newline_delimited', compression = 'none',
+            FROM read_json('{file}', format = 'newline_delimited', compression = 'uncompressed',
                            columns = {{'title': 'JSON', 'content': 'JSON'}})
         ), judged AS (
             SELECT CASE WHEN are_texts THEN {passed_sql(rules)} ELSE -1 END AS passed, title, content FROM texts

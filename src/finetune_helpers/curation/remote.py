@@ -1,4 +1,4 @@
-"""Fontes que vêm da rede, trazidas para o cache: um endereço http(s), um arquivo do Google Drive, um conjunto do Hub."""
+"""Fontes da rede, trazidas para o cache: um endereço http(s), um arquivo do Google Drive ou um conjunto do Hub."""
 
 import hashlib
 import re
@@ -74,7 +74,7 @@ def download(source: str) -> Path:
 
 
 def from_hub(source: str, chosen: Callable[[Iterable[str]], list[str]]) -> list[Path]:
-    """Os arquivos de um conjunto do Hub que ``chosen`` escolhe, no cache do huggingface_hub; MachineError se não vêm."""
+    """Os arquivos que ``chosen`` escolhe de um conjunto do Hub, no cache da biblioteca; MachineError se não vêm."""
     name = source.removeprefix("hub:")
     try:
         from huggingface_hub import hf_hub_download, list_repo_files
@@ -99,8 +99,8 @@ def _from_drive(name: str, partial: Path) -> None:
 
 
 def _from_address(url: str, partial: Path) -> None:
-    import fsspec
-    from fsspec.callbacks import TqdmCallback
+    import fsspec  # type: ignore[import-untyped]  # o fsspec não traz tipos
+    from fsspec.callbacks import TqdmCallback  # type: ignore[import-untyped]  # o mesmo
 
     files, path = fsspec.core.url_to_fs(url)
     need_disk(partial.parent, (files.info(path).get("size") or 0) / 1e9 + 0.1, "baixar a fonte")

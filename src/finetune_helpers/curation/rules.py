@@ -110,17 +110,13 @@ def with_keyword(words: Sequence[str], *, whole_word: bool = False, every: bool 
     """
     joined = (" e " if every else " ou ").join(f'"{word}"' for word in words)
     how = "palavra inteira" if whole_word else "como pedaço de palavra"
+    before, after = (f"(?:^|{_NOT_IN_WORD})", f"(?:$|{_NOT_IN_WORD})") if whole_word else ("", "")
+    patterns = [re.escape(word).replace("'", "''") for word in words]
     tests = (
-        _has_word(word) if whole_word else f"(contains(lower(content), '{word}') OR contains(lower(title), '{word}'))"
-        for word in (word.lower().replace("'", "''") for word in words)
+        f"(regexp_matches(content, '{pattern}') OR regexp_matches(title, '{pattern}'))"
+        for pattern in (f"(?i){before}(?:{one}){after}" for one in (patterns if every else ["|".join(patterns)]))
     )
-    condition = (" AND " if every else " OR ").join(tests)
-    return Rule("sem_palavra_chave", f"{joined} no título ou no conteúdo ({how})", condition)
-
-
-def _has_word(word: str) -> str:
-    pattern = f"(?:^|{_NOT_IN_WORD}){re.escape(word)}(?:$|{_NOT_IN_WORD})"
-    return f"regexp_matches(lower(concat(title, chr(10), content)), '{pattern}')"
+    return Rule("sem_palavra_chave", f"{joined} no título ou no conteúdo ({how})", " AND ".join(tests))
 
 
 def _folded(column: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from .. import progress
 from ..errors import InputError
@@ -133,13 +134,13 @@ def _unpack(name: str, files: list[Path], path: Path) -> str:
 def _chunks(path: Path) -> Iterator[bytes]:
     """Os bytes de um arquivo, descompactados, até onde for possível."""
     with ExitStack() as stack:
-        file = stack.enter_context(open(path, "rb"))
+        file: IO[bytes] = stack.enter_context(open(path, "rb"))
         packed = _kind(path) == "gzip"
         if _kind(path) == "zip":
             member = _zip_member(path)
             file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
             packed = member.endswith(".gz")
-        stream = stack.enter_context(gzip.open(file)) if packed else file
+        stream: Any = stack.enter_context(gzip.open(file)) if packed else file
         # read1 entrega o que já saiu: com read, o fim de um arquivo cortado se perderia.
         yield from iter(lambda: stream.read1(_CHUNK), b"")
 
