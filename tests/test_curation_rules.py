@@ -146,5 +146,5 @@ def test_a_condition_that_is_not_sql_is_an_instruction(tmp_path):
     path = write_rows(tmp_path / "c.jsonl", [good_row(1)])
     wrong = rules.Rule("torta", "errada", "tamanho(title) > 3")
     plan = replace(rules.plan("gpt", "original"), raw=(wrong,))
-    with pytest.raises(InputError, match=r"não entende a condição .*tamanho.* Corrija a regra"):
+    with pytest.raises(InputError, match=r"não entende a condição de uma regra .*tamanho.* Corrija a regra"):
         curation.curate(path, model="gpt", rules=plan, token_counter=count_words)

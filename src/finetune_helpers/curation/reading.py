@@ -77,7 +77,8 @@ class Reader:
                 raise Untidy from error
             raise InputError(f"{self.source.name} não pôde ser lido ({error}). Confira o arquivo.") from None
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
-            raise InputError(f"O DuckDB não entende a condição de uma das regras ({error}). Corrija a regra.") from None
+            said = str(error).splitlines()[0]
+            raise InputError(f"O DuckDB não entende a condição de uma regra ({said}). Corrija a regra.") from None
         self.complete = True
         _refuse(self.source, self.rows, self.damages, self.damage_limit)
 

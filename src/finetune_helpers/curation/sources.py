@@ -125,7 +125,8 @@ def _unpack(name: str, files: list[Path], path: Path) -> str:
                     target.write(chunk)
                     bar.update(target.tell() // MB - bar.n)
             except _BROKEN as error:
-                return f"o arquivo compactado está truncado ou danificado ({error})"
+                said = "acaba antes do fim" if isinstance(error, EOFError) else error
+                return f"o arquivo compactado está truncado ou danificado ({said})"
             if len(files) > 1 and not chunk.endswith(b"\n"):
                 target.write(b"\n")
     return ""
