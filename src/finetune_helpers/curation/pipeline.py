@@ -41,7 +41,7 @@ class Curation:
     damages: list[Damage]
     token_histogram: dict[int, int]
     facts: dict
-    seconds: float
+    seconds: float = 0.0
 
     def funnel_text(self) -> str:
         """O funil em linhas de texto."""
@@ -116,44 +116,51 @@ class _Order:
     full_scan: bool
 
 
+@dataclass
+class _Work:
+    """O que se acumula ao percorrer a fonte."""
+
+    funnel: Funnel
+    selection: splits.Selection
+    histogram: Counter[int]
+
+
 def _fill(order: _Order, reader: Reader) -> Curation:
     """A história de uma linha: regras no texto bruto, limpeza, regras no texto limpo, tokens, repetições, escolha."""
-    started = time.perf_counter()
-    chosen, histogram = order.plan, Counter[int]()
-    funnel = Funnel(
-        (chosen.raw, chosen.cleaned, chosen.tokens), (splits.SURPLUS, *(splits.REPEATS if chosen.unique else ()))
-    )
-    selection = splits.Selection(order.n_train, order.n_test, chosen.unique, funnel)
+    started, chosen = time.perf_counter(), order.plan
+    repeats = splits.REPEATS if chosen.unique else ()
+    funnel = Funnel((chosen.raw, chosen.cleaned, chosen.tokens), (splits.SURPLUS, *repeats))
+    work = _Work(funnel, splits.Selection(order.n_train, order.n_test, chosen.unique, funnel), Counter())
     read_all = order.full_scan or reader.path.stat().st_size <= SMALL
     waiting: list[Candidate] = []
     for block in reader.blocks(chosen.raw):
         first = reader.rows - len(block) + 1
         kept = funnel.sift(RAW, [row[0] for row in block], range(first, reader.rows + 1))
         waiting += [Candidate(first + at, block[at][1] or "", block[at][2] or "") for at in kept]
-        if len(waiting) < BATCH and read_all:
-            continue
-        _offer(waiting, order, funnel, selection, histogram)
-        waiting = []
-        if selection.full and not read_all:
+        if len(waiting) >= BATCH or not read_all:
+            _offer(order, work, waiting)
+            waiting = []
+        if work.selection.full and not read_all:
             break
-    _offer(waiting, order, funnel, selection, histogram)
-    if not selection.full:
-        raise _TooFewRows(_too_few(selection, funnel.steps(), reader))
-    return _result(order, reader, funnel, selection, (dict(sorted(histogram.items())), started))
+    _offer(order, work, waiting)
+    if not work.selection.full:
+        raise _TooFewRows(_too_few(work.selection, funnel.steps(), reader))
+    made = _result(order, work, reader)
+    return replace(made, seconds=time.perf_counter() - started)
 
 
-def _offer(rows: list[Candidate], order: _Order, funnel: Funnel, selection: splits.Selection, histogram: Counter):
+def _offer(order: _Order, work: _Work, rows: list[Candidate]) -> None:
     """Limpa as linhas, aplica as regras do texto limpo e as de tokens e oferece à escolha as que ficam."""
     if order.plan.cleans:
         rows = [Candidate(row.row, clean(row.title), clean(row.content)) for row in rows]
         masks = passed(order.plan.cleaned, [row.title for row in rows], [row.content for row in rows])
-        rows = [rows[at] for at in funnel.sift(CLEANED, masks, rows)]
+        rows = [rows[at] for at in work.funnel.sift(CLEANED, masks, rows)]
     counts = order.counter([row.title for row in rows] + [row.content for row in rows])
     rows = [replace(row, tokens=sum(counts[at :: len(rows)])) for at, row in enumerate(rows)]
-    histogram.update(row.tokens for row in rows)
+    work.histogram.update(row.tokens for row in rows)
     masks = [sum(rule.keeps(row.tokens) << at for at, rule in enumerate(order.plan.tokens)) for row in rows]
-    for at in funnel.sift(TOKENS, masks, rows):
-        selection.offer(rows[at])
+    for at in work.funnel.sift(TOKENS, masks, rows):
+        work.selection.offer(rows[at])
 
 
 def _too_few(selection: splits.Selection, steps: tuple[Step, ...], reader: Reader) -> str:
@@ -177,27 +184,24 @@ def _rows(count: int) -> str:
     return f"{number(count)} linha" + ("" if count == 1 else "s")
 
 
-def _result(
-    order: _Order, reader: Reader, funnel: Funnel, selection: splits.Selection, measured: tuple[dict[int, int], float]
-) -> Curation:
+def _result(order: _Order, work: _Work, reader: Reader) -> Curation:
     """Junta o que a leitura, as regras e a escolha deixaram; agrupa as quase duplicatas e mede o que vazou."""
+    selection = work.selection
     rows, cut = [*selection.train, *selection.test], len(selection.train)
     plain = [Example(row.title, row.content) for row in rows]
     pairs = near_pairs(plain, plain)
     groups = clusters(plain, pairs)
-    histogram, started = measured
     return Curation(
         order.model,
         order.plan.mode,
         train=splits.examples(selection.train, groups[:cut]),
         test=splits.examples(selection.test, groups[cut:]),
-        funnel=funnel.steps(),
-        dropped_examples=_examples(funnel, reader),
+        funnel=work.funnel.steps(),
+        dropped_examples=_examples(work.funnel, reader),
         leaks=_leaks([pair for pair in pairs if pair.left >= cut > pair.right], plain),
         damages=reader.skipped(),
-        token_histogram=histogram,
+        token_histogram=dict(sorted(work.histogram.items())),
         facts=_facts(order, reader, selection),
-        seconds=time.perf_counter() - started,
     )
 
 

@@ -67,7 +67,7 @@ class Reader:
             ):
                 database.execute(_query(self.path, rules, every))
                 while block := database.fetchmany(BLOCK):
-                    if min(row[0] for row in block) < 0:
+                    if min([row[0] for row in block]) < 0:
                         raise Untidy
                     self.rows += len(block)
                     yield block
