@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from finetune_helpers import answers, prompts
 from finetune_helpers.answers import Answer
-from finetune_helpers.errors import RunMismatchError
+from finetune_helpers.errors import InputError, RunMismatchError
 from finetune_helpers.prompts import Question
 
 
@@ -37,7 +38,7 @@ def refuse(batch: list[Question]) -> list[Answer]:
 
 def test_a_row_says_all_the_comparison_needs(tmp_path):
     [row] = answers.answer_all(asked(1), "llama3-base", reply, tmp_path / "r" / "respostas.jsonl")
-    assert row == {
+    assert asdict(row) == {
         "item_id": "id000",
         "system": "llama3-base",
         "suite": "teste",
@@ -55,8 +56,8 @@ def test_a_row_says_all_the_comparison_needs(tmp_path):
 def test_rows_come_in_the_order_of_the_items(tmp_path):
     items = [*asked(9), *asked(4, "flexibilidade")]
     rows = answers.answer_all(items, "s", reply, tmp_path / "a.jsonl", batch_size=4)
-    assert [(row["suite"], row["item_id"]) for row in rows] == [(item.suite, item.item_id) for item in items]
-    assert all(row["answer"] == f"sobre {row['item_id']}" for row in rows)
+    assert [(row.suite, row.item_id) for row in rows] == [(item.suite, item.item_id) for item in items]
+    assert all(row.answer == f"sobre {row.item_id}" for row in rows)
 
 
 def test_batches_hold_similar_sizes_longest_first(tmp_path):
@@ -86,7 +87,7 @@ def test_each_system_and_suite_has_its_own_answers(tmp_path):
     path = tmp_path / "a.jsonl"
     for system in ("llama3-base", "llama3-tuned"):
         answers.answer_all([*asked(2), *asked(2, "flexibilidade")], system, reply, path)
-    assert Counter((row["system"], row["suite"]) for row in answers.read(path)) == {
+    assert Counter((row.system, row.suite) for row in answers.read(path)) == {
         (system, suite): 2 for system in ("llama3-base", "llama3-tuned") for suite in ("teste", "flexibilidade")
     }
 
@@ -103,7 +104,7 @@ def test_an_exception_keeps_what_was_answered(tmp_path, failure):
 
     with pytest.raises(failure):
         answers.answer_all(asked(9), "s", fail_on_the_third, path, batch_size=2)
-    assert [row["item_id"] for row in answers.read(path)] == [item.item_id for item in seen[:4]]
+    assert [row.item_id for row in answers.read(path)] == [item.item_id for item in seen[:4]]
     rest = []
     answers.answer_all(asked(9), "s", lambda batch: rest.extend(batch) or reply(batch), path, batch_size=2)
     assert sorted(item.item_id for item in seen[:4] + rest) == [item.item_id for item in asked(9)]
@@ -136,10 +137,59 @@ def test_answers_to_another_prompt_are_refused(monkeypatch, tmp_path):
     with pytest.raises(RunMismatchError) as caught:
         answers.answer_all(asked(3), "llama3-base", refuse, path)
     assert str(caught.value) == (
-        f"{path} guarda respostas de llama3-base a outro prompt. "
-        "Apague o arquivo para responder de novo ou use outra rodada."
+        f"{path} tem respostas de llama3-base a outro prompt. "
+        "Apague o arquivo para responder de novo ou use outra rodada (`run`)."
     )
     assert path.read_bytes() == before
+
+
+def by(identity: str):
+    """Um modelo que responde com essa identidade."""
+    return lambda batch: [replace(row, model_id=identity) for row in reply(batch)]
+
+
+MIXTURES = [
+    ("llama3-base", "llama3-base", "a@1", "b@1", "outro modelo"),
+    ("llama3-base", "llama3-base", "a@1", "a@2", "outra revisão"),
+    ("llama3-tuned", "llama3-tuned", "a@1+f0", "a@1+f1", "outro adaptador"),
+    ("llama3-base", "llama3-tuned", "a@1", "b@1+f0", "outra base"),
+]
+
+
+@pytest.mark.parametrize("said_first", [True, False], ids=["dito antes", "visto na resposta"])
+@pytest.mark.parametrize(
+    ("first", "second", "was", "comes"), [row[:4] for row in MIXTURES], ids=[m[4] for m in MIXTURES]
+)
+def test_two_models_never_share_a_row(tmp_path, first, second, was, comes, said_first):
+    path = tmp_path / "a.jsonl"
+    answers.answer_all(asked(2), first, by(was), path)
+    before = path.read_bytes()
+    with pytest.raises(RunMismatchError) as caught:
+        answers.answer_all(asked(3), second, refuse if said_first else by(comes), path, model_id=comes * said_first)
+    assert f"respostas de {first} escritas por {was}, e agora quem responde é {comes}. Volte" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_base_and_tuned_of_the_same_weights_live_together(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for system, identity in (("llama3-base", "m@1"), ("llama3-tuned", "m@1+f0"), ("llama3-base", "m@1")):
+        answers.answer_all(asked(2), system, by(identity), path, model_id=identity)
+    assert [row.model_id for row in answers.read(path)] == ["m@1"] * 2 + ["m@1+f0"] * 2
+
+
+def test_an_identity_is_taken_apart_as_it_was_made():
+    tuned = answers.model_id("unsloth/llama-3-8b", "0123456789abcdef", "fedcba9876543210")
+    assert tuned == "unsloth/llama-3-8b@0123456789ab+fedcba987654"
+    assert answers.base_of(tuned) == answers.model_id("unsloth/llama-3-8b", "0123456789ab") == tuned.split("+")[0]
+    assert answers.model_name(tuned) == "unsloth/llama-3-8b"
+    assert answers.base_of("velho + LoRA") == answers.model_name("velho + LoRA") == "velho + LoRA"
+
+
+def test_a_row_without_a_field_is_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"answer": "oi"}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl, linha 1: falta 'tokens_in'\. Apague"):
+        answers.read(path)
 
 
 def test_a_file_that_does_not_exist_has_no_answers(tmp_path):
@@ -165,8 +215,8 @@ def test_whatever_the_falls_each_question_has_one_answer(n, batch_size, falls):
                 data = path.read_bytes()
                 path.write_bytes(data[: max(0, len(data) - bytes_lost)])
         rows = answers.answer_all(asked(n), "s", reply, path, batch_size=batch_size)
-        assert [row["item_id"] for row in rows] == [item.item_id for item in asked(n)]
-        assert sorted(row["item_id"] for row in answers.read(path)) == [row["item_id"] for row in rows]
+        assert [row.item_id for row in rows] == [item.item_id for item in asked(n)]
+        assert sorted(row.item_id for row in answers.read(path)) == [row.item_id for row in rows]
 
 
 # Um processo de verdade, que morre por SIGKILL (ou pelo limite de tamanho de arquivo, no meio de uma linha).
@@ -229,9 +279,9 @@ def finish(folder: Path, n: int) -> None:
     assert child.wait(30) == 0, child.stderr.read()
     assert (folder / "a.jsonl").read_bytes().startswith(whole)
     rows = answers.read(folder / "a.jsonl")
-    assert sorted(row["item_id"] for row in rows) == [f"id{at:03d}" for at in range(n)]
+    assert sorted(row.item_id for row in rows) == [f"id{at:03d}" for at in range(n)]
     asked_again = (folder / "perguntado.txt").read_text().splitlines()[len(before) :]
-    assert sorted(asked_again) == sorted({row["item_id"] for row in rows} - ready)
+    assert sorted(asked_again) == sorted({row.item_id for row in rows} - ready)
 
 
 @pytest.mark.parametrize("moment", ["respondendo", "antes do disco", "no byte 250", "no byte 1000", "no byte 1235"])

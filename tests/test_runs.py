@@ -1,7 +1,12 @@
-"""A rodada: reabrir com os mesmos parâmetros, recusar outros, nomes que servem, disco e cronômetro."""
+"""A rodada: um caderno por vez, os mesmos parâmetros, nomes que servem, disco e cronômetro."""
 
+import json
+import os
 import platform
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 from collections import namedtuple
 from importlib import metadata
@@ -12,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune_helpers import runs
-from finetune_helpers.errors import InputError, MachineError, RunMismatchError
-from finetune_helpers.records import read_json
+from finetune_helpers.errors import InputError, MachineError, RunBusyError, RunMismatchError
+from finetune_helpers.records import append_jsonl, read_json, write_json
 
 SCALARS = st.text(max_size=8) | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
 PARAMETERS = st.dictionaries(st.text(st.characters(categories=["Lu"]), min_size=1, max_size=6), SCALARS, max_size=5)
@@ -66,7 +71,7 @@ def test_other_parameters_are_refused_with_the_difference(tmp_path):
     assert str(caught.value) == (
         "A rodada turma-1 já tem o passo 02_treino com outros parâmetros "
         "(EPOCAS: era 1, agora 2; NOVO: era None, agora ''; VELHO: era True, agora None). "
-        "Volte aos de antes ou dê outro nome à rodada (RODADA)."
+        "Volte aos de antes ou dê outro nome à rodada (`run`)."
     )
     assert (run / "rodada.json").read_bytes() == before
 
@@ -125,7 +130,8 @@ def test_a_full_disk_says_how_much_and_what_for(monkeypatch, tmp_path):
         runs.need_disk(tmp_path, 2.5, "a cópia do modelo")
     assert str(caught.value) == (
         f"Disco cheio: a cópia do modelo precisa de 2,5 GB em {tmp_path} e há 1,2 GB livres. "
-        "Libere espaço ou aponte a variável FINETUNE_CACHE para outro disco."
+        "Libere espaço ou, antes de executar, use outro disco: export FINETUNE_CACHE=/outro/disco (no "
+        "Colab, numa célula: %env FINETUNE_CACHE=/content/cache)."
     )
 
 
@@ -153,3 +159,95 @@ def test_the_stopwatch_adds_up_phases_even_when_one_fails(monkeypatch):
         raise KeyboardInterrupt
     assert clock.seconds == {"load": 0.0, "train": 0.0, "evaluate": 3.5, "export": 4.0}
     assert runs.Stopwatch().seconds == {"load": 0.0, "train": 0.0, "evaluate": 0.0}
+
+
+OPEN = "import sys; from finetune_helpers import runs; runs.open_run(sys.argv[1], '02_treino_llama3', {})"
+HOLD = OPEN + "; print('ok', flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A pasta de uma rodada, liberada no fim."""
+    yield tmp_path / "resultados" / "turma"
+    runs.close_run(tmp_path / "resultados" / "turma")
+
+
+@pytest.fixture
+def other(run):
+    """Outro processo com a rodada aberta, até que o teste o encerre."""
+    command = [sys.executable, "-c", HOLD, str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ok\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_notebook_is_refused_and_the_owner_is_named(run, other, monkeypatch):
+    monkeypatch.setattr(runs, "DYING", 0.1)
+    with pytest.raises(RunBusyError) as caught:
+        runs.open_run(run, "04_comparacao", {})
+    owner = read_json(run / runs.OWNER)
+    assert str(caught.value) == (
+        f"Outro caderno usa esta rodada: o passo 02_treino_llama3, na máquina {owner['machine']}, processo "
+        f"{other.pid}, desde {owner['since']}. Espere-o terminar ou encerre o kernel dele (no Colab, Ambiente de "
+        "execução → Gerenciar sessões; no Jupyter, Kernel → Shut Down Kernel) e execute esta célula de novo."
+    )
+    assert list(read_json(run / "rodada.json")["passos"]) == ["02_treino_llama3"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, None], ids=["SIGKILL", "SIGTERM", "fim normal"])
+def test_the_lock_goes_with_its_owner(run, other, how):
+    other.send_signal(how) if how else other.stdin.close()
+    other.wait()
+    assert (run / runs.OWNER).exists() == bool(how)
+    runs.open_run(run, "04_comparacao", {})
+    assert read_json(run / runs.OWNER)["process"] == os.getpid()
+
+
+def test_the_same_kernel_opens_again_and_changes_step(run):
+    for step in ("02_treino_llama3", "02_treino_llama3", "03_treino_gpt"):
+        runs.open_run(run, step, {})
+    assert read_json(run / runs.OWNER)["step"] == "03_treino_gpt"
+
+
+def test_a_closed_run_is_free_and_leaves_no_file_of_the_lock(run):
+    runs.open_run(run, "01_curadoria", {})
+    runs.close_run(run)
+    runs.close_run(run)
+    assert [path.name for path in run.iterdir()] == ["rodada.json"]
+    assert subprocess.run([sys.executable, "-c", OPEN, str(run)], capture_output=True, timeout=60).returncode == 0
+
+
+def test_a_run_left_open_by_another_machine_passes_to_this_one_with_a_notice(run, capsys):
+    run.mkdir(parents=True)
+    gone = {"machine": "colab-7f3a", "process": 61, "since": "22/11/2026 às 09:15", "step": "03_treino_gpt"}
+    write_json(run / runs.OWNER, gone)
+    runs.open_run(run, "04_comparacao", {})
+    assert capsys.readouterr().out == (
+        "Outro caderno usa esta rodada: o passo 03_treino_gpt, na máquina colab-7f3a, processo 61, desde 22/11/2026 às "
+        "09:15. A rodada passa para este: se aquele ainda executa, feche um dos dois.\n"
+    )
+    assert read_json(run / runs.OWNER)["process"] == os.getpid()
+
+
+def test_who_lost_the_run_to_another_machine_stops_before_writing(run):
+    runs.open_run(run, "02_treino_llama3", {})
+    thief = read_json(run / runs.OWNER) | {"machine": "colab-7f3a", "token": "colab-7f3a:61"}
+    (run / runs.OWNER).write_text(json.dumps(thief))
+    with pytest.raises(RunBusyError, match=r"Outro caderno ficou com a rodada turma\. Feche um dos dois"):
+        append_jsonl(run / "llama3" / "respostas.jsonl", [{"a": 1}])
+    runs.close_run(run)
+    assert not (run / "llama3").exists() and "colab-7f3a" in (run / runs.OWNER).read_text()
+
+
+def test_what_a_dead_process_left_half_written_is_swept_once(run, tmp_path):
+    data = tmp_path / "dados"
+    litter = [run / "llama3" / ".treino.json.61.parcial", data / "llama" / ".treino.jsonl.61.parcial"]
+    for path in litter:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    runs.open_run(run, "01_curadoria", {}, output=data)
+    assert not any(path.exists() for path in litter)
+    litter[0].touch()  # agora é de um processo deste caderno, que ainda grava
+    runs.open_run(run, "01_curadoria", {}, output=data)
+    assert litter[0].exists()

@@ -1,18 +1,22 @@
-"""Respostas retomáveis: acrescenta ao arquivo, pula o que já está lá e sobrevive a interrupções."""
+"""Respostas retomáveis: acrescenta ao arquivo, pula o que já está lá e nunca mistura dois modelos."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from . import progress, prompts
-from .errors import RunMismatchError
+from .errors import InputError, RunMismatchError
 from .prompts import Question
 from .records import append_jsonl, drop_truncated_tail, read_jsonl
 
 
 @dataclass(frozen=True)
 class Answer:
-    """O que um sistema respondeu e quanto custou: tokens, segundos e motivo do fim (``stop`` ou ``length``)."""
+    """O que um modelo respondeu e quanto custou; é também uma linha de ``respostas.jsonl``.
+
+    Quem gera preenche até ``model_id``: tokens, segundos e motivo do fim (``stop`` ou ``length``). A identidade
+    (item, sistema, suíte e prompt) é posta por ``answer_all``.
+    """
 
     answer: str
     tokens_in: int
@@ -20,11 +24,36 @@ class Answer:
     seconds: float
     finish_reason: str
     model_id: str
+    item_id: str = ""
+    system: str = ""
+    suite: str = "teste"
+    prompt_fingerprint: str = ""
 
 
-def read(path: Path | str) -> list[dict]:
-    """Linhas de um ``respostas.jsonl``; lista vazia se ele não existe; uma última linha truncada não conta."""
-    return read_jsonl(Path(path), growing=True) if Path(path).is_file() else []
+def model_id(name: str, revision: str, adapter: str = "") -> str:
+    """Que pesos responderam: ``nome@revisão`` e, se ajustados, ``+`` o hash do adaptador (12 dígitos de cada um)."""
+    base = f"{name}@{revision[:12]}" if revision else name
+    return f"{base}+{adapter[:12]}" if adapter else base
+
+
+def base_of(identity: str) -> str:
+    """A parte do modelo base de um ``model_id``: ``nome@revisão``."""
+    name, at, revision = identity.rpartition("@")
+    return f"{name}@{revision.partition('+')[0]}" if at else identity
+
+
+def model_name(identity: str) -> str:
+    """O nome do modelo, sem revisão nem adaptador."""
+    return identity.rpartition("@")[0] or identity
+
+
+def read(path: Path | str) -> list[Answer]:
+    """Linhas de um ``respostas.jsonl``; lista vazia se ele não existe; uma última linha truncada não conta.
+
+    InputError aponta a linha a que falta um campo.
+    """
+    rows = read_jsonl(Path(path), growing=True) if Path(path).is_file() else []
+    return [_answer(path, number, row) for number, row in enumerate(rows, start=1)]
 
 
 def answer_all(
@@ -34,28 +63,67 @@ def answer_all(
     path: Path | str,
     *,
     batch_size: int = 8,
-) -> list[dict]:
-    """Responde ao que falta em ``path`` e devolve uma linha por item de ``items``, na ordem deles.
+    model_id: str = "",
+) -> list[Answer]:
+    """Responde ao que falta em ``path`` e devolve uma resposta por item de ``items``, na ordem deles.
 
-    ``answer`` recebe um lote de até ``batch_size`` perguntas de tamanho parecido e devolve uma resposta para cada uma.
-    RunMismatchError se o arquivo guarda respostas deste sistema a outro prompt.
+    ``answer`` recebe um lote de até ``batch_size`` perguntas de tamanho parecido e devolve uma resposta para cada uma;
+    ``model_id`` diz que pesos vão responder. RunMismatchError, antes de perguntar, se o arquivo tem respostas deste
+    sistema a outro prompt ou de outros pesos, ou respostas de outro modelo base.
     """
     drop_truncated_tail(Path(path))
-    done = _answered(path, system)
+    known = read(path)
+    _refuse_mixture(path, known, system, model_id)
+    done = {(row.suite, row.item_id): row for row in known if row.system == system}
     distinct = {(item.suite, item.item_id): item for item in items}
     pending = [item for key, item in distinct.items() if key not in done]
     doing, ready, delay = f"respondendo ({system})", len(distinct) - len(pending), 0.0 if pending else 1.0
     with progress.bar(doing, "respostas", len(distinct), initial=ready, delay=delay) as bar:
         for batch in _batches(distinct.values(), batch_size, done):
-            rows = [_row(item, system, given) for item, given in zip(batch, answer(batch), strict=True)]
-            append_jsonl(Path(path), rows)
-            done.update({(row["suite"], row["item_id"]): row for row in rows})
+            rows = [_identified(reply, item, system) for item, reply in zip(batch, answer(batch), strict=True)]
+            for row in rows:
+                _refuse_mixture(path, known, system, row.model_id)
+            append_jsonl(Path(path), [asdict(row) for row in rows])
+            known += rows
+            done.update({(row.suite, row.item_id): row for row in rows})
             bar.update(len(rows))
     return [done[item.suite, item.item_id] for item in items]
 
 
+def _answer(path: Path | str, number: int, row: dict) -> Answer:
+    try:
+        return Answer(**{field.name: row[field.name] for field in fields(Answer)})
+    except KeyError as missing:
+        raise InputError(f"{path}, linha {number}: falta {missing}. Apague essa linha e execute de novo.") from None
+
+
+def _identified(reply: Answer, item: Question, system: str) -> Answer:
+    fingerprint = prompts.fingerprint()
+    return replace(reply, item_id=item.item_id, system=system, suite=item.suite, prompt_fingerprint=fingerprint)
+
+
+def _refuse_mixture(path: Path | str, known: Sequence[Answer], system: str, coming: str) -> None:
+    """Uma linha de resultados nunca é a média de dois modelos nem de dois prompts."""
+    before = [row for row in known if row.system == system]
+    if any(row.prompt_fingerprint != prompts.fingerprint() for row in before):
+        raise RunMismatchError(
+            f"{path} tem respostas de {system} a outro prompt. "
+            "Apague o arquivo para responder de novo ou use outra rodada (`run`)."
+        )
+    if not coming:
+        return
+    other = next((row for row in before if row.model_id != coming), None)
+    other = other or next((row for row in known if base_of(row.model_id) != base_of(coming)), None)
+    if other:
+        raise RunMismatchError(
+            f"{path} tem respostas de {other.system} escritas por {other.model_id}, e agora quem responde é {coming}. "
+            "Volte à máquina e aos parâmetros de antes, ou use outra rodada (`run`); para responder tudo de novo com "
+            "este modelo, apague o arquivo."
+        )
+
+
 def _batches(items: Iterable[Question], size: int, done: Container[tuple[str, str]]) -> Iterator[list[Question]]:
-    """Lotes de tamanho parecido desperdiçam menos preenchimento; os mais longos vêm antes.
+    """Lotes de tamanho parecido desperdiçam menos padding; os mais longos vêm antes.
 
     São os mesmos depois de uma interrupção, sem o que já foi respondido: outros vizinhos mudariam o arredondamento.
     """
@@ -64,23 +132,3 @@ def _batches(items: Iterable[Question], size: int, done: Container[tuple[str, st
         batch = [item for item in ordered[start : start + size] if (item.suite, item.item_id) not in done]
         if batch:
             yield batch
-
-
-def _answered(path: Path | str, system: str) -> dict[tuple[str, str], dict]:
-    rows = {(row["suite"], row["item_id"]): row for row in read(path) if row["system"] == system}
-    if any(row["prompt_fingerprint"] != prompts.fingerprint() for row in rows.values()):
-        raise RunMismatchError(
-            f"{path} guarda respostas de {system} a outro prompt. "
-            "Apague o arquivo para responder de novo ou use outra rodada."
-        )
-    return rows
-
-
-def _row(item: Question, system: str, given: Answer) -> dict:
-    identity = {
-        "item_id": item.item_id,
-        "system": system,
-        "suite": item.suite,
-        "prompt_fingerprint": prompts.fingerprint(),
-    }
-    return identity | asdict(given)

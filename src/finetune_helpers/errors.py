@@ -1,12 +1,47 @@
 """O que uma pessoa lê quando algo falha: o que foi encontrado, o que se esperava e o que fazer."""
 
+import re
+
+# Uma mensagem cita um parâmetro entre crases, com o nome do Python; no caderno, ele aparece com o nome da célula.
+NOTEBOOK_NAMES = {
+    "budget": "ORCAMENTO",
+    "budget_usd": "TETO_USD",
+    "base_url": "ENDERECO",
+    "engine": "MOTOR",
+    "epochs": "EPOCAS",
+    "export": "EXPORTAR",
+    "full_scan": "LER_TUDO",
+    "hub_repository": "PUBLICAR_NO_HUB",
+    "if_short": "SE_FALTAR",
+    "judge_budget_usd": "JUIZ_TETO_USD",
+    "judge_model": "JUIZ_MODELO",
+    "max_new_tokens": "TOKENS_RESPOSTA",
+    "max_steps": "MAX_PASSOS",
+    "minutes": "MINUTOS",
+    "mode": "MODO",
+    "model": "MODELO",
+    "multiplier": "MULTIPLICADOR",
+    "n_test": "N_TESTE",
+    "n_train": "N_TREINO",
+    "paid_questions": "PERGUNTAS_PAGAS",
+    "per_family": "FLEXIBILIDADE_POR_FAMILIA",
+    "profile": "PERFIL",
+    "provider": "PROVEDOR",
+    "reviews": "REVISOES",
+    "run": "RODADA",
+    "share": "COMPARTILHAR",
+    "source": "FONTE",
+    "trials": "N_ENSAIOS",
+    "use_drive": "USAR_DRIVE",
+}
+
 
 class FinetuneError(Exception):
     """Erro cuja mensagem é uma instrução para quem usa o projeto."""
 
     def _render_traceback_(self) -> list[str]:
         # O IPython chama este método no lugar do rastro de pilha: no caderno aparece só a instrução.
-        return [f"Erro: {self}"]
+        return [f"Erro: {notebook_text(str(self))}"]
 
 
 class InputError(FinetuneError):
@@ -14,7 +49,7 @@ class InputError(FinetuneError):
 
 
 class RunMismatchError(FinetuneError):
-    """A rodada já existe com outros parâmetros; a mensagem lista as diferenças."""
+    """A rodada já tem resultados de outros parâmetros, prompt ou modelo; a mensagem lista as diferenças."""
 
 
 class RunBusyError(FinetuneError):
@@ -27,6 +62,11 @@ class StorageError(FinetuneError):
 
 class MachineError(FinetuneError):
     """Falta algo na máquina: pacote, memória, disco, GPU, rede ou chave."""
+
+
+def notebook_text(message: str) -> str:
+    """A mensagem com os parâmetros do Python trocados pelos nomes que os cadernos lhes dão."""
+    return re.sub(r"`(\w+)`", lambda cited: NOTEBOOK_NAMES.get(cited[1], cited[0]), message)
 
 
 def without_key(text: str, key: str) -> str:

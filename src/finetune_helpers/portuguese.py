@@ -3,10 +3,14 @@
 from datetime import date as Day
 from decimal import Decimal
 
+NOT_RUN = "não executado"  # um passo que ninguém executou
+NOT_MEASURED = "não medido"  # o que esta máquina ou este serviço não mede
+ABSENT = "—"  # o que não se aplica
+
 
 def number(value: float | None, digits: int = 0) -> str:
-    """1234.5 → ``1.234,5`` (com ``digits`` casas); None → ``n/d``."""
-    return "n/d" if value is None else f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+    """1234.5 → ``1.234,5`` (com ``digits`` casas); None → ``—``."""
+    return ABSENT if value is None else f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
 
 
 def plain(value: float, _: object = None) -> str:
@@ -47,8 +51,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def p_value(p: float | None) -> str:
-    """Um valor p com a desigualdade quando é pequeno: ``p < 0,001``; ``p = n/d`` quando não se calcula."""
-    if p is None:
-        return "p = n/d"
-    return "p < 0,001" if p < 0.001 else f"p = {number(p, 3)}"
+def p_value(p: float | None, floor: float | None = None) -> str:
+    """Um valor p: ``p = 0,012``, ``p < 0,001`` ou, no piso de uma reamostragem, ``p ≤ 0,0001``; None → ``p = —``."""
+    if p is not None and floor is not None and p <= floor:
+        return f"p ≤ {plain(floor)}"
+    return "p < 0,001" if p is not None and p < 0.001 else f"p = {number(p, 3)}"

@@ -13,7 +13,11 @@ from .errors import InputError
 
 @dataclass(frozen=True)
 class Price:
-    """Preço em dólares de um item (``train``, ``input``, ``output``, ``gpu_hour``…) com data e fonte."""
+    """Preço em dólares de um item (``train``, ``input``, ``output``, ``gpu_hour``…) com datas e fonte.
+
+    ``effective_from`` é quando começa a valer, ``stated_on`` quando a fonte o disse, ``checked_on`` quando foi lido e
+    ``ends_on`` o dia em que o modelo deixa de responder (vazio: não se sabe).
+    """
 
     provider: str
     sku: str
@@ -25,6 +29,8 @@ class Price:
     source_url: str
     source_kind: str
     note: str
+    stated_on: str = ""
+    ends_on: str = ""
 
     def age_days(self, today: date) -> int:
         """Dias desde que alguém conferiu este preço."""
@@ -46,3 +52,8 @@ def find(sku: str, item: str) -> Price:
     if not found:
         raise InputError(f'Não há preço de "{item}" para "{sku}" em precos.csv. Acrescente a linha, com data e fonte.')
     return max(found, key=lambda price: price.effective_from)
+
+
+def ends_on(sku: str) -> str:
+    """O dia (ISO) em que o modelo ``sku`` deixa de responder; vazio se não se sabe de nenhum."""
+    return max((price.ends_on for price in load() if price.sku == sku), default="")

@@ -1,14 +1,17 @@
-"""A única casa do prompt: a instrução, a mensagem de sistema e os formatos de cada modelo."""
+"""Onde o prompt é definido: a instrução, a mensagem de sistema e os formatos de cada modelo."""
 
 import hashlib
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .records import Example, read_jsonl
+from .errors import InputError
+from .records import Example, read_items, read_jsonl
 
 INSTRUCTION = "Write the catalogue description of the product with this title."
 SYSTEM = "You write product descriptions for a shop catalogue. Answer with the description only."
+LONGEST_SHOWN = 1200  # caracteres: descrições maiores ocupariam o contexto de um modelo pequeno
 # O modelo de texto que o caderno Alpaca tornou comum para LLaMA sem instruções; o texto do usuário é concatenado,
 # nunca passado por str.format, para que chaves no título não quebrem nada.
 ALPACA_HEADER = (
@@ -36,6 +39,22 @@ def few_shot(asked: Question, examples: Sequence[Example]) -> Question:
     """A mesma pergunta com exemplos de treino na instrução: a referência que não treina nada."""
     shown = "".join(f"\n\nTitle: {example.title}\nDescription: {example.content}" for example in examples)
     return replace(asked, instruction=f"{asked.instruction} Follow the style of these examples.{shown}")
+
+
+def few_shot_questions(data: Path | str, shown: int = 3) -> list[Question]:
+    """As perguntas de teste de uma rodada com ``shown`` exemplos de treino, sorteados uma vez e os mesmos em todas.
+
+    InputError se o treino tem menos de ``shown`` descrições de até 1.200 caracteres.
+    """
+    folder = Path(data)
+    short = [example for example in read_train(folder) if len(example.content) <= LONGEST_SHOWN]
+    if len(short) < shown:
+        raise InputError(
+            f"O treino em {folder} tem {len(short)} descrições de até {LONGEST_SHOWN} caracteres e são precisas "
+            f"{shown}. Aumente `n_train` no caderno 01."
+        )
+    examples = random.Random(20261121).sample(sorted(short, key=lambda example: example.item_id), shown)
+    return [few_shot(question(item), examples) for item in read_items(folder / "comparacao" / "teste.jsonl")]
 
 
 def alpaca_prompt(asked: Question) -> str:
@@ -75,11 +94,11 @@ def from_chat(row: dict) -> Example:
 
 
 def read_train(data: Path) -> list[Example]:
-    """Exemplos de treino dos dois braços, sem repetição; lista vazia onde o arquivo não existe."""
+    """Exemplos de treino das duas trilhas, sem repetição; lista vazia onde o arquivo não existe."""
     forms = (("llama", from_alpaca), ("gpt", from_chat))
-    files = [(Path(data) / arm / "treino.jsonl", read) for arm, read in forms]
-    found = [read(row) for path, read in files if path.is_file() for row in read_jsonl(path)]
-    return list({example.item_id: example for example in found}.values())
+    files = [(Path(data) / track / "treino.jsonl", read) for track, read in forms]
+    examples = [read(row) for path, read in files if path.is_file() for row in read_jsonl(path)]
+    return list({example.item_id: example for example in examples}.values())
 
 
 def to_prompt_completion(example: Example) -> dict[str, str]:

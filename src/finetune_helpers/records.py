@@ -1,5 +1,6 @@
-"""Exemplos, identidade dos itens e leitura e gravação seguras de JSON e JSONL."""
+"""Exemplos, identidade dos itens e gravação segura de JSON e JSONL, também quando o disco enche ou some."""
 
+import errno
 import hashlib
 import json
 import os
@@ -11,13 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import InputError
-from .storage import storage
+from .errors import InputError, RunBusyError, StorageError
+
+_watched: dict[Path, str] = {}
 
 
 @dataclass(frozen=True)
 class Example:
-    """Um produto do catálogo: título, conteúdo e, no conjunto de comparação, regime e grupo de quase duplicatas."""
+    """Um produto do catálogo: título, conteúdo e, no conjunto de comparação, faixa de tamanho e quase duplicatas."""
 
     title: str
     content: str
@@ -39,15 +41,71 @@ def normalise(text: str) -> str:
 
 def item_id(title: str, content: str) -> str:
     """Dezesseis dígitos hexadecimais do SHA-256 de título e conteúdo normalizados."""
-    return hashlib.sha256(f"{normalise(title)}\x1f{normalise(content)}".encode("utf-8", "surrogatepass")).hexdigest()[
-        :16
-    ]
+    text = f"{normalise(title)}\x1f{normalise(content)}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def sha256_file(path: Path) -> str:
     """SHA-256 de um arquivo, lido em blocos."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def watch(mark: Path, owner: str = "") -> None:
+    """Passa a conferir, ao ler e gravar na pasta de trabalho de uma rodada, que o arquivo ``mark`` está lá.
+
+    Com ``owner``, também que o arquivo ainda traz esse texto: outro caderno que fique com a pasta escreve o seu.
+    """
+    _watched[mark] = owner
+
+
+def unwatch(mark: Path) -> None:
+    """Deixa de conferir ``mark``."""
+    _watched.pop(mark, None)
+
+
+def check_present(path: Path | str) -> None:
+    """Confere as pastas abertas em que ``path`` fica.
+
+    StorageError se uma delas sumiu (um Drive desmontado deixa outra, vazia, no lugar); RunBusyError se outro caderno
+    ficou com ela.
+    """
+    for mark, owner in _watched.items():
+        folder = mark.parent
+        root = folder.parents[1] if folder.parent.name == "resultados" else folder
+        if not Path(path).resolve().is_relative_to(root):
+            continue
+        if not mark.is_file():
+            raise StorageError(
+                f"A pasta {folder} sumiu ou não pode ser lida (falta {mark.name}). Se ela fica no Drive, "
+                "monte-o de novo; depois execute o caderno outra vez: ele continua de onde parou."
+            )
+        if owner and owner not in mark.read_text(encoding="utf-8"):
+            raise RunBusyError(f"Outro caderno ficou com a rodada {folder.name}. Feche um dos dois e execute o outro.")
+
+
+@contextmanager
+def storage(path: Path | str) -> Iterator[None]:
+    """Confere que as pastas abertas estão lá e traduz o que o disco negar dentro do bloco (StorageError)."""
+    check_present(path)
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        check_present(path)
+        if advice := _disk_advice(error, Path(path)):
+            raise StorageError(advice) from error
+        raise
+
+
+def _disk_advice(error: Exception, path: Path) -> str:
+    """A instrução para uma falha do disco; vazia se a falha é outra."""
+    code = error.errno if isinstance(error, OSError) else None
+    # safetensors e torch contam a falha só em texto.
+    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return f"Disco cheio ao gravar {path}. Libere espaço e execute de novo: continua de onde parou."
+    if code in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EROFS):
+        return f"A pasta {path.parent} não pode ser usada ({os.strerror(code)}). Se é do Drive, monte-o de novo."
+    return ""
 
 
 @contextmanager

@@ -1,19 +1,27 @@
-"""A pasta de uma rodada: parâmetros de cada passo, versões e a marca que diz que o passo terminou."""
+"""A pasta de uma rodada: um caderno por vez, os parâmetros de cada passo e as versões."""
 
+import atexit
+import hashlib
 import os
 import platform
 import re
+import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import lock
-from .errors import InputError, MachineError, RunMismatchError
+from .errors import InputError, MachineError, RunBusyError, RunMismatchError
 from .portuguese import number
-from .records import read_json, write_json
+from .records import read_json, unwatch, watch, write_json
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 PACKAGES = [
     "finetune-helpers",
@@ -33,6 +41,9 @@ PACKAGES = [
     "tiktoken",
     "duckdb",
 ]
+OWNER = "em_uso.json"
+DYING = 3.0  # segundos que um processo com muita memória pode levar para acabar depois de um kill -9
+_held: "dict[Path, FileLock]" = {}
 
 
 def cache_folder() -> Path:
@@ -44,13 +55,12 @@ def cache_folder() -> Path:
 
 def need_disk(folder: Path, gigabytes: float, purpose: str) -> None:
     """MachineError quando não há espaço livre em ``folder`` (GB) para ``purpose``."""
-    import shutil
-
     free = shutil.disk_usage(folder).free / 1e9
     if free < gigabytes:
         raise MachineError(
             f"Disco cheio: {purpose} precisa de {number(gigabytes, 1)} GB em {folder} e há {number(free, 1)} GB "
-            "livres. Libere espaço ou aponte a variável FINETUNE_CACHE para outro disco."
+            "livres. Libere espaço ou, antes de executar, use outro disco: export FINETUNE_CACHE=/outro/disco (no "
+            "Colab, numa célula: %env FINETUNE_CACHE=/content/cache)."
         )
 
 
@@ -70,7 +80,7 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
 
     Os parâmetros ficam em ``rodada.json``. Enquanto a pasta ``output`` do passo está vazia, eles podem mudar; depois,
     RunMismatchError com a lista das diferenças. InputError se o nome da rodada não serve para uma pasta ou se um
-    parâmetro é um endereço com senha; RunBusyError se outro caderno a usa (veja ``lock.take``).
+    parâmetro é um endereço com senha; RunBusyError se outro caderno desta máquina a usa.
     """
     for key, value in parameters.items():
         refuse_credentials(key, str(value))
@@ -80,7 +90,7 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
     if not name or name != name.strip() or name.startswith(".") or ".." in folder.parts:
         raise InputError(f'"{name}" não serve como nome de rodada. Use letras, números, "-" e "_".')
     folder.mkdir(parents=True, exist_ok=True)
-    if lock.take(folder, step):
+    if _take(folder.resolve(), step):
         _sweep(folder, output)
     path = folder / "rodada.json"
     state = read_json(path) if path.exists() else {"passos": {}}
@@ -98,7 +108,7 @@ def refuse_credentials(name: str, value: str) -> None:
     if re.match(r"\w+://[^/?#]*@", value):
         raise InputError(
             f"{name} traz um endereço com usuário e senha, que ficariam escritos na rodada. Use um endereço sem senha "
-            "ou baixe o arquivo e passe o caminho dele."
+            "ou baixe o arquivo e informe o caminho dele."
         )
 
 
@@ -110,8 +120,66 @@ def _sweep(*folders: Path | None) -> None:
 
 
 def close_run(folder: Path | str) -> None:
-    """Fim do caderno: a pasta da rodada fica livre para o próximo, mesmo com este núcleo aberto."""
-    lock.leave(folder)
+    """Fim do caderno: libera a rodada para o próximo, mesmo com este kernel aberto."""
+    folder = Path(folder).resolve()
+    lock = _held.pop(folder, None)
+    if lock:
+        unwatch(folder / OWNER)
+        if _token() in _owner(folder).values():
+            (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _take(folder: Path, step: str) -> bool:
+    """Reserva a rodada para este processo; falso se ela já era dele (só troca o passo).
+
+    Nesta máquina a trava é do sistema e some com o processo, mesmo num kill -9. ``flock`` não vale num Drive montado:
+    entre máquinas vale ``em_uso.json``. Quem chega fica com a rodada (a máquina anterior do Colab em geral já não
+    existe) e o caderno anterior, se ainda vive, para na próxima leitura ou gravação (``records.check_present``).
+    """
+    from filelock import FileLock, Timeout
+
+    mine = folder in _held
+    if not mine:
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        lock = FileLock(cache_folder() / f"rodada-{name}.trava", thread_local=False)
+        try:
+            lock.acquire(timeout=DYING)
+        except Timeout:
+            raise RunBusyError(
+                f"{_named(_owner(folder))}. Espere-o terminar ou encerre o kernel dele (no Colab, Ambiente de execução "
+                "→ Gerenciar sessões; no Jupyter, Kernel → Shut Down Kernel) e execute esta célula de novo."
+            ) from None
+        _held[folder] = lock
+        if (folder / OWNER).is_file() and _owner(folder)["machine"] != socket.gethostname():
+            print(f"{_named(_owner(folder))}. A rodada passa para este: se aquele ainda executa, feche um dos dois.")
+    since = datetime.now().strftime("%d/%m/%Y às %H:%M")
+    owner = {"machine": socket.gethostname(), "process": os.getpid(), "since": since, "step": step, "token": _token()}
+    write_json(folder / OWNER, owner)
+    watch(folder / OWNER, _token())
+    return not mine
+
+
+def _token() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _owner(folder: Path) -> dict:
+    unknown = dict.fromkeys(("machine", "process", "since", "step", "token"), "?")
+    return unknown | (read_json(folder / OWNER) if (folder / OWNER).is_file() else {})
+
+
+def _named(owner: dict) -> str:
+    return (
+        f"Outro caderno usa esta rodada: o passo {owner['step']}, na máquina {owner['machine']}, processo "
+        f"{owner['process']}, desde {owner['since']}"
+    )
+
+
+@atexit.register
+def _leave_all() -> None:
+    for folder in list(_held):
+        close_run(folder)
 
 
 def _is_empty(folder: Path) -> bool:
@@ -123,7 +191,7 @@ def _differences(folder: Path, step: str, known: dict, asked: dict) -> str:
     listed = "; ".join(f"{key}: era {known.get(key)!r}, agora {asked.get(key)!r}" for key in keys)
     return (
         f"A rodada {folder.name} já tem o passo {step} com outros parâmetros ({listed}). "
-        "Volte aos de antes ou dê outro nome à rodada (RODADA)."
+        "Volte aos de antes ou dê outro nome à rodada (`run`)."
     )
 
 
