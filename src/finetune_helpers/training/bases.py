@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import answers
 from ..errors import MachineError
 from ..portuguese import number
 from ..records import sha256_file
@@ -42,8 +43,12 @@ class Base:
     @property
     def id(self) -> str:
         """``nome@revisão``, nunca um caminho."""
-        # "@" e "+" separam as partes da identidade.
-        return f"{re.sub(r'[@+]', '-', self.name)}@{self.revision[:12]}"
+        return answers.model_id(self.plain_name, self.revision)
+
+    @property
+    def plain_name(self) -> str:
+        """O nome sem os sinais que separam as partes da identidade."""
+        return re.sub(r"[@+]", "-", self.name)
 
 
 def resolve(profile: Profile) -> Base:

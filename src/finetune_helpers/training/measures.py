@@ -17,10 +17,9 @@ from transformers import TrainerCallback
 
 from .. import progress, prompts
 from ..errors import RunMismatchError, StorageError
-from ..estimates import peak_rss_gb
-from ..portuguese import duration, number
-from ..records import Example, append_jsonl, read_json, write_json
-from ..storage import check_present
+from ..estimates import PHASES, peak_rss_gb
+from ..portuguese import NOT_RUN, duration, number
+from ..records import Example, append_jsonl, check_present, read_json, write_json
 from .bases import base_id
 from .generation import GREEDY, Generated, Sampling, answerer, encode, generate, inference, padded, padding_id
 from .model import MEASURES, tuned_id
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 __all__ = ["GREEDY", "Generated", "Sampling", "answerer", "encode", "generate"]
-PHASES = {"load": "carregar", "train": "treinar", "evaluate": "avaliar"}
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def join(base: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list[dict[s
 def learnt(rows: list[dict[str, Any]]) -> str:
     """O que a queda da perda diz, em português: quanto, em quantos itens, e quanto dela é estilo ou conteúdo."""
     if not rows:
-        return "perda por item: não executado"
+        return f"perda por item: {NOT_RUN}"
     keys = ("base_loss", "tuned_loss", "base_other_loss", "tuned_other_loss")
     before, after, other_before, other_after = (sum(row[key] for row in rows) / len(rows) for key in keys)
     lower = sum(row["tuned_loss"] < row["base_loss"] for row in rows)

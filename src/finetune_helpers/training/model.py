@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import prompts
+from .. import answers, prompts
 from ..errors import InputError, RunMismatchError
 from ..records import read_json, sha256_file, storage, write_json
 from . import bases
@@ -141,7 +141,8 @@ def adapter_hash(folder: Path) -> str:
 
 def tuned_id(profile: Profile, adapter: Path) -> str:
     """Que pesos são os do modelo ajustado: os da base e os do adaptador (``nome@revisão+hash``)."""
-    return f"{bases.base_id(profile)}+{adapter_hash(adapter)[:12]}"
+    base = bases.resolve(profile)
+    return answers.model_id(base.plain_name, base.revision, adapter_hash(adapter))
 
 
 def save(

@@ -11,7 +11,7 @@ from ..errors import RunMismatchError
 from ..records import Example, read_json, storage, write_json
 from . import guards
 from .bases import base_id
-from .model import CARD, restore
+from .model import CARD, check_card, restore
 from .profiles import Profile
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
         check_folder(folder, profile)
     if (Path(adapter) / CARD).is_file():
         if profile:
-            model_card(adapter, profile)
+            check_card(adapter, profile)
         restore(cast("PreTrainedModel", trainer.model), adapter)
         return False
     if profile and trainer.is_world_process_zero():
@@ -162,13 +162,6 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
     point = last_complete(folder, unfinished=True)
     trainer.train(resume_from_checkpoint=str(point) if point else None)
     return True
-
-
-def model_card(adapter: Path, profile: Profile) -> None:
-    """RunMismatchError se o adaptador é de outro modelo base ou de outro prompt."""
-    from .model import check_card
-
-    check_card(adapter, profile)
 
 
 def check_folder(folder: Path, profile: Profile) -> None:
