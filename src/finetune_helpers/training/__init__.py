@@ -12,7 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from .bases import base_id, smollm2_folder
 from .guards import split_validation
-from .model import add_adapter, adapter_hash, load, lora_arguments, model_arguments, save, to_answer, tuned_id
+from .model import adapter_hash, add_adapter, load, lora_arguments, model_arguments, save, to_answer, tuned_id
 from .profiles import Profile, choose, describe
 from .resume import last_complete, sft_arguments, train_or_resume, trainer
 

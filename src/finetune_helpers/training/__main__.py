@@ -53,7 +53,7 @@ def train(run_file: Path, data_folder: Path | None = None) -> Path:
 
 
 def from_parameters(options: dict[str, Any], run: Path) -> Profile:
-    """O perfil que o caderno 02 registrou na rodada ``run``; RunMismatchError se nesta máquina o modelo base é outro."""
+    """O perfil que o caderno 02 registrou em ``run``; RunMismatchError se nesta máquina o modelo base é outro."""
     profile = choose(
         options["PERFIL"],
         run=run,

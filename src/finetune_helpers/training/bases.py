@@ -178,7 +178,9 @@ def explain(error: Exception, model: str) -> MachineError:
             "liberá-la, ou use um modelo menor em `model`."
         )
     elif "gated" in text.lower() or "401" in text or "403" in text:
-        advice = f"O modelo exige autorização. Use {LLAMA_3_8B}, que é aberto, ou um modelo a que a sua conta tenha acesso."
+        advice = (
+            f"O modelo exige autorização. Use {LLAMA_3_8B}, que é aberto, ou um modelo a que a sua conta tenha acesso."
+        )
     elif "No space left" in text:
         advice = "Disco cheio. Libere espaço e execute de novo."
     else:
@@ -218,7 +220,9 @@ def _convert(source: Path, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.parcial")
     shutil.rmtree(partial, ignore_errors=True)
     loaded = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
-    known: dict[str, Any] = {key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"}
+    known: dict[str, Any] = {
+        key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"
+    }
     tokenizer = gguf_tokenizer(source)
     known |= {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     # Um modelo vindo de GGUF recusa save_pretrained; os mesmos pesos num modelo novo não recusam.

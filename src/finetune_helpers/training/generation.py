@@ -70,7 +70,7 @@ def generate(
     # Um limite de comprimento do próprio modelo faria o transformers avisar, a cada chamada, que há dois.
     model.generation_config.max_length = None
     with inference(model):
-        model.generate(  # type: ignore[operator]  # vem do GenerationMixin
+        model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             max_new_tokens=max(limits),
@@ -134,9 +134,7 @@ class _Batch(StoppingCriteria):
             self.sent[row] = len(whole)
 
     def _text(self, row: int) -> str:
-        return str(
-            self.tokenizer.decode(self.ids[row], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        return str(self.tokenizer.decode(self.ids[row], skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def _ends(model: Any, tokenizer: Any) -> set[int]:

@@ -81,8 +81,8 @@ class Check:
         return (
             f"Trecho usado na perda do primeiro exemplo: {self.learned_text[:100]!r} … {self.learned_text[-40:]!r}\n"
             f"Tokens úteis por época: {useful}; {padding}\n"
-            f"Parâmetros treináveis: {number(self.trainable)} ({percent(self.trainable / self.parameters)}), o esperado "
-            "para este LoRA"
+            f"Parâmetros treináveis: {number(self.trainable)} ({percent(self.trainable / self.parameters)}), o "
+            "esperado para este LoRA"
         )
 
 
@@ -106,7 +106,7 @@ def check(trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", profile: 
     não são os deste LoRA.
     """
     rows = [_collated(trainer, index) for index in range(len(cast(Sized, trainer.train_dataset)))]
-    for line, (ids, labels) in enumerate(rows, start=1):
+    for line, (_, labels) in enumerate(rows, start=1):
         _check_row(line, labels, tokenizer.eos_token_id)
     useful = [len(ids) for ids, _ in rows]
     learned = str(tokenizer.decode([label for label in rows[0][1] if label != IGNORED]))
@@ -128,8 +128,8 @@ def _check_row(line: int, labels: list[int], eos: int) -> None:
         raise InputError(f"Linha {line} do treino: o prompt entrou na perda. As colunas devem ser prompt e completion.")
     if learned[-1] != eos:
         raise InputError(
-            f"Linha {line} do treino: o fim de sequência (EOS) não é aprendido e o modelo não saberá parar. A linha foi "
-            "cortada ou o tokenizador tem outro EOS: use outro modelo em `model`."
+            f"Linha {line} do treino: o fim de sequência (EOS) não é aprendido e o modelo não saberá parar. A linha "
+            "foi cortada ou o tokenizador tem outro EOS: use outro modelo em `model`."
         )
 
 

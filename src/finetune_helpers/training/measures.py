@@ -139,8 +139,8 @@ def learnt(rows: list[dict[str, Any]]) -> str:
     style = other_before - other_after
     moved = "caiu" if after < before else "subiu"
     return (
-        f"a perda {moved} de {number(before, 2)} para {number(after, 2)} nats por token; menor em {lower} de {len(rows)} "
-        f"itens\ncom o título de outro item, foi de {number(other_before, 2)} para {number(other_after, 2)}: dos "
+        f"a perda {moved} de {number(before, 2)} para {number(after, 2)} nats por token; menor em {lower} de "
+        f"{len(rows)} itens\ncom o título de outro item, foi de {number(other_before, 2)} para {number(other_after, 2)}: dos "
         f"{number(before - after, 2)} de queda, {number(style, 2)} são estilo (valem para qualquer título) e "
         f"{number(before - after - style, 2)} são conteúdo (o que o título certo explica)"
     )
@@ -268,7 +268,7 @@ def report(
 
 
 def finish(adapter: Path, seconds: dict[str, float], heldout: list[dict[str, Any]], path: Path) -> dict[str, Any]:
-    """Grava ``treino.json`` em ``path``, uma só vez: as medidas do adaptador, o tempo da avaliação e as perdas por item.
+    """Grava o ``treino.json`` de ``path``, uma só vez: as medidas do adaptador, o tempo da avaliação e as perdas.
 
     RunMismatchError se o relatório que já está lá é de outro adaptador.
     """

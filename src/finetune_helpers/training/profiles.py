@@ -198,8 +198,8 @@ def point_unsloth(profile: Profile) -> None:
     loaded = getattr(sys.modules.get("unsloth"), "DEVICE_TYPE", profile.device)
     if loaded != profile.device:
         raise MachineError(
-            f'O Unsloth já foi carregado para {loaded} e o perfil "{profile.name}" treina em {profile.device}. Reinicie '
-            "a sessão (*Ambiente de execução → Reiniciar sessão*) e execute de novo."
+            f'O Unsloth já foi carregado para {loaded} e o perfil "{profile.name}" treina em {profile.device}. '
+            "Reinicie a sessão (*Ambiente de execução → Reiniciar sessão*) e execute de novo."
         )
 
 

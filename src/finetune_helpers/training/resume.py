@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 # O que pode mudar no meio de um treino sem mudar o que ele aprende.
-FREE = ("reasons", "origin", "price_sku", "save_minutes", "save_limit", "answer_batch_size", "max_new_tokens")
+FREE = (
+    "reasons",
+    "origin",
+    "price_sku",
+    "save_minutes",
+    "save_limit",
+    "answer_batch_size",
+    "max_new_tokens",
+    "eval_steps",
+)
+SPLIT = ("batch_size", "gradient_accumulation")  # o que muda com o número de processos: vale o produto
 
 
 def sft_arguments(
@@ -150,26 +160,26 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
     """
     folder = Path(str(trainer.args.output_dir))
     if profile:
-        check_folder(folder, profile)
+        check_folder(folder, profile, trainer.args.world_size)
     if (Path(adapter) / CARD).is_file():
         if profile:
             check_card(adapter, profile)
         restore(cast("PreTrainedModel", trainer.model), adapter)
         return False
     if profile and trainer.is_world_process_zero():
-        write_json(folder / CARD, _card(profile))
+        write_json(folder / CARD, card(profile, trainer.args.world_size))
     _translate_saving(trainer, folder)
     point = last_complete(folder, unfinished=True)
     trainer.train(resume_from_checkpoint=str(point) if point else None)
     return True
 
 
-def check_folder(folder: Path, profile: Profile) -> None:
+def check_folder(folder: Path, profile: Profile, processes: int = 1) -> None:
     """RunMismatchError se os checkpoints de ``folder`` são de outro modelo base ou de outro perfil."""
     path = Path(folder) / CARD
     if not path.is_file():
         return
-    known, asked = read_json(path), _card(profile)
+    known, asked = read_json(path), card(profile, processes)
     changed = [key for key in asked if known.get(key) != asked[key]]
     if changed:
         listed = "; ".join(f"{key}: era {known.get(key)!r}, agora {asked[key]!r}" for key in changed)
@@ -179,10 +189,11 @@ def check_folder(folder: Path, profile: Profile) -> None:
         )
 
 
-def _card(profile: Profile) -> dict[str, Any]:
-    """O perfil resolvido e o modelo base, na forma que o JSON devolve."""
-    values = {key: value for key, value in asdict(profile).items() if key not in FREE}
-    return json.loads(json.dumps(values | {"base_id": base_id(profile), "model": profile.model_name}))
+def card(profile: Profile, processes: int = 1) -> dict[str, Any]:
+    """O modelo base e tudo o que define o que um treino aprende, na forma que o JSON devolve."""
+    values = {key: value for key, value in asdict(profile).items() if key not in (*FREE, *SPLIT)}
+    values |= {"model": profile.model_name, "base_id": base_id(profile)}
+    return dict(json.loads(json.dumps(values | {"examples_a_step": profile.effective_batch * processes})))
 
 
 def _translate_saving(trainer: Any, folder: Path) -> None:
