@@ -50,7 +50,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
 
 
 def generate(
-    model: "PreTrainedModel",
+    model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     texts: list[str],
     *,
@@ -104,7 +104,7 @@ class _Batch(StoppingCriteria):
         self.reasons = [""] * len(limits)
         self.sent = [0] * len(limits)
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Chamado a cada passo; devolve, por linha, se ela acabou."""
         for row, token in enumerate(input_ids[:, -1].tolist()):
             if not self.reasons[row]:

@@ -137,12 +137,13 @@ def learnt(rows: list[dict[str, Any]]) -> str:
     before, after, other_before, other_after = (sum(row[key] for row in rows) / len(rows) for key in keys)
     lower = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
     style = other_before - other_after
-    moved = "caiu" if after < before else "subiu"
+    own, other = ([number(value, 2) for value in pair] for pair in ((before, after), (other_before, other_after)))
+    content = before - after - style
     return (
-        f"a perda {moved} de {number(before, 2)} para {number(after, 2)} nats por token; menor em {lower} de "
-        f"{len(rows)} itens\ncom o título de outro item, foi de {number(other_before, 2)} para {number(other_after, 2)}: dos "
+        f"a perda {'caiu' if after < before else 'subiu'} de {own[0]} para {own[1]} nats por token; menor em {lower} "
+        f"de {len(rows)} itens\ncom o título de outro item, foi de {other[0]} para {other[1]}: dos "
         f"{number(before - after, 2)} de queda, {number(style, 2)} são estilo (valem para qualquer título) e "
-        f"{number(before - after - style, 2)} são conteúdo (o que o título certo explica)"
+        f"{number(content, 2)} são conteúdo (o que o título certo explica)"
     )
 
 

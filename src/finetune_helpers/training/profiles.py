@@ -98,7 +98,7 @@ _CPU = Profile(
     reasons=(
         "sem GPU: o modelo pequeno embutido (SmolLM2-135M, arquitetura LLaMA) no lugar do LLaMA 3 8B",
         "bfloat16 nos cálculos: metade da memória de float32; os pesos ficam em 4 bits (NF4) e o LoRA em 32",
-        "taxa de aprendizado 0,002: poucos passos e um modelo pequeno pedem dez vezes a do 8B",
+        "taxa de aprendizado 0,002: poucos passos e menos parâmetros pedem dez vezes a do 8B",
         "lote de 4 sem acúmulo: mais passos com os poucos exemplos da amostra",
     ),
 )
@@ -179,7 +179,10 @@ def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Pr
     unknown = changes.keys() - {field.name for field in fields(Profile)}
     if unknown:
         raise InputError(f"O perfil não tem o campo {sorted(unknown)[0]!r}. Veja os campos em training/profiles.py.")
-    chosen = _priced(replace(chosen, **{key: value for key, value in changes.items() if value}), card)
+    asked = {key: value for key, value in changes.items() if value}
+    if asked.get("model", chosen.model) != chosen.model:
+        asked["reasons"] = tuple(reason for reason in chosen.reasons if "modelo pequeno" not in reason)
+    chosen = _priced(replace(chosen, **asked), card)
     if chosen.engine not in ENGINES:
         raise InputError(f'Motor "{chosen.engine}" desconhecido. Em `engine`, use "unsloth" ou "transformers".')
     _check_card(chosen, card)
