@@ -129,7 +129,11 @@ def test_the_choice_is_greedy_unless_a_temperature_is_given_and_no_length_is_lef
 
     model = Scripted(written(tokenizer, " one"))
     measures.generate(model, tokenizer, ["a"], limits=[4])
-    assert (model.asked["do_sample"], model.asked["repetition_penalty"], model.asked["max_length"]) == (False, 1.0, None)
+    assert (model.asked["do_sample"], model.asked["repetition_penalty"], model.asked["max_length"]) == (
+        False,
+        1.0,
+        None,
+    )
     measures.generate(model, tokenizer, ["a"], limits=[4], sampling=measures.Sampling(0.7, 0.9))
     assert (model.asked["do_sample"], model.asked["temperature"], model.asked["top_p"]) == (True, 0.7, 0.9)
 

@@ -138,7 +138,10 @@ def open_study(bench: Bench, name: str = SEARCH) -> "Study":
         left.unlink()
     journal = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=2)
-    study = optuna.create_study(study_name=name, storage=journal, pruner=pruner, load_if_exists=True)
+    names = optuna.get_all_study_names(journal)  # abrir um estudo que já existe não pode fazer o diário crescer
+    if name not in names:
+        optuna.create_study(study_name=name, storage=journal)
+    study = optuna.load_study(study_name=name, storage=journal, pruner=pruner)
     _check_start(study, bench)
     return study
 
