@@ -10,7 +10,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from .bases import base_id, smollm2_folder
+from .bases import base_id, smollm2_folder, units
 from .guards import split_validation
 from .model import adapter_hash, add_adapter, load, lora_arguments, model_arguments, save, to_answer, tuned_id
 from .profiles import Profile, choose, describe
@@ -35,4 +35,5 @@ __all__ = [
     "train_or_resume",
     "trainer",
     "tuned_id",
+    "units",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import answers
 from ..errors import MachineError
 from ..portuguese import number
-from ..records import sha256_file
+from ..records import read_json, sha256_file
 from ..runs import cache_folder, need_disk
 from .profiles import EMBEDDED, EMBEDDED_NAME, EMBEDDED_PARAMETERS, LLAMA_3_8B, Profile, memory_gb
 
@@ -79,8 +79,22 @@ def check_fits(base: Base, ram_gb: float) -> None:
         )
 
 
+def units(profile: Profile, data: Path, questions: int) -> float:
+    """O trabalho de um treino, para a previsão de tempo: tokens de treino vezes as épocas, mais os de ``questions``.
+
+    Cada pergunta é respondida antes e depois. Numa CPU o tempo cresce quase na proporção dos parâmetros: as unidades de
+    um modelo maior que o embutido são multiplicadas. InputError se o caderno 01 não terminou.
+    """
+    chosen = read_json(Path(data) / "llama" / "curadoria.json")["treino"]
+    seen = profile.epochs * chosen["linhas"]
+    if profile.max_steps > 0:
+        seen = min(seen, profile.max_steps * profile.effective_batch)
+    work = seen * chosen["tokens"] / chosen["linhas"] + 2 * questions * profile.max_new_tokens
+    return round(work * size_factor(resolve(profile)) if profile.device == "cpu" else work)
+
+
 def size_factor(base: Base) -> float:
-    """Quantas vezes o modelo é maior que o embutido: na CPU, o tempo cresce quase na mesma proporção."""
+    """Quantas vezes o modelo é maior que o embutido."""
     return (base.parameters or EMBEDDED_PARAMETERS) / EMBEDDED_PARAMETERS
 
 
