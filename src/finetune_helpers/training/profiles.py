@@ -15,6 +15,7 @@ LLAMA_3_8B = "unsloth/llama-3-8b-bnb-4bit"
 ENGINES = ("unsloth", "transformers")
 SEVEN_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WINNER, WINNER_FILE = "vencedor", Path("hiperparametros") / "vencedor.json"
+EXPLAINED = {"model": "modelo pequeno", "batch_size": "lote de", "learning_rate": "taxa de"}  # o motivo de cada valor
 # Com o que o conjunto de versões foi provado; outro costuma funcionar, mas ninguém o viu.
 PROVED_TORCH, PROVED_CUDA = ("2.11", "2.13"), "12.8"
 
@@ -132,20 +133,20 @@ _A100 = replace(
     _L4,
     name="a100",
     max_length=2048,
-    batch_size=16,
-    gradient_accumulation=1,
     price_sku="A100",
     answer_batch_size=16,
     gpu_gb=39.0,
-    reasons=("bfloat16 nativo", "16 por passo de uma só vez: há 40 GB ou mais"),
+    reasons=("bfloat16 nativo", "lote de 4 × 4 de acúmulo: cabe em 40 GB também com linhas de 2.048 tokens"),
 )
 _H100 = replace(
     _A100,
     name="h100",
+    batch_size=8,
+    gradient_accumulation=2,
     price_sku="H100",
     answer_batch_size=32,
     gpu_gb=78.0,
-    reasons=("bfloat16 nativo", "16 por passo de uma só vez e respostas de 32 em 32: há 80 GB"),
+    reasons=("bfloat16 nativo", "lote de 8 × 2 de acúmulo e respostas de 32 em 32: há 80 GB"),
 )
 # Para acrescentar um perfil, basta uma linha aqui: a placa cujo nome traz ``price_sku`` passa a usá-lo.
 BY_NAME = {profile.name: profile for profile in (_CPU, _T4, _L4, _A100, _H100)}
@@ -179,10 +180,7 @@ def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Pr
     unknown = changes.keys() - {field.name for field in fields(Profile)}
     if unknown:
         raise InputError(f"O perfil não tem o campo {sorted(unknown)[0]!r}. Veja os campos em training/profiles.py.")
-    asked = {key: value for key, value in changes.items() if value}
-    if asked.get("model", chosen.model) != chosen.model:
-        asked["reasons"] = tuple(reason for reason in chosen.reasons if "modelo pequeno" not in reason)
-    chosen = _priced(replace(chosen, **asked), card)
+    chosen = _priced(_changed(chosen, {key: value for key, value in changes.items() if value}), card)
     if chosen.engine not in ENGINES:
         raise InputError(f'Motor "{chosen.engine}" desconhecido. Em `engine`, use "unsloth" ou "transformers".')
     _check_card(chosen, card)
@@ -231,6 +229,17 @@ def nearest(card: Card | None) -> Profile:
         and (profile.dtype != "bfloat16" or card.capability >= 80)
     ]
     return max(fits, key=lambda profile: profile.gpu_gb, default=BY_NAME["t4"])
+
+
+def _changed(profile: Profile, changes: dict[str, Any]) -> Profile:
+    """O perfil com as mudanças e sem os motivos do que mudou."""
+    stale = [
+        word
+        for field, word in EXPLAINED.items()
+        if changes.get(field, getattr(profile, field)) != getattr(profile, field)
+    ]
+    kept = tuple(reason for reason in profile.reasons if not any(word in reason for word in stale))
+    return replace(profile, **({"reasons": kept} | changes))
 
 
 def _named(card: Card) -> Profile | None:
@@ -289,9 +298,8 @@ def _winner(name: str, run: Path | None, changes: dict[str, Any]) -> Profile:
             f"O vencedor da rodada {other} foi escolhido com o modelo {chosen['model']} e este treino é de "
             f"{profile.model}. Use o mesmo modelo em `model`, ou deixe `profile` em auto."
         )
-    kept = tuple(reason for reason in profile.reasons if not reason.startswith("taxa"))
     reason = f"taxa e LoRA do ensaio {chosen['trial']}, escolhido no caderno 05"
-    return replace(profile, reasons=(*kept, reason), origin=f"{WINNER}:{other}")
+    return replace(profile, reasons=(*profile.reasons, reason), origin=f"{WINNER}:{other}")
 
 
 def split_over(profile: Profile, processes: int) -> Profile:

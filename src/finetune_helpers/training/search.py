@@ -101,14 +101,11 @@ def budget(name: str, *, minutes: float = 0, trials: int = 0) -> Budget:
 
 def base_profile(chosen: Budget, name: str = "auto", **changes: Any) -> Profile:
     """O perfil de que todos os ensaios partem; ``demonstracao`` usa o modelo pequeno na CPU, com ou sem GPU."""
-    wanted = chosen.profile if name == "auto" else name
-    profile = choose(wanted, epochs=chosen.epochs, batch_size=chosen.batch_size, **changes)
-    if not chosen.batch_size:
-        return profile
-    kept = tuple(reason for reason in profile.reasons if not reason.startswith("lote"))
-    return replace(
-        profile, reasons=(*kept, f"lote de {profile.batch_size}: mais passos com as poucas linhas de um ensaio")
+    profile = choose(
+        chosen.profile if name == "auto" else name, epochs=chosen.epochs, batch_size=chosen.batch_size, **changes
     )
+    few = (f"lote de {profile.batch_size}: mais passos com as poucas linhas de um ensaio",)
+    return replace(profile, reasons=profile.reasons + (few if chosen.batch_size else ()))
 
 
 def prepare(run: Path, data: Path, budget: Budget, profile: Profile) -> Bench:
