@@ -73,7 +73,7 @@ def account(profile: Profile) -> dict[str, float]:
         "pesos": quantized * BITS_NF4 / 8 + whole * 2,
         "LoRA e gradientes": trainable * 8,
         "otimizador": trainable * 2,
-        # A pior conta, a do motor transformers: em 16 bits, a cópia em 32, o softmax e os gradientes dos dois. O Unsloth
+        # A pior conta, a do motor transformers: em 16 bits, a cópia em 32, o softmax e os gradientes. O Unsloth
         # calcula a perda em fatias e gasta muito menos.
         "logits": tokens * SHAPE["vocab_size"] * (2 + 4 + 4 + 4 + 2),
         "ativações": kept,

@@ -52,7 +52,7 @@ def test_without_a_gpu_the_small_model_is_chosen_and_the_reason_said(no_gpu):
         ("NVIDIA L4", 23.6, 89, "l4", "L4"),
         ("NVIDIA A100-SXM4-40GB", 42.4, 80, "a100", "A100"),
         ("NVIDIA A100-SXM4-80GB", 85.1, 80, "a100", "A100"),
-        ("NVIDIA H100 80GB HBM3", 85.0, 90, "h100", "H100"),
+        ("NVIDIA H100 80GB HBM3", 85.0, 90, "h100", ""),
         ("NVIDIA L40S", 47.7, 89, "a100", ""),
         ("NVIDIA A10G", 23.7, 86, "l4", ""),
         ("Tesla V100-SXM2-32GB", 34.0, 70, "t4", ""),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .. import prices
 from ..errors import InputError, MachineError, RunMismatchError
 from ..portuguese import number, plain
 from ..records import read_json
@@ -251,14 +252,12 @@ def _priced(profile: Profile, card: Card | None) -> Profile:
     """O preço é o da placa que trabalha, seja qual for o perfil; de uma placa sem preço conhecido, nenhum."""
     if profile.device == "cpu" or card is None:
         return profile
+    known = {price.sku for price in prices.load() if price.item == "gpu_hour"}
     named = _named(card)
-    if named:
+    if named and named.price_sku in known:
         return replace(profile, price_sku=named.price_sku)
-    return replace(
-        profile,
-        price_sku="",
-        reasons=(*profile.reasons, f"placa {card.name}: sem preço, treina com o perfil {profile.name}"),
-    )
+    unpriced = f"placa {card.name}: sem preço; treina com o perfil {profile.name}"
+    return replace(profile, price_sku="", reasons=(*profile.reasons, unpriced))
 
 
 def _check_card(profile: Profile, card: Card | None) -> None:
