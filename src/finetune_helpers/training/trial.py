@@ -14,8 +14,9 @@ from typing import Any
 from .. import prompts
 from ..errors import FinetuneError
 from ..records import read_json, read_jsonl, write_json
-from . import fitting, guards, lora, split_validation
+from . import add_adapter, guards, load, split_validation, trainer
 from .profiles import Profile
+from .resume import training_rows
 
 REQUEST, CURVE, RESULT, LOG = "pedido.json", "curva.jsonl", "resultado.json", "registro.txt"
 
@@ -54,27 +55,29 @@ def train(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     As linhas são as primeiras na ordem da identidade: um ensaio com menos delas usa parte das mesmas.
     """
-    profile = Profile(**request["profile"])
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in request["profile"].items()
+    }
+    profile = Profile(**values)
     examples = [prompts.from_alpaca(row) for row in read_jsonl(request["data"])]
-    rows, validation = split_validation(examples)
-    rows = sorted(rows, key=lambda example: example.item_id)[: request["rows"]]
-    model, tokenizer = lora.load(profile)
-    model = lora.add_adapter(model, profile)
+    train, validation = split_validation(examples)
+    train = sorted(train, key=lambda example: example.item_id)[: request["rows"]]
+    model, tokenizer = load(profile)
+    model = add_adapter(model, profile)
     # Só aqui: o Unsloth, que o carregamento importa, precisa vir antes do transformers.
-    from . import efficiency
+    from . import measures
 
-    points = efficiency.HeldoutPoints(folder / CURVE, request["evaluations"])
-    trainer = fitting.trainer(
-        model, tokenizer, profile, (rows, validation), folder / "pontos", [points], evaluate=False
-    )
-    print(guards.check(trainer, tokenizer, profile), flush=True)
+    points = measures.HeldoutPoints(folder / CURVE, request["evaluations"])
+    rows = training_rows((train, validation))
+    fitting = trainer(model, tokenizer, profile, rows, folder / "pontos", callbacks=[points])
+    print(guards.check(fitting, tokenizer, profile), flush=True)
     started = time.perf_counter()
-    trainer.train()
+    fitting.train()
     return {
         "train_seconds": round(time.perf_counter() - started, 2),
-        "steps": trainer.state.global_step,
-        "peak_gpu_gb": efficiency.peak_gpu_gb(),
-        "peak_rss_gb": efficiency.peak_rss_gb(),
+        "steps": fitting.state.global_step,
+        "peak_gpu_gb": measures.peak_gpu_gb(),
+        "peak_rss_gb": measures.peak_rss_gb(),
     }
 
 
