@@ -113,7 +113,7 @@ def test_a_product_in_both_tests_is_asked_once(rounds, tmp_path):
 
 
 def test_asking_for_more_items_than_there_are(rounds, tmp_path):
-    with pytest.raises(InputError, match=r"há 8 itens longos e 8 curtos.*no máximo 16 itens e foram pedidos 40"):
+    with pytest.raises(InputError, match=r"há 8 itens longos e 8 curtos.*no máximo 16 e foram pedidos 40"):
         curation.write_comparison(rounds[0], tmp_path / "x", n_items=40)
     with pytest.raises(InputError, match="use um número entre 0 e 1"):
         curation.write_comparison(rounds[0], tmp_path / "x", long_share=1)
@@ -130,6 +130,23 @@ def test_the_check_passes_on_what_the_curation_wrote(rounds):
         ("comparacao/teste.jsonl", "gpt/treino.jsonl", 16, 12),
         ("comparacao/teste.jsonl", "llama/treino.jsonl", 16, 12),
     ]
+
+
+def test_original_mode_ends_with_its_leak_declared_and_the_shared_test_free_of_it(tmp_path):
+    rows = [good_row(seed, 80 if seed % 2 else 400) for seed in range(24)]
+    path = write_rows(tmp_path / "c.jsonl", [*rows, rows[1], rows[0], *(good_row(seed, 400) for seed in range(50, 60))])
+    options = {"token_counter": count_words, "mode": "original", "n_train": 12, "n_test": 1}
+    made = [curation.curate(path, model=model, **options) for model in ("gpt",)]
+    made.append(curation.curate(path, model="llama", **options | {"n_test": 4}))
+    for one in made:
+        curation.write(one, tmp_path / "dados" / one.model)
+    curation.write_comparison(made, tmp_path / "dados" / "comparacao")
+    leak = {"test": rows[1]["title"], "train": rows[1]["title"], "score": 1.0}
+    assert read_json(tmp_path / "dados" / "gpt" / "curadoria.json")["leaks"] == [leak]
+    checks = curation.check_leaks(tmp_path / "dados")
+    assert [(one.test, one.leaks) for one in checks[:2]] == [("gpt/teste.jsonl", 1), ("llama/teste.jsonl", 1)]
+    assert [one.leaks for one in checks[2:]] == [0, 0]
+    assert str(checks[0]).endswith("1 de teste parecidas com o treino") and "nenhum par" in str(checks[2])
 
 
 @pytest.mark.parametrize("model", ["llama", "gpt"])

@@ -5,10 +5,11 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from finetune_helpers import curation, tokens
-from finetune_helpers.curation import clean, duplicates, keep_row
+from finetune_helpers.curation import clean, duplicates, filter_frame
 from finetune_helpers.records import Example, normalise
 
 SAMPLE = Path(__file__).resolve().parents[1] / "dados" / "amostra" / "catalogo.jsonl"
@@ -58,10 +59,10 @@ def in_notebook() -> list[curation.Curation]:
 @pytest.fixture(scope="module")
 def kept(rows) -> dict[str, list[Example]]:
     """Os exemplos limpos que passam por todas as regras de texto, reunidos por grupo de quase duplicatas."""
-    plan = curation.plan("llama", "recomendada", tokens.counter("llama"))
-    passed = [row for row in rows if all(keep_row(rule, row) for rule in plan.raw)]
-    cleaned = [{"title": clean(row["title"]), "content": clean(row["content"])} for row in passed]
-    examples = [Example(**row) for row in cleaned if all(keep_row(rule, row) for rule in plan.cleaned)]
+    plan = curation.plan("llama", "recomendada")
+    passed = filter_frame(pd.DataFrame(rows), plan.raw)
+    cleaned = filter_frame(passed[["title", "content"]].map(clean), plan.cleaned)
+    examples = [Example(title, content) for title, content in cleaned.itertuples(index=False)]
     groups = defaultdict(list)
     for example, group in zip(examples, duplicates.clusters(examples), strict=True):
         groups[group].append(example)
