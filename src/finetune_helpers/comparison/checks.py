@@ -27,7 +27,7 @@ LABEL = re.compile(
 )
 FENCE = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```|~~~[\w-]*\s*\n(.*?)\n?\s*~~~", re.DOTALL)
 MARKDOWN = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
-WRAPPING = " \t\n\"'.,;:!()[]«»*_`"
+WRAPPING = " \t\n\"'.,;:!¡()[]«»*_`=>"
 STRAIGHT = str.maketrans(
     {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-", "\u200b": "", "\ufeff": ""}
 )
@@ -37,7 +37,7 @@ PARTICLES = re.compile(
 )
 NUMBER = r"-?(?:\d{1,3}(?:[ ,.]\d{3})+|\d+)(?:[.,]\d{1,2})?"
 CLOCK = re.compile(
-    r"(?:(?:at|as|a las|a la) )?(\d{1,2})\s*[:.h]\s*(\d{2})(?::00)?\s*(?:min|h|hs|horas|hours)?\s*(?:([ap])\.?\s?m)?"
+    r"(?:(?:at|by|until|(?:ate )?as|ate|a las?|hasta las?) )?(\d{1,2})\s*[:.h]\s*(\d{2})(?::00)?\s*(?:min|h|hs|horas|hours)?\s*(?:([ap])\.?\s?m)?"
 )
 MONTHS = re.compile(
     "(jan(?:uary|eiro)?|enero)|(feb(?:ruary|rero)?|fev(?:ereiro)?)|(mar(?:ch|co|zo)?)|(apr(?:il)?|abr(?:il)?)"
@@ -88,10 +88,10 @@ def text(answer: str, value: str) -> bool:
 def letter(answer: str, right: str, option: str) -> bool:
     """A resposta é a letra certa, sozinha ou com o texto da própria opção."""
     match = re.fullmatch(
-        r"(?:(?:option|letter|choice|opcao|alternativa|letra|opcion)\s+)?([a-z])(?![a-z])\s*[).:\-]*\s*(.*)",
+        r"(?:(?:option|letter|choice|opcao|alternativa|letra|opcion)\s+)?([a-z])(?:\s*[).:,\-]+\s*(.+))?",
         plain(own_turn(answer)),
     )
-    return match is not None and match[1] == right.casefold() and plain(match[2]) in ("", plain(option))
+    return match is not None and match[1] == right.casefold() and plain(match[2] or option) == plain(option)
 
 
 def number(answer: str, value: float, units: Sequence[str] = ()) -> bool:
@@ -188,7 +188,7 @@ def avoids(answer: str, terms: Sequence[str]) -> bool:
 def own_words(answer: str, source: str, longest: int) -> bool:
     """A frase é do texto sem ser cópia dele.
 
-    Nenhuma sequência copiada passa de ``longest`` palavras, todo número vem do texto, e também 60 % das palavras de
+    Nenhuma sequência copiada passa de ``longest`` palavras, todo número vem do texto, e também metade das palavras de
     quatro letras ou mais, comparadas pelas cinco primeiras.
     """
     given, known = (re.findall(r"\w+", plain(words)) for words in (own_turn(answer), source))
@@ -197,4 +197,4 @@ def own_words(answer: str, source: str, longest: int) -> bool:
     stems = {word[:5] for word in known}
     content = [word[:5] in stems for word in given if len(word) > 3]
     numbers = {word for word in given if word.isdigit()} - {NUMERALS.get(word, word) for word in known} - set(known)
-    return not copied and not numbers and sum(content) >= 0.6 * len(content)
+    return not copied and not numbers and sum(content) >= 0.5 * len(content)
