@@ -18,11 +18,10 @@ TURN = re.compile(
     re.IGNORECASE,
 )
 LABEL = re.compile(
-    r"(?:#+\s*)?[*_]*(?:(?:(?:the|my|a|la)\s)?(?:(?:final|correct|right)\s)?"
-    r"(?:answer|response|option|choice|letter|resposta|respuesta)(?:\s(?:final|certa|correta|correcta))?"
-    r"(?:[*_]*\s*:|\s(?:is|é|es)\b\s*:?)"
-    r"|(?:year|number|name|author|day|date|time|genre|department|translation|ano|número|nome|dia|data|hora|letra"
-    r"|tradução|año|nombre|día|fecha)[*_]*\s*:)[*_]*\s*",
+    r"(?:#+\s*)?[*_]*(?:(?:the|my|a|o|la|el)\s)?(?:(?:final|correct|right)\s)?"
+    r"(?:answer|response|option|choice|letter|year|number|name|author|day|date|time|genre|department|translation"
+    r"|resposta|letra|ano|número|nome|dia|data|hora|tradução|respuesta|año|nombre|día|fecha)"
+    r"(?:\s(?:final|certa|correta|correcta))?(?:[*_]*\s*:|\s(?:is|é|es)\b\s*:?)[*_]*\s*",
     re.IGNORECASE,
 )
 FENCE = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```|~~~[\w-]*\s*\n(.*?)\n?\s*~~~", re.DOTALL)
@@ -33,7 +32,7 @@ STRAIGHT = str.maketrans(
 )
 PARTICLES = re.compile(
     r"(?:(?:in|at|on|by|for|from|with|em|por|de|con|en|para)\s+)?"
-    r"(?:(?:the|a|an|its|her|his|o|os|as|um|uma|el|la|los|las|un|una)\s+)?(?=\S)"
+    r"(?:(?:the|a|an|its|her|his|o|os|as|um|uma|na|nas|do|da|dos|das|el|la|los|las|un|una)\s+)?(?=\S)"
 )
 NUMBER = r"-?(?:\d{1,3}(?:[ ,.]\d{3})+|\d+)(?:[.,]\d{1,2})?"
 CLOCK = re.compile(
@@ -76,8 +75,13 @@ def _core(text: str) -> str:
 
 
 def says(answer: str, values: Sequence[str]) -> bool:
-    """A resposta inteira é um dos valores: um trecho do texto, um nome, uma palavra ou a abstenção pedida."""
+    """A resposta inteira é um dos valores: um trecho do texto, um nome ou uma palavra."""
     return _core(own_turn(answer)) in {_core(value) for value in values}
+
+
+def abstains(answer: str, wording: str) -> bool:
+    """A resposta inteira é a abstenção combinada."""
+    return plain(own_turn(answer)) == plain(wording)
 
 
 def text(answer: str, value: str) -> bool:
@@ -125,7 +129,10 @@ def day(answer: str, value: str) -> bool:
 
 
 def fields(answer: str, value: dict) -> bool:
-    """A resposta inteira é o objeto JSON pedido: essas chaves, uma vez cada, com valores do tipo certo."""
+    """A resposta inteira é o objeto JSON pedido: essas chaves, uma vez cada, com valores do tipo certo.
+
+    Num texto de ``value``, ``a|b`` são formas do mesmo valor.
+    """
     try:
         return _same(json.loads(own_turn(answer), object_pairs_hook=_distinct), value)
     except (ValueError, RecursionError):
@@ -144,7 +151,7 @@ def _same(given: object, asked: object) -> bool:
     if isinstance(asked, list) and isinstance(given, list):
         return len(given) == len(asked) and all(map(_same, given, asked))
     if isinstance(asked, str) and isinstance(given, str):
-        return plain(given) == plain(asked)
+        return says(given, asked.split("|"))
     return given == asked and isinstance(given, bool) == isinstance(asked, bool)
 
 
@@ -169,7 +176,7 @@ def sentence(answer: str, start: str, most: int) -> bool:
     words, opening = (re.findall(r"[\w'-]+", plain(part)) for part in (given, start))
     begun = words[: len(opening)] == opening
     triples = list(zip(words, words[1:], words[2:], strict=False))
-    ended = re.fullmatch(r"[^\n?]*[.!]", given) and not re.search(r"[.!?]\s+\S", given)
+    ended = re.fullmatch(r"[^\n?]*[.!]", given) and not re.search(r"[.!?]\W+\w", given)
     looped = len(set(triples)) < len(triples) or len(set(words)) < 0.65 * len(words)
     return bool(ended) and not looped and len(words) <= most and begun
 
