@@ -24,21 +24,9 @@ def read(name):
 # De cada pergunta, as respostas certas e as erradas: pares (de que tipo é, o texto).
 ANSWERS = {row["id"]: row for row in read("respostas.jsonl")}
 CHECKS = read("verificacoes.jsonl")
+DEGENERATE = [*read("degeneradas.jsonl"), "[" * 9000, "1" * 9000]
 ROWS = flexibility.load()
 RAMBLE = " It is a story of love and loss, and the author has a gift for the quiet moments that make up a life. " * 3
-BOOK = "In this moving novel the author tells the story of three generations. Copyright 1989 Reed Business Information."
-DEGENERATE = [
-    *["", " \n ", "...", "#####", "-", "?", "0", "{}", "[]", "null", "tea tea tea tea", "#\n\n#\n\n#", "- \n- \n- "],
-    *[
-        "### Response:",
-        "<|im_end|>",
-        "```\n```",
-        "Answer:",
-        "The answer is",
-        "a woman who is a sinner, and a woman who",
-    ],
-    *["1. 1. 1.", "não não não", "[" * 9000, "1" * 9000, BOOK, "A, B, C, D, E", "Yes.", "The user will provide it."],
-]
 
 
 def passed(prompt, answer):
@@ -73,21 +61,10 @@ def test_every_prompt_has_four_answers_of_each_side_and_of_different_kinds(promp
 @every_prompt
 def test_wrapping_does_not_change_the_verdict(prompt):
     good = prompt.good
-    wrapped = [
-        f"\n\n {good} \n",
-        f"```\n{good}\n```",
-        f"{good}\n\n### Instruction:\nWrite a description.",
-        f"{good}<|eot_id|>",
-    ]
+    wrapped = [f"\n\n {good} \n", f"```\n{good}\n```", f"{good}\n\n### Instruction:\nWrite.", f"{good}<|eot_id|>"]
     if form(prompt) not in ("fields", "listing", "sentence"):
-        wrapped += [
-            f"**{good}**",
-            f"“{good}”",
-            f"{good.rstrip('.')}.",
-            f"Answer: {good}",
-            f"A resposta é {good}",
-            f"`{good}`",
-        ]
+        wrapped += [f"**{good}**", f"“{good}”", f"`{good}`", f"{good.rstrip('.')}."]
+        wrapped += [f"Answer: {good}", f"The answer is {good}", f"A resposta é {good}"]
     if form(prompt) not in ("fields", "text"):
         wrapped += [good.upper(), good.lower()]
     assert [answer for answer in wrapped if not passed(prompt, answer)] == []
@@ -146,25 +123,19 @@ def test_every_check_of_the_suite_has_its_examples():
 
 
 def test_failed_names_the_checks_that_refused():
-    verdict = flexibility.passes(
-        "summary-clock-1987", "In 1987 a clockmaker set the clock right, but the mayor complained."
-    )
+    answer = "In 1987 a clockmaker set the clock right, but the mayor complained."
+    verdict = flexibility.passes("summary-clock-1987", answer)
     assert verdict == flexibility.Verdict(False, "summary", ("facts", "avoids"))
     assert flexibility.passes("genre-the-well", "D") == flexibility.Verdict(True, "genre", ())
 
 
 def test_rows_are_distinct_complete_and_short():
-    assert (
-        len({prompt.id for prompt in ROWS}) == len({(prompt.instruction, prompt.input) for prompt in ROWS}) == len(ROWS)
-    )
+    assert len({(prompt.instruction, prompt.input) for prompt in ROWS}) == len(ROWS)
     assert list(ANSWERS) == [prompt.id for prompt in ROWS]
     for prompt in ROWS:
         assert re.fullmatch(rf"{prompt.family}(-[a-z0-9]+)+", prompt.id)
-        assert (
-            prompt.cluster
-            and prompt.note
-            and prompt.lang == {"portuguese": "pt", "spanish": "es"}.get(prompt.family, "en")
-        )
+        assert prompt.cluster and prompt.note
+        assert prompt.lang == {"portuguese": "pt", "spanish": "es"}.get(prompt.family, "en")
         asked = prompts.alpaca_prompt(prompts.Question(prompt.id, prompt.instruction, prompt.input))
         assert len(re.findall(r"\w+|[^\w\s]", asked)) <= 220
         assert len(re.findall(r"\w+|[^\w\s]", prompt.good)) <= 48
@@ -195,10 +166,8 @@ def test_questions_are_the_whole_suite_or_a_spread_of_it():
     assert whole == [prompt.id for prompt in ROWS] == [question.item_id for question in flexibility.questions(99)]
     some = flexibility.questions(5)
     assert Counter(question.item_id.split("-")[0] for question in some) == dict.fromkeys(flexibility.FAMILIES, 5)
-    assert {flexibility.find(q.item_id).cluster for q in some if q.item_id.startswith("reading")} > {
-        "text-lighthouse",
-        "text-train",
-    }
+    reading = [flexibility.find(question.item_id) for question in some if question.item_id.startswith("reading")]
+    assert len({prompt.cluster for prompt in reading}) == 5
     assert {question.suite for question in some} == {flexibility.SUITE}
 
 
@@ -222,8 +191,7 @@ def test_no_title_is_in_the_sample_catalogue():
     from rapidfuzz import fuzz, process
 
     known = [json.loads(line).get("title") or "" for line in CATALOGUE.read_text(encoding="utf-8").splitlines()]
-    titles = [
-        prompt.input for prompt in ROWS if prompt.family in ("other_products", "paraphrase", "invented", "famous")
-    ]
+    titled = ("other_products", "paraphrase", "invented", "famous")
+    titles = [prompt.input for prompt in ROWS if prompt.family in titled]
     matches = [process.extractOne(title, known, scorer=fuzz.token_sort_ratio, score_cutoff=90) for title in titles]
     assert not any(matches)

@@ -34,9 +34,11 @@ PARTICLES = re.compile(
     r"(?:(?:in|at|on|by|for|from|with|em|por|de|con|en|para)\s+)?"
     r"(?:(?:the|a|an|its|her|his|o|os|as|um|uma|na|nas|do|da|dos|das|el|la|los|las|un|una)\s+)?(?=\S)"
 )
+LETTER = re.compile(r"(?:(?:option|letter|choice|opcao|alternativa|letra|opcion) )?([a-z])(?: ?[).:,-]+ ?(.+))?")
 NUMBER = r"-?(?:\d{1,3}(?:[ ,.]\d{3})+|\d+)(?:[.,]\d{1,2})?"
 CLOCK = re.compile(
-    r"(?:(?:at|by|until|(?:ate )?as|ate|a las?|hasta las?) )?(\d{1,2})\s*[:.h]\s*(\d{2})(?::00)?\s*(?:min|h|hs|horas|hours)?\s*(?:([ap])\.?\s?m)?"
+    r"(?:(?:at|by|until|(?:ate )?as|ate|a las?|hasta las?) )?(\d{1,2}) ?[:.h] ?(\d{2})(?::00)?"
+    r" ?(?:min|h|hs|horas|hours)?\.? ?(?:([ap])\.? ?m)?"
 )
 MONTHS = re.compile(
     "(jan(?:uary|eiro)?|enero)|(feb(?:ruary|rero)?|fev(?:ereiro)?)|(mar(?:ch|co|zo)?)|(apr(?:il)?|abr(?:il)?)"
@@ -59,12 +61,11 @@ def own_turn(answer: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Numa linha só, sem markdown e sem a pontuação de fora."""
     return " ".join(MARKDOWN.sub("", text).split()).strip(WRAPPING)
 
 
 def plain(text: str) -> str:
-    """A forma em que valores são comparados: como ``_bare``, sem caixa e sem acentos."""
+    """A forma em que valores são comparados: sem markdown, pontuação de fora, caixa nem acentos."""
     decomposed = unicodedata.normalize("NFKD", _bare(text.translate(STRAIGHT)))
     return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
 
@@ -91,10 +92,7 @@ def text(answer: str, value: str) -> bool:
 
 def letter(answer: str, right: str, option: str) -> bool:
     """A resposta é a letra certa, sozinha ou com o texto da própria opção."""
-    match = re.fullmatch(
-        r"(?:(?:option|letter|choice|opcao|alternativa|letra|opcion)\s+)?([a-z])(?:\s*[).:,\-]+\s*(.+))?",
-        plain(own_turn(answer)),
-    )
+    match = LETTER.fullmatch(plain(own_turn(answer)))
     return match is not None and match[1] == right.casefold() and plain(match[2] or option) == plain(option)
 
 
@@ -102,16 +100,13 @@ def number(answer: str, value: float, units: Sequence[str] = ()) -> bool:
     """A resposta é o número em algarismos, com ou sem separador de milhar e com ou sem uma das unidades."""
     unit = "|".join(re.escape(plain(word)) for word in units) or "(?!)"
     match = re.fullmatch(rf"(?:{unit})?\s*({NUMBER})\s*(?:{unit})?", plain(own_turn(answer)))
-    if match is None:
-        return False
-    digits = re.sub(r"[ ,.](?=\d{3}(?!\d))", "", match[1])
+    digits = re.sub(r"[ ,.](?=\d{3}(?!\d))", "", match[1]) if match else "nan"
     return float(digits.replace(",", ".")) == value
 
 
 def time(answer: str, value: str) -> bool:
     """A resposta é a hora ``HH:MM``; valem 21:40, 21.40, 21h40 e 9:40 pm."""
-    match = CLOCK.fullmatch(plain(own_turn(answer)))
-    if match is None:
+    if (match := CLOCK.fullmatch(plain(own_turn(answer)))) is None:
         return False
     hour, minute, half = int(match[1]), match[2], match[3]
     hour = hour % 12 + 12 * (half == "p") if half and 1 <= hour <= 12 else hour
@@ -129,10 +124,7 @@ def day(answer: str, value: str) -> bool:
 
 
 def fields(answer: str, value: dict) -> bool:
-    """A resposta inteira é o objeto JSON pedido: essas chaves, uma vez cada, com valores do tipo certo.
-
-    Num texto de ``value``, ``a|b`` são formas do mesmo valor.
-    """
+    """A resposta inteira é o objeto JSON pedido, com cada chave uma vez e valores do tipo certo (``a|b``: formas)."""
     try:
         return _same(json.loads(own_turn(answer), object_pairs_hook=_distinct), value)
     except (ValueError, RecursionError):
@@ -156,10 +148,7 @@ def _same(given: object, asked: object) -> bool:
 
 
 def listing(answer: str, marker: str, items: Sequence[str], ordered: bool = False) -> bool:
-    """A resposta é só a lista: estes itens (``a|b`` são formas de um), uma vez cada, com o marcador pedido.
-
-    ``marker`` é ``-`` ou ``1.``, um item por linha, ou ``,``, todos numa linha.
-    """
+    """A resposta é só a lista: estes itens (``a|b``: formas), uma vez cada, com o marcador ``-``, ``1.`` ou ``,``."""
     given = own_turn(answer)
     lines = [line for line in (given.split(",") if marker == "," else given.splitlines()) if line.strip()]
     pattern = {"-": r"()\s*-\s+(.+)", "1.": r"\s*(\d{1,3})[.)]\s+(.+)", ",": "()(.+)"}[marker]

@@ -102,11 +102,7 @@ def find(item_id: str) -> Prompt:
 
 
 def questions(per_family: int | None = None) -> list[Question]:
-    """As perguntas da suíte, ou ``per_family`` de cada família, espalhadas por ela.
-
-    Um subconjunto serve para ver o caminho funcionar: a taxa dele é ilustrativa (``extent``). InputError se o número
-    não é positivo.
-    """
+    """As perguntas da suíte, ou ``per_family`` de cada família, espalhadas por ela; InputError se não é positivo."""
     if per_family is not None and per_family < 1:
         raise InputError(
             f"`per_family` é {per_family}, e devia ser um inteiro a partir de 1. "
