@@ -24,7 +24,7 @@ LABEL = re.compile(
     r"(?:\s(?:final|certa|correta|correcta))?(?:[*_]*\s*:|\s(?:is|é|es)\b\s*:?)[*_]*\s*",
     re.IGNORECASE,
 )
-FENCE = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```|~~~[\w-]*\s*\n(.*?)\n?\s*~~~", re.DOTALL)
+FENCE = re.compile(r"(```|~~~)[\w-]*\s*\n(.*?)\s*\1", re.DOTALL)
 MARKDOWN = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
 WRAPPING = " \t\n\"'.,;:!¡()[]«»*_`=>"
 STRAIGHT = str.maketrans(
@@ -55,9 +55,10 @@ NEGATION = re.compile(
 def own_turn(answer: str) -> str:
     """O que o modelo disse até abrir outro turno, sem o rótulo e sem a cerca de código que o embrulham."""
     text = TURN.split(unicodedata.normalize("NFKC", answer).translate(STRAIGHT), maxsplit=1)[0].strip()
-    text = LABEL.sub("", text, count=1).strip() if LABEL.match(text) else text
+    label = LABEL.match(text)
+    text = text[label.end() :] if label else text
     fenced = FENCE.fullmatch(text)
-    return (fenced[1] or fenced[2] or "").strip() if fenced else text
+    return fenced[2] if fenced else text
 
 
 def _bare(text: str) -> str:
@@ -98,7 +99,7 @@ def letter(answer: str, right: str, option: str) -> bool:
 
 def number(answer: str, value: float, units: Sequence[str] = ()) -> bool:
     """A resposta é o número em algarismos, com ou sem separador de milhar e com ou sem uma das unidades."""
-    unit = "|".join(re.escape(plain(word)) for word in units) or "(?!)"
+    unit = "|".join(re.escape(plain(word)) for word in units)
     match = re.fullmatch(rf"(?:{unit})?\s*({NUMBER})\s*(?:{unit})?", plain(own_turn(answer)))
     digits = re.sub(r"[ ,.](?=\d{3}(?!\d))", "", match[1]) if match else "nan"
     return float(digits.replace(",", ".")) == value
@@ -109,7 +110,7 @@ def time(answer: str, value: str) -> bool:
     if (match := CLOCK.fullmatch(plain(own_turn(answer)))) is None:
         return False
     hour, minute, half = int(match[1]), match[2], match[3]
-    hour = hour % 12 + 12 * (half == "p") if half and 1 <= hour <= 12 else hour
+    hour = hour % 12 + 12 * (half == "p") if half and hour <= 12 else hour
     return f"{hour:02d}:{minute}" == value
 
 
@@ -192,5 +193,5 @@ def own_words(answer: str, source: str, longest: int) -> bool:
     copied = any(tuple(given[n : n + longest + 1]) in runs for n in range(len(given) - longest))
     stems = {word[:5] for word in known}
     content = [word[:5] in stems for word in given if len(word) > 3]
-    numbers = {word for word in given if word.isdigit()} - {NUMERALS.get(word, word) for word in known} - set(known)
-    return not copied and not numbers and sum(content) >= 0.5 * len(content)
+    strange = {word for word in given if word.isdigit()} - {NUMERALS.get(word, word) for word in known}
+    return not copied and not strange and sum(content) >= 0.5 * len(content)
