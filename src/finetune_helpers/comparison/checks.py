@@ -55,10 +55,8 @@ NEGATION = re.compile(
 def own_turn(answer: str) -> str:
     """O que o modelo disse até abrir outro turno, sem o rótulo e sem a cerca de código que o embrulham."""
     text = TURN.split(unicodedata.normalize("NFKC", answer).translate(STRAIGHT), maxsplit=1)[0].strip()
-    label = LABEL.match(text)
-    text = text[label.end() :] if label else text
-    fenced = FENCE.fullmatch(text)
-    return fenced[2] if fenced else text
+    text = text[label.end() :] if (label := LABEL.match(text)) else text
+    return fenced[2] if (fenced := FENCE.fullmatch(text)) else text
 
 
 def _bare(text: str) -> str:

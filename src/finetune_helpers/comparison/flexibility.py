@@ -78,12 +78,12 @@ def version() -> str:
 @cache
 def load() -> tuple[Prompt, ...]:
     """Todas as perguntas do pacote, na ordem do arquivo."""
-    return tuple(_prompt(json.loads(line)) for line in _file().decode().splitlines())
+    rows = map(json.loads, _file().decode().splitlines())
+    return tuple(Prompt(**(row | {"checks": tuple(map(_check, row["checks"]))})) for row in rows)
 
 
-def _prompt(row: dict) -> Prompt:
-    asked = tuple((check["name"], MappingProxyType(check["args"])) for check in row["checks"])
-    return Prompt(**(row | {"checks": asked}))
+def _check(row: dict) -> tuple[str, MappingProxyType]:
+    return row["name"], MappingProxyType(row["args"])
 
 
 @cache
