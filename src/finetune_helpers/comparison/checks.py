@@ -1,9 +1,9 @@
 """As formas fechadas em que a suíte de flexibilidade pergunta; cada uma decide por código se a resposta está certa.
 
 Há uma só leitura: vale a resposta inteira, e não uma palavra dela. O que vem antes ou depois do valor pedido reprova,
-porque toda pergunta pede o valor e nada mais. Perdoa-se só a embalagem que não muda o que foi dito: caixa, espaços,
-aspas, negrito, cerca de código, ponto final, um rótulo ("Answer:", "The answer is") e a unidade que a pergunta cita. Um
-modelo sem instruções não para: quando abre outro turno ("### Instruction:", ``<|``), a resposta acabou ali.
+porque toda pergunta pede o valor e nada mais. Perdoa-se a embalagem que não muda o que foi dito: caixa, espaços, aspas,
+negrito, cerca de código, ponto final, um rótulo (``The answer is``) e a unidade que a pergunta cita. Um modelo que não
+sabe parar abre outro turno (``### Instruction:``, ``<|``), e a resposta acaba ali.
 """
 
 import json
@@ -183,8 +183,8 @@ def avoids(answer: str, terms: Sequence[str]) -> bool:
 def own_words(answer: str, source: str, longest: int) -> bool:
     """A frase é do texto sem ser cópia dele.
 
-    Nenhuma sequência copiada passa de ``longest`` palavras, todo número vem do texto, e também metade das palavras de
-    quatro letras ou mais, comparadas pelas cinco primeiras.
+    Nenhum trecho copiado passa de ``longest`` palavras; todo número vem do texto, e metade das palavras de quatro
+    letras ou mais, comparadas pelas cinco primeiras.
     """
     given, known = (re.findall(r"\w+", plain(words)) for words in (own_turn(answer), source))
     runs = {tuple(known[n : n + longest + 1]) for n in range(len(known) - longest)}
