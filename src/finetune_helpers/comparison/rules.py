@@ -1,5 +1,6 @@
 """Defeitos de forma de uma resposta: o que se vê sem saber nada do produto, só pela forma do texto."""
 
+import html
 import re
 from collections import Counter
 from functools import cache
@@ -22,7 +23,8 @@ PROBLEMS = {
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _WINDOW = 48  # palavras; nenhuma descrição de treino tem menos de 71 % de palavras distintas nas primeiras 48
 _DISTINCT = 0.5
-_REPEATED = 0.18  # parte das sequências de três palavras que já tinham aparecido; descrições reais: até 0,13
+_REPEATED = 0.22  # parte das sequências de três palavras que já tinham aparecido; descrições reais: até 0,21
+_NOVEL = 0.3  # palavras distintas menos sequências repetidas, com os números trocados por um só sinal; reais: acima de 0,39
 _VERBS = frozenset(("is", "are", "was", "were", "has", "have"))  # a frase que só diz o título com um verbo já é frase
 _RUN = re.compile(r"([^\s*._=-])\1{11,}")
 
@@ -38,7 +40,7 @@ _TASK = "|".join(
         r"(?:completes?|completed|fulfil\w*|satisf\w+) (?:the|your|this) (?:\w+ )?(?:request|task|action|instruction|prompt)",
         r"(?:this|the|following|above|original|provided|given) description (?:is|was|does|provides|includes|highlights|"
         r"should|you|captures|suggests|could|can|would|indicates|refers)\b",
-        r"the user\b",
+        r"the user (?:is|was|will|has|asks?|asked|provided|wants?|should|can)\b",
         r"(?:above|given|following|these|previous|other) (?:\w+ )?examples?\b",
         r"(?:I|we)(?: have|['’]ve| am|['’]m| will|['’]ll| would| can| could|['’]d)?(?: \w+){0,4}"
         r" (?:catalogu?e|description|title|prompt|request|response|examples?)\b",
@@ -47,9 +49,9 @@ _TASK = "|".join(
         r"(?:as an? |an? )?(?:AI(?: language)? (?:model|assistant)|language model)\b",
         r"I(?:['’]m| am)? (?:sorry|apologi[sz]e|afraid)(?:,| but| I|\.)",
         r"(?:I|we)(?: am|['’]m)? ?(?:do not|don['’]t|cannot|can['’]t|can not|unable to|not able to)"
-        r" (?:have|provide|find|assist|help|write|generate|create|access|answer|complete|fulfil\w*|see any|determine)\b",
+        r" (?:have|provide|find|assist|help|write|generate|create|access|complete|fulfil\w*|see any|determine)\b",
         r"(?:let me know|feel free|please (?:provide|note|let|specify|give|share|clarify|write|tell)|hope this|"
-        r"if you (?:have|need|want|would like|could) (?:any|more|me|further|a|to|provide))\b",
+        r"if you (?:have|need|want|would like|could) (?:any|more|me|further|provide))\b",
         r"you(?:['’]ve| have| are|['’]re)? (?:provided|requested|asked|given|asking|looking for|mentioned|described)\b",
         r"(?:to|can) be used (?:as|for) (?:a|the) (?:product )?description",
         r"\d+[- ](?:sentences?|words?) (?:long|description|summary)\b",
@@ -60,7 +62,7 @@ _TASK = "|".join(
 _TALKS = re.compile(rf"\b(?:{_TASK})", re.I)
 _OPENS = re.compile(
     r"[\s*#>-]*(?:(?:sure|certainly|of course|absolutely|okay|ok|hello|hi|thank you|thanks)[!,.:]"
-    r"|here(?:['’]s| is| are) (?:a|an|the|your|my|some|one)\b[^.!?\n]{0,80}(?:description|catalog|version|title|response|text|list|example|:)"
+    r"|here(?:['’]s| is| are) (?:a|an|the|your|my|some|one)\b[^.!?\n]{0,80}(?:description|catalogu?e|revised|title|response|paragraph|examples?)\b"
     r"|I(?:['’](?:m|ve|d|ll)| (?:am|have|was|had|will|would|can|could|do|did|think|believe|just|bought|love|like|got))\b"
     r"|(?:what|how|which|who|why|where|when|can|could|do|does|is|are)\b[^.!\n]{0,90}\?\s*\Z)",
     re.I,
@@ -76,21 +78,21 @@ _LABELS = (
     r"genres?|categor(?:y|ies)|subjects?|keywords?|tags?|formats?|binding|prices?|languages?|pages?|page count|editions?|series|"
     r"volumes?|ratings?|reviews?|summary|synopsis|overview|introduction|plot|setting|characters?|themes?|answers?|questions?|responses?|"
     r"outputs?|inputs?|explanations?|examples?|notes?|instructions?|contents?|colou?rs?|sizes?|dimensions?|weight|materials?|brand|"
-    r"condition|barcode|sku|date|year|duration|director|cast|user|assistant|system|human|context|task|audio|dvd|cd|policies|copyright"
+    r"condition|barcode|(?:key )?features?|specifications?|sold|ref|sku|date|year|duration|director|cast|user|assistant|system|human|context|task|audio|dvd|cd|policies"
 )
 _LABEL = re.compile(rf"^[\W_]*(?:{_LABELS})(?: \d+)?[*_]*\s?:", re.I | re.M)
 _INLINE = re.compile(r"\b(?:Title|Description|Author|Genre|Product|Output|Input|Response|Answer|Explanation|ISBN|Publisher)s?:\s")
 _FIELD = re.compile(r"^[\W_]*[A-Z][\w'’/ -]{0,30}:(?=\s|\Z)", re.M)
 _MARKS = re.compile(
-    r"^\s*#{1,6}(?:\s|\Z)|\*\*\w[^*]*\*\*|<\||\|>|\[/?INST\]|<</?SYS>>|</?s>|```|^\s*(?:-{3,}|={3,})\s*$|^\|.*\|\s*$"
+    r"^\s*#{1,6}(?:\s|\Z)|(?<!\*)\*\*\w[^*\n]*\*\*(?!\*)|<\||\|>|\[/?INST\]|<</?SYS>>|</?s>|```|^\s*(?:-{3,}|={3,})\s*$|^\|.*\|\s*$"
     r"|\[(?:insert|your|title|author|name|product|book|description|publisher)\b[^\]]*\]",
     re.I | re.M,
 )
 _BULLET = re.compile(r"^\s*(?:[-*•–+]|\(?(?:\d{1,2}|[A-Za-z]|[ivxIVX]{1,4})[.)])\s+\S", re.M)
-_NUMBERED = re.compile(r"(?:^|\s)1[.)]\s.*?\s2[.)]\s.*?(?:\s3[.)]\s|\Z)", re.S)
+_NUMBERED = re.compile(r"\A\W*1[.)]\s.*?\s2[.)]\s", re.S)
 _CODE = re.compile(
     r"[{}\\�\x00-\x08]|[A-Za-z0-9]_[A-Za-z0-9]|https?://|</?(?:div|span|html|body|br|p|a|img|table|li|ul|script)\b[^>]*>|\w\(\)|=>|=\"|::"
-    r"|[\]\[][\[(]|\b[^\W\d]{26,}\b"
+    r"|[\]\[][\[(]|\b[^\W\d]{30,}\b"
 )
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u1dff\u2e80-\ua4cf\ua4d0-\ud7ff\uf900-\ufaff]")
 
@@ -110,6 +112,7 @@ def problems(answer: str, title: str, finish_reason: str) -> tuple[str, ...]:
 
     O fim por limite de tokens (``finish_reason``) só desculpa a última linha, que pode ter parado no meio de um rótulo.
     """
+    answer = html.unescape(answer)  # o texto cru do catálogo traz "&#x2019;", que não é palavra
     tokens = [word.casefold() for word in words(answer)]
     if len(tokens) < 3:
         return ("repeticao",) if _RUN.search(answer) else ("vazia",)
@@ -121,7 +124,7 @@ def problems(answer: str, title: str, finish_reason: str) -> tuple[str, ...]:
         "estrutura": structured(answer),
         "enumeracao": len(_BULLET.findall(answer)) >= 2 or bool(_NUMBERED.search(answer)),
         "outra_lingua": foreign(answer, tokens),
-        "ilegivel": bool(_CODE.search(answer)),
+        "ilegivel": bool(_CODE.search(answer) or _OTHER_SCRIPT.search(answer)),
     }
     return tuple(key for key, happened in checks.items() if happened)
 
@@ -137,10 +140,12 @@ def repeats(answer: str, tokens: list[str]) -> bool:
         window = masked[start : start + _WINDOW]
         if len(window) < 16:
             continue
-        if len(window) >= 24 and len(set(window)) / len(window) < _DISTINCT:
-            return True
         grams = list(zip(window, window[1:], window[2:], strict=False))
-        if 1 - len(set(grams)) / len(grams) > _REPEATED:
+        repeated = 1 - len(set(grams)) / len(grams)
+        if repeated > _REPEATED:
+            return True
+        distinct = len(set(tokens[start : start + _WINDOW])) / len(window)
+        if len(window) >= 24 and (distinct < _DISTINCT or len(set(window)) / len(window) - repeated < _NOVEL):
             return True
     return False
 
@@ -164,7 +169,7 @@ def echoes(answer: str, title: str) -> bool:
     known = Counter(word.casefold() for word in words(title))
     for block in ([word for part in paragraphs for word in part], paragraphs[0]):
         new = Counter(word.casefold() for word in block) - known
-        if len(block) >= 3 and new.total() <= 1 + len(block) // 8 and not _VERBS & new.keys():
+        if len(block) >= 3 and new.total() <= min(len(block) // 4, 1 + len(block) // 8) and not _VERBS & new.keys():
             return True
     return False
 
@@ -182,7 +187,7 @@ def structured(answer: str) -> bool:
 def foreign(answer: str, tokens: list[str]) -> bool:
     """Verdadeiro se a resposta está em português, em espanhol ou em outro alfabeto."""
     letters = sum(letter.isalpha() for letter in answer)
-    if len(_OTHER_SCRIPT.findall(answer)) > 0.05 * letters:
+    if len(_OTHER_SCRIPT.findall(answer)) > 0.2 * letters:
         return True
     return len(tokens) >= 8 and language(answer) != "en"
 
