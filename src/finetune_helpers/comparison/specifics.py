@@ -37,8 +37,8 @@ _NUMBER = re.compile(r"(?<![\w.,/])[$£€]?\s?\d+(?:[.,/:x]\d+)*(?:st|nd|rd|th|
 _MARKER = re.compile(r"^\s*\(?\d{1,2}[.)](?=\s)", re.M)
 # "the two parts" retoma o que já se sabe; "two children" afirma uma quantidade.
 _COUNT = re.compile(
-    rf"\b(?<!\bthe )(?<!\bfirst )(?<!\blast )(?<!\bthese )(?<!\bthose )(?<!\bother )(?<!\bhis )(?<!\bher )(?<!\btheir )"
-    rf"(?:{_SPELLED.pattern})[- ](?:\w+[- ])?(?:[a-z]+s|children|men|women|people|feet)\b"
+    rf"(?<![\w-])(?<!\bthe )(?<!\bfirst )(?<!\blast )(?<!\bthese )(?<!\bthose )(?<!\bother )(?<!\bhis )(?<!\bher )(?<!\btheir )"
+    rf"(?i:{_SPELLED.pattern})[- ](?:\w+[- ])?(?:[a-z]+s|children|men|women|people|feet)\b"
 )
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -48,7 +48,7 @@ _RUN = re.compile(rf"(?<![\w'’-]){_CAPITAL}(?:{_JOIN}{_CAPITAL})*")
 _QUOTED = re.compile(r"[\"“]([^\"“”\n]{3,90})[\"”]")
 _START = re.compile(r"(?:^|[.!?:\n\"“”(*•]|--|[.!?]['’])\s*\Z")
 _LABEL = re.compile(r"^[\W_]*[A-Z][\w ]{0,24}:\s*", re.M)
-_SPLIT = re.compile(r"\bby\b|[()/\[\]|]|\s-\s|\s–\s|:")
+_SPLIT = re.compile(r"\bby\b|[;()/\[\]|]|\s-\s|\s–\s|:")
 _GENERIC = frozenset(
     """a an the i i'm i've i'd i'll this that these those it its in on at to from for with by of and but or nor as if so is are was were
     be he she they we you my his her their our your what who when where why how which there here not no yes all some each every
@@ -60,11 +60,12 @@ _GENERIC = frozenset(
     title titles description descriptions author authors product products audio cd dvd lp vhs pdf isbn ebook text texts reader
     readers reader's student students introduction preface postscript appendix notes note output outputs input inputs example
     examples explanation response responses answer question key features publisher published publishing publication release
-    released date table contents index story stories tale tales poem poems song songs play essay essays collection complete
+    released date table contents index story stories tale tales vinyl poem poems song songs play essay essays collection complete
     unabridged abridged illustrated annotated classic classics reprint facsimile set catalogue catalog genre language format
     price pages page number item type cover size color colour material brand english copyright summary review rating plot
     characters character life history works work letter letters world god lord mr mrs ms dr sir lady miss king queen
-    emperor prince princess captain doctor father mother saint""".split()
+    emperor prince princess captain doctor father mother saint
+    south north east west fiction historical fantasy mystery adventure literature literary""".split()
 )
 _PEOPLES = frozenset(
     """french german greek dutch irish welsh scots swiss czech chinese latin roman arab arabic hindu jew jews jewish catholic catholics
@@ -85,10 +86,14 @@ def unsupported(answer: str, title: str, reference: str) -> list[str]:
     invented, rest = _numbers(answer, known)
     vocabulary = _vocabulary(known)
     ordinary = {word for word in _WORD.findall(f"{known} {answer}") if word.islower()}
-    for name in _names(rest):
-        strange = [word for word in _WORD.findall(name) if not _is_known(word, vocabulary, ordinary)]
-        if strange and not (len(name.split()) == 1 and _is_people(name)):
-            invented[_plain(name)] = name
+    for name, is_heading in _names(rest):
+        capitals = [word for word in _WORD.findall(name) if word[0].isupper() and _plain(word) not in _GENERIC]
+        strange = [word for word in capitals if not _is_known(word, vocabulary, ordinary)]
+        if len(capitals) == 1 and _is_people(name):
+            continue
+        # Num título ecoado com uma palavra estragada, a maior parte ainda é conhecida.
+        if len(strange) > (0.4 * len(capitals) if is_heading else 0) or _apart(capitals, known):
+            invented.setdefault(_plain(name), name)
     return [text for key, text in invented.items() if not _inside_another(key, invented)]
 
 
@@ -113,7 +118,8 @@ def _numbers(answer: str, known: str) -> tuple[dict[str, str], str]:
     centuries = {_century(match) for match in _CENTURY.finditer(known)} | {f"c{year // 100 + 1}" for year in years}
     take(_CENTURY, _century, lambda value, match: value in centuries)
     decades = {match.group(1) for match in _DECADE.finditer(known)} | {f"{year // 10 * 10}" for year in years}
-    take(_DECADE, lambda match: f"{match.group(1)}s", lambda value, match: value[:-1] in decades)
+    hundreds = {f"{year // 100 * 100}" for year in years}
+    take(_DECADE, lambda match: f"{match.group(1)}s", lambda value, match: value[:-1] in decades | hundreds)
     end = len(rest.rstrip())
     take(
         _NUMBER,
@@ -162,17 +168,18 @@ def _values(known: str) -> set[str]:
     return written | spelled | ordinal
 
 
-def _names(text: str) -> Iterator[str]:
+def _names(text: str) -> Iterator[tuple[str, bool]]:
+    """Nomes e títulos do texto, cada um com a indicação de que veio de uma linha ou aspas em maiúsculas de título."""
     for quoted in _QUOTED.finditer(text):
         if _is_heading(quoted.group(1)) and " " in quoted.group(1).strip():
-            yield quoted.group(1).strip(" ,.;")
+            yield quoted.group(1).strip(" ,.;"), True
     text = _QUOTED.sub(lambda match: f" ; {'' if _is_heading(match.group(1)) else match.group(1)} ; ", text)
     for line in text.split("\n"):
-        line = _LABEL.sub("", line)
-        if _is_heading(line):
-            yield from (part.strip(" ,.;-*#_'\"") for part in _SPLIT.split(line) if re.search(r"[A-Z]", part))
+        value = _LABEL.sub("", line)
+        if _is_heading(value) or (value != line and len(value.split()) < 4):  # "Publisher: HarperCollins"
+            yield from ((part.strip(" ,.;-*#_'\""), True) for part in _SPLIT.split(value) if re.search(r"[A-Z]", part))
         else:
-            yield from _runs(line)
+            yield from ((name, False) for name in _runs(value))
 
 
 def _runs(line: str) -> Iterator[str]:
@@ -206,10 +213,20 @@ def _vocabulary(known: str) -> set[str]:
 
 def _is_known(word: str, vocabulary: set[str], ordinary: set[str]) -> bool:
     plain = _plain(word)
-    if len(plain) < 3 or plain in _GENERIC or plain in vocabulary or plain in ordinary or not word[0].isupper():
+    if len(plain) < 3 or plain in vocabulary or plain in ordinary:
         return True
-    # Um nome do título com uma letra trocada é eco defeituoso, não invenção.
-    return len(plain) >= 5 and process.extractOne(plain, vocabulary, scorer=fuzz.ratio, score_cutoff=75) is not None
+    # Um nome do título com uma letra trocada é eco estragado, e "Sicily" está em "Sicilian": nenhum dos dois é invenção.
+    near = process.extractOne(plain, [other for other in vocabulary if other.startswith(plain[0])], scorer=fuzz.ratio)
+    return len(plain) >= 5 and near is not None and (near[1] >= 85 or (len(plain) > 5 and near[0][:5] == plain[:5]))
+
+
+def _apart(capitals: list[str], known: str) -> bool:
+    """Verdadeiro se um nome de duas palavras junta duas que o produto só traz longe uma da outra: outra pessoa."""
+    if len(capitals) != 2 or any(_is_people(word) for word in capitals):
+        return False
+    places = [_plain(word) for word in _WORD.findall(known)]
+    first, second = ([at for at, word in enumerate(places) if word == _plain(name)] for name in capitals)
+    return bool(first and second) and min(abs(one - other) for one in first for other in second) > 6
 
 
 def _is_people(name: str) -> bool:
@@ -217,5 +234,6 @@ def _is_people(name: str) -> bool:
 
 
 def _inside_another(key: str, invented: dict[str, str]) -> bool:
+    # O sobrenome de um nome já contado, ou o começo dele, cortado no fim da resposta.
     words = set(key.split())
-    return any(key != other and words < set(other.split()) for other in invented)
+    return any(key != other and (words < set(other.split()) or other.startswith(key)) for other in invented)
