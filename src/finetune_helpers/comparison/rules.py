@@ -26,33 +26,34 @@ _DISTINCT = 0.5
 _REPEATED = 0.22  # parte das sequências de três palavras que já tinham aparecido; descrições reais: até 0,21
 _NOVEL = 0.3  # palavras distintas menos sequências repetidas, com os números trocados por um só sinal; reais: acima de 0,39
 _VERBS = frozenset(("is", "are", "was", "were", "has", "have"))  # a frase que só diz o título com um verbo já é frase
-_RUN = re.compile(r"([^\s*._=-])\1{11,}")
+_RUN = re.compile(r"([^\s*._=-])\1{11,}|(?:\b\d{3,4}\b[,;\s]+){4}")
 
 _TASK = "|".join(
     (
-        r"(?:catalogu?e|product|shop)(?:['’]s)? (?:description|entry|listing|copy)s?",
+        r"(?:catalog(?:ue)?|product|shop)(?:['’]s)? (?:description|entry|listing|copy)s?",
         r"(?:description|title|name|information|details?|summary) (?:of|for|about) (?:the|this|your|a) (?:product|item|book)",
         r"(?:product|book|item) with (?:this|the (?:same|given|following|above)) title",
         r"(?:this|that|it|here|below|following|above)(?: (?:is|was)|['’]s|:)? an? (?:[\w,-]+ ){0,6}?"
         r"(?:description|response|answer|continuation|paraphrase|rewrite|prompt|product that)\b",
         r"(?:this|the|your|my|an?|previous|appropriate) (?:response|prompt|instruction|request|input|query)"
-        r"(?:['’]s)? (?:is|was|that|to|for|below|above|should|provides?|describes?|completes?|contains?|asks?|of)\b",
+        r"(?:['’]s)? (?:is|was|that|below|above|should|must|provides?|describes?|completes?|contains?|asks?)\b",
         r"(?:completes?|completed|fulfil\w*|satisf\w+) (?:the|your|this) (?:\w+ )?(?:request|task|action|instruction|prompt)",
-        r"(?:this|the|following|above|original|provided|given) description (?:is|was|does|provides|includes|highlights|"
+        r"(?:this|the|following|above|original|provided|given) description (?:is|was|does|must|will|needs|provides|includes|highlights|"
         r"should|you|captures|suggests|could|can|would|indicates|refers)\b",
         r"the user (?:is|was|will|has|asks?|asked|provided|wants?|should|can)\b",
         r"(?:above|given|following|these|previous|other) (?:\w+ )?examples?\b",
         r"(?:I|we)(?: have|['’]ve| am|['’]m| will|['’]ll| would| can| could|['’]d)?(?: \w+){0,4}"
-        r" (?:catalogu?e|description|title|prompt|request|response|examples?)\b",
+        r" (?:catalog(?:ue)?|description|title|prompt|request|response|examples?)\b",
         r"(?:ready|happy|glad|here|available|love|pleased) to (?:help|assist)\b",
         r"(?:can|may|could|should) I (?:help|assist|do for)\b",
         r"(?:as an? |an? )?(?:AI(?: language)? (?:model|assistant)|language model)\b",
         r"I(?:['’]m| am)? (?:sorry|apologi[sz]e|afraid)(?:,| but| I|\.)",
         r"(?:I|we)(?: am|['’]m)? ?(?:do not|don['’]t|cannot|can['’]t|can not|unable to|not able to)"
         r" (?:have|provide|find|assist|help|write|generate|create|access|complete|fulfil\w*|see any|determine)\b",
-        r"(?:let me know|feel free|please (?:provide|note|let|specify|give|share|clarify|write|tell)|hope this|"
+        r"(?:let me know|feel free|please (?:provide|let|specify|give|share|clarify|write|tell)|hope this|"
         r"if you (?:have|need|want|would like|could) (?:any|more|me|further|provide))\b",
         r"you(?:['’]ve| have| are|['’]re)? (?:provided|requested|asked|given|asking|looking for|mentioned|described)\b",
+        r"(?:would|do) you (?:like|want|need) (?:me|more|any|help|a|to)\b",
         r"(?:to|can) be used (?:as|for) (?:a|the) (?:product )?description",
         r"\d+[- ](?:sentences?|words?) (?:long|description|summary)\b",
         r"(?:write|rewrite|generate) (?:a|an|the|your|me) (?:[\w-]+ ){0,3}"
@@ -61,8 +62,10 @@ _TASK = "|".join(
 )
 _TALKS = re.compile(rf"\b(?:{_TASK})", re.I)
 _OPENS = re.compile(
-    r"[\s*#>-]*(?:(?:sure|certainly|of course|absolutely|okay|ok|hello|hi|thank you|thanks)[!,.:]"
-    r"|here(?:['’]s| is| are) (?:a|an|the|your|my|some|one)\b[^.!?\n]{0,80}(?:description|catalogu?e|revised|title|response|paragraph|examples?)\b"
+    r"[\s*#>-]*(?:(?:sure|certainly|of course|absolutely|okay|ok|hello|hi)(?:!|[,.:]? (?:here|I|let|below|this|the))\b"
+    r"|(?:thank you|thanks)\b|ladies and gentlemen|the answer (?:to [^.\n]{0,40} )?is\b"
+    r"|my (?:favou?rite|son|daughter|wife|husband|kids?|mother|father|review)\b"
+    r"|here(?:['’]s| is| are) (?:a|an|the|your|my|some|one)\b[^.!?\n]{0,80}(?:description|catalog(?:ue)?|revised|title|response|paragraph|examples?)\b"
     r"|I(?:['’](?:m|ve|d|ll)| (?:am|have|was|had|will|would|can|could|do|did|think|believe|just|bought|love|like|got))\b"
     r"|(?:what|how|which|who|why|where|when|can|could|do|does|is|are)\b[^.!\n]{0,90}\?\s*\Z)",
     re.I,
@@ -77,22 +80,24 @@ _LABELS = (
     r"|products?|items?|authors?|written by|books?|isbn(?:-1[03])?|publishers?|published|publication(?: date)?|release(?:d| date)?|"
     r"genres?|categor(?:y|ies)|subjects?|keywords?|tags?|formats?|binding|prices?|languages?|pages?|page count|editions?|series|"
     r"volumes?|ratings?|reviews?|summary|synopsis|overview|introduction|plot|setting|characters?|themes?|answers?|questions?|responses?|"
-    r"outputs?|inputs?|explanations?|examples?|notes?|instructions?|contents?|colou?rs?|sizes?|dimensions?|weight|materials?|brand|"
+    r"outputs?|inputs?|explanations?|examples?|notes?|instructions?|[qa]|colou?rs?|sizes?|dimensions?|weight|materials?|brand|"
     r"condition|barcode|(?:key )?features?|specifications?|sold|ref|sku|date|year|duration|director|cast|user|assistant|system|human|context|task|audio|dvd|cd|policies"
 )
 _LABEL = re.compile(rf"^[\W_]*(?:{_LABELS})(?: \d+)?[*_]*\s?:", re.I | re.M)
-_INLINE = re.compile(r"\b(?:Title|Description|Author|Genre|Product|Output|Input|Response|Answer|Explanation|ISBN|Publisher)s?:\s")
+_INLINE = re.compile(r"\b(?:Title|Description|Author|Genre|Product|Output|Input|Response|Answer|Explanation|ISBN|Publisher|Q|A)s?:\s")
 _FIELD = re.compile(r"^[\W_]*[A-Z][\w'’/ -]{0,30}:(?=\s|\Z)", re.M)
 _MARKS = re.compile(
     r"^\s*#{1,6}(?:\s|\Z)|(?<!\*)\*\*\w[^*\n]*\*\*(?!\*)|<\||\|>|\[/?INST\]|<</?SYS>>|</?s>|```|^\s*(?:-{3,}|={3,})\s*$|^\|.*\|\s*$"
     r"|\[(?:insert|your|title|author|name|product|book|description|publisher)\b[^\]]*\]",
     re.I | re.M,
 )
-_BULLET = re.compile(r"^\s*(?:[-*•–+]|\(?(?:\d{1,2}|[A-Za-z]|[ivxIVX]{1,4})[.)])\s+\S", re.M)
+_BULLET = re.compile(r"^\s*(?:[-*•–+►▪●◆✔→★☆✅✨\U0001f300-\U0001faff]|\(?(?:\d{1,2}|[A-Za-z]|[ivxIVX]{1,4})[.)])\s+\S", re.M)
+_PIPES = re.compile(r"(?:[^|\n]+\|){3}")
 _NUMBERED = re.compile(r"\A\W*1[.)]\s.*?\s2[.)]\s", re.S)
 _CODE = re.compile(
-    r"[{}\\�\x00-\x08]|[A-Za-z0-9]_[A-Za-z0-9]|https?://|</?(?:div|span|html|body|br|p|a|img|table|li|ul|script)\b[^>]*>|\w\(\)|=>|=\"|::"
-    r"|[\]\[][\[(]|\b[^\W\d]{30,}\b"
+    r"[{}\\�\x00-\x08]|[A-Za-z0-9]_[A-Za-z0-9]|https?://|</?(?:div|span|html|body|br|p|a|img|table|li|ul|script)\b[^>]*>|\w\([\w, ]*\):\s*$|=>|=\"|::"
+    r"|[\]\[][\[(]|\b[^\W\d]{30,}\b",
+    re.M,
 )
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u1dff\u2e80-\ua4cf\ua4d0-\ud7ff\uf900-\ufaff]")
 
@@ -123,7 +128,7 @@ def problems(answer: str, title: str, finish_reason: str) -> tuple[str, ...]:
         "instrucao": bool(_INSTRUCTION.search(answer)),
         "estrutura": structured(answer),
         "enumeracao": len(_BULLET.findall(answer)) >= 2 or bool(_NUMBERED.search(answer)),
-        "outra_lingua": foreign(answer, tokens),
+        "outra_lingua": foreign(answer),
         "ilegivel": bool(_CODE.search(answer) or _OTHER_SCRIPT.search(answer)),
     }
     return tuple(key for key, happened in checks.items() if happened)
@@ -169,7 +174,7 @@ def echoes(answer: str, title: str) -> bool:
     known = Counter(word.casefold() for word in words(title))
     for block in ([word for part in paragraphs for word in part], paragraphs[0]):
         new = Counter(word.casefold() for word in block) - known
-        if len(block) >= 3 and new.total() <= min(len(block) // 4, 1 + len(block) // 8) and not _VERBS & new.keys():
+        if len(block) >= 3 and new.total() <= min(len(block) // 4, 1 + len(block) // 10) and not _VERBS & new.keys():
             return True
     return False
 
@@ -179,17 +184,20 @@ def structured(answer: str) -> bool:
     return bool(
         _MARKS.search(answer)
         or _LABEL.search(answer)
+        or _PIPES.search(answer)
         or len(_INLINE.findall(answer)) >= 2
         or len(_FIELD.findall(answer)) >= 2
     )
 
 
-def foreign(answer: str, tokens: list[str]) -> bool:
+def foreign(answer: str) -> bool:
     """Verdadeiro se a resposta está em português, em espanhol ou em outro alfabeto."""
     letters = sum(letter.isalpha() for letter in answer)
     if len(_OTHER_SCRIPT.findall(answer)) > 0.2 * letters:
         return True
-    return len(tokens) >= 8 and language(answer) != "en"
+    # Um título em português não faz portuguesa a frase que o cita: contam as palavras sem maiúscula.
+    plain = [word for word in words(answer) if word.islower()]
+    return len(plain) >= 6 and language(" ".join(plain)) != "en"
 
 
 def language(text: str) -> str:
