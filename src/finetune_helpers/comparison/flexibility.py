@@ -69,6 +69,11 @@ class Verdict:
     family: str
     failed: tuple[str, ...]
 
+    @property
+    def passed(self) -> bool:
+        """A leitura estrita."""
+        return self.strict
+
 
 @cache
 def load() -> tuple[Prompt, ...]:

@@ -207,7 +207,7 @@ def controls(study: Study) -> dict[tuple[str, str], Control]:
 
 
 def swaps(items: dict[str, dict]) -> dict[str, list[str]]:
-    """Até ``SWAPS`` itens de outro grupo e da mesma faixa de tamanho para cada item, todos usados o mesmo número de vezes.
+    """Até ``SWAPS`` itens de outro grupo e da mesma faixa para cada item, todos usados o mesmo número de vezes.
 
     São rotações da faixa ordenada por grupo, permutações sem ponto fixo: por isso uma resposta constante soma o mesmo
     com as próprias descrições e com as trocadas. Vazio num item sozinho na sua faixa.

@@ -207,7 +207,7 @@ class Results:
             return ""
         fell = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
         verb = "caiu" if drop.mean > 0 else "não caiu em média: diminuiu só"
-        text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (queda média de {number(drop.mean, 2)}"
+        text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (em média, {number(drop.mean, 2)}"
         title = self.title_learning(arm)
         if title is None or title.content.mean is None:
             return f"{text})."
