@@ -13,7 +13,7 @@ UNREVIEWED = "ainda sem revisão"
 Preferences = Mapping[tuple[str, str], Preference]
 
 
-def table(
+def headline(
     run: Results | Path | str, data_folder: Path | str | None = None, preferences: Preferences | None = None
 ) -> list[dict[str, str]]:
     """Linhas com as chaves de ``COLUMNS``; o que não foi feito diz "não executado".
