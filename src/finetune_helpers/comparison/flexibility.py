@@ -64,11 +64,6 @@ class Verdict:
     family: str
     failed: tuple[str, ...]
 
-    @property
-    def passed(self) -> bool:
-        """A leitura estrita."""
-        return self.strict
-
 
 @cache
 def _file() -> bytes:
