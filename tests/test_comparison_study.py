@@ -5,7 +5,7 @@ import random
 import pytest
 
 from finetune_helpers import answers, prompts, records
-from finetune_helpers.comparison import flexibility, study
+from finetune_helpers.comparison import flexibility, results, study
 from finetune_helpers.errors import InputError, RunMismatchError
 
 MODELS = {"llama3": "llama-3-8b-bnb-4bit", "gpt": "gpt-4o-mini-2024-07-18"}
@@ -195,8 +195,8 @@ def test_equal_tuned_and_base_raise_an_alarm_past_95_percent(tmp_path, share, al
 
 def test_a_system_that_mixes_two_models_is_refused(tmp_path):
     run = make_run(tmp_path)
-    seen = []
-    rewrite(run, "gpt", lambda row: row | {"model_id": row["model_id"] + ("x" if seen.append(0) or len(seen) == 3 else "")})
+    first = records.read_jsonl(run / "gpt" / "respostas.jsonl")[0]
+    rewrite(run, "gpt", lambda row: row | ({"model_id": "outro@0123"} if row == first else {}))
     with pytest.raises(RunMismatchError, match=r"gpt-base vêm de dois modelos.*apague"):
         study.read_study(run)
 
@@ -205,7 +205,7 @@ def test_base_and_tuned_of_different_bases_are_refused(tmp_path):
     run = make_run(tmp_path)
     tuned = {"model_id": answers.model_id("outro-modelo", "fedcba9876543210", "cd" * 6)}
     rewrite(run, "llama3", lambda row: row | (tuned if row["system"] == "llama3-tuned" else {}))
-    with pytest.raises(RunMismatchError, match="llama3-tuned.*outro-modelo@fedcba987654"):
+    with pytest.raises(RunMismatchError, match=r"llama3-tuned.*outro-modelo@fedcba987654"):
         study.read_study(run)
 
 
@@ -214,7 +214,7 @@ def test_an_old_run_is_read_with_a_notice(tmp_path):
     assert study.read_study(run).notices() == []
     rewrite(run, "llama3", lambda row: row | {"model_id": "embutido"})
     found = study.read_study(run)
-    assert "revisão do modelo" in found.notices()[0] and found.system("llama3-base").model_id == "embutido"
+    assert "revisão" in found.notices()[0] and found.system("llama3-base").model_id == "embutido"
 
 
 def test_two_prompts_and_leaks_are_noticed(tmp_path):
@@ -223,6 +223,13 @@ def test_two_prompts_and_leaks_are_noticed(tmp_path):
     records.write_json(tmp_path / "dados" / "r1" / "llama" / "curadoria.json", {"leaks": ["a", "b"]})
     leaks, fingerprints = study.read_study(run).notices()
     assert "2 títulos" in leaks and "2 prompts" in fingerprints
+
+
+def test_prompts_of_another_suite_are_left_out_with_a_notice(tmp_path):
+    run = make_run(tmp_path, n=6)
+    rewrite(run, "gpt", lambda row: row | ({"item_id": "antigo-01"} if row["suite"] == "flexibilidade" else {}))
+    assert "outra versão da suíte" in study.read_study(run).notices()[0]
+    assert results.score(run).flexibility_total("gpt-base") is None
 
 
 def test_a_run_without_test_items_says_what_to_do(tmp_path):

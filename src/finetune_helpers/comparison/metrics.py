@@ -19,7 +19,7 @@ from . import rules
 from .study import REFERENCE, Study
 
 GRAM = 8  # palavras seguidas iguais às do treino a partir das quais é cópia
-SWAPS = 5  # descrições de outros itens contra as quais cada resposta é medida
+SWAPS = 4  # descrições de outros itens contra as quais cada resposta é medida
 SHORTEST = 20  # palavras: um sistema que quase nada responde não encurta a medida dos outros
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..answers import base_of
 from ..portuguese import number
 from . import costs, flexibility, metrics, similarity, statistics
-from .metrics import METRICS, Metric
+from .metrics import Metric
 from .statistics import Estimate, Interval
 from .study import ARMS, Study, read_study
 
@@ -134,7 +134,7 @@ class Results:
 
     def flexibility_total(self, system: str) -> Share | None:
         """Aprovações na suíte inteira, com intervalo por grupo de prompts; None se não foi respondida."""
-        verdicts = self.verdicts.get(system, {})
+        verdicts = self.verdicts.get(system)
         return self._passed(system, list(verdicts)) if verdicts else None
 
     def _passed(self, system: str, keys: list[str]) -> Share:
@@ -232,12 +232,13 @@ def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Resu
     study = read_study(run_folder, data_folder)
     rows: dict[str, dict[str, Row]] = {}
     for case in metrics.cases(study, similarity.read(study)):
-        values = {metric.key: metric.value(case) for metric in METRICS}
+        values = {metric.key: metric.value(case) for metric in metrics.METRICS}
         key, details = case.item["item_id"], (case.defects, case.cut, case.specifics, case.copied_from)
         rows.setdefault(case.system, {})[key] = Row(key, case.system, values, *details)
     ordered = {name: {key: mine[key] for key in study.items if key in mine} for name, mine in rows.items()}
+    known = {prompt.id for prompt in flexibility.load()}
     verdicts = {
-        system: {key: flexibility.passes(key, row.answer) for key, row in asked.items()}
+        system: {key: flexibility.passes(key, row.answer) for key, row in asked.items() if key in known}
         for system, asked in study.flexibility.items()
     }
     return Results(study, ordered, verdicts, _contrasts(study, ordered), metrics.common_length(study))
@@ -247,7 +248,7 @@ def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast,
     asked = [
         (first, second, metric)
         for first, second in study.pairs()
-        for metric in METRICS
+        for metric in metrics.METRICS
         if metric.compared and (not metric.same_model or _same_base(study, first, second))
     ]
     measured = [_difference(study, rows[first], rows[second], metric) for first, second, metric in asked]
