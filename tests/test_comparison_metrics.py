@@ -6,9 +6,10 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from comparison_run import description, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_comparison_study import description, make_run, rewrite
+from test_comparison_study import rewrite
 
 from finetune_helpers import embeddings, records
 from finetune_helpers.comparison import metrics, results, similarity, statistics, study
@@ -37,7 +38,7 @@ def test_chrf_signature_names_the_settings():
 @pytest.fixture
 def gain(tmp_path):
     """Intervalo de uma medida de ``llama3-tuned`` quando ele responde ``text(item)`` a cada item, e palavras comuns."""
-    found = study.read_study(make_run(tmp_path, n=60, arms=("llama3",), suite=False))
+    found = study.read_study(make_run(tmp_path, n=60, arms=("llama3",), suite=False, few_shot=False))
 
     def measure(text, key="chrf_gain"):
         rows = {key: replace(row, answer=text(found.items[key])) for key, row in found.answers["llama3-tuned"].items()}
@@ -171,9 +172,9 @@ def encoded(monkeypatch):
 def test_similarity_is_measured_once_per_text(tmp_path, encoded):
     run = make_run(tmp_path, n=5)
     similarity.measure_similarity(run)
-    first = similarity.read(study.read_study(run))
+    first, calls = similarity.read(study.read_study(run)), len(encoded)
     similarity.measure_similarity(run)
-    assert len(encoded) == 1 and similarity.read(study.read_study(run)) == first
+    assert len(encoded) == calls and similarity.read(study.read_study(run)) == first
     rewrite(run, "gpt", lambda row: row | {"answer": row["answer"] and row["answer"] + " More."})
     assert ("gpt-base", next(iter(study.read_study(run).items))) not in similarity.read(study.read_study(run))
 

@@ -148,7 +148,7 @@ METRICS = (
     Metric(
         "specifics", "Fatos específicos sem apoio por resposta", "0.00", True, lambda case: float(len(case.specifics))
     ),
-    Metric("copied", "Texto copiado do treino", "0.0%", True, lambda case: case.copied),
+    Metric("copied", "Texto copiado do treino", "0.0%", True, lambda case: case.copied, compared=False),
 )
 
 

@@ -206,7 +206,7 @@ class Results:
         if not rows or drop.mean is None:
             return ""
         fell = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
-        verb = "caiu" if drop.mean > 0 else "não caiu em média: diminuiu só"
+        verb = "caiu" if drop.mean > 0 else "subiu em média e só caiu"
         text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (em média, {number(drop.mean, 2)}"
         title = self.title_learning(arm)
         if title is None or title.content.mean is None:
@@ -223,7 +223,12 @@ class Results:
         shown = [one for one in mine if one.holm is not None and one.holm <= statistics.ALPHA]
         if not shown:
             return f"Nenhuma diferença entre {who} é demonstrável com {number(n)} itens."
-        told = "; ".join(f"{one.metric.label}, melhor em {self.study.system(one.better).label}" for one in shown)
+        # Maior ou menor, e não melhor: quem cala também inventa menos.
+        sides = {True: "menor em", False: "maior em"}
+        told = "; ".join(
+            f"{one.metric.label}, {sides[one.metric.low_is_good]} {self.study.system(one.better).label}"
+            for one in shown
+        )
         return f"Entre {who}, {number(n)} itens demonstram diferença em: {told}."
 
 
