@@ -7,12 +7,10 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from finetune_helpers.local_api import store
-from finetune_helpers.local_api.app import create_app
-from finetune_helpers.local_api.engine import Engine
-from finetune_helpers.local_api.scheduler import Scheduler
-from finetune_helpers.local_api.settings import Settings
 from finetune_helpers.records import write_json
+from local_finetune_api import Settings, create_app, store
+from local_finetune_api.chat import Engine
+from local_finetune_api.jobs import Scheduler
 
 KEY = "chave-de-teste-com-bastante-letra"
 
@@ -87,8 +85,8 @@ async def echo(engine: Engine, batch: list) -> None:
     for chat in batch:
         text = chat.row["messages"][-1]["content"]
         words = text.split()[: chat.row["max_tokens"]]
-        for index, word in enumerate(words if chat.row["stream"] else []):
+        for index, word in enumerate(words if chat.key[-1] else []):
             chat.deltas.put_nowait({"delta": word if index == 0 else f" {word}"})
         reason = "length" if len(words) < len(text.split()) else "stop"
-        done = {"tokens_in": 5, "tokens_out": len(words), "finish_reason": reason}
+        done = {"tokens_in": 5, "tokens_out": len(words), "finish_reason": reason, "model_id": "eco@123456789abc"}
         chat.deltas.put_nowait({"text": " ".join(words), **done})
