@@ -82,7 +82,7 @@ def of_source(name: str, source: str) -> BaseModel:
 
 def resolve(asked: dict, examples: int) -> dict:
     """Hiperparâmetros com cada ``"auto"`` trocado pelo valor documentado (épocas pela regra de ``default_epochs``)."""
-    from finetune_helpers.gpt.validation import default_epochs
+    from finetune_helpers.gpt.data import default_epochs
 
     auto = {
         "n_epochs": default_epochs(examples),
@@ -146,10 +146,10 @@ def token_counter(model: str) -> Callable[[list[dict]], list[int]]:
     tokenizador dele, com o fim de sequência; o que não cabe no modelo fica fora do treino e conta zero. InputError se
     não é um modelo.
     """
-    from finetune_helpers.training.model import source
     from transformers import AutoTokenizer
 
     from finetune_helpers.training import bases, choose
+    from finetune_helpers.training.model import source
 
     base = find((), model) or read(model)
     weights = bases.resolve(choose("auto", model=base.source))

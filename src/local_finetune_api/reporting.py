@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from finetune_helpers.portuguese import number
-from finetune_helpers.records import read_json, write_json
+from finetune_helpers.records import read_json, storage, write_json
 from finetune_helpers.training import adapter_hash, measures
 
 from . import store
@@ -120,7 +120,8 @@ class Reporting(TrainerCallback):
             text = f"Época terminada no passo {step}: perda de validação {number(metrics['full_valid_loss'], 2)}"
             self.task.say(text, data=metrics | {"seconds": seconds})
         folder = self.task.folder / "models" / f"step-{step}"
-        self.model.save_pretrained(str(folder))
+        with storage(folder / "adapter_model.safetensors"):
+            self.model.save_pretrained(str(folder))
         row = {
             "id": store.new_id("ftckpt"),
             "object": "fine_tuning.job.checkpoint",

@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from finetune_helpers.errors import FinetuneError, InputError, StorageError
 from finetune_helpers.portuguese import counted, number
-from finetune_helpers.records import read_json, storage, watch, write_json
+from finetune_helpers.records import read_json, watch, write_json
 
 from . import base_models, store
 from .server import STORAGE_EXIT, trace, without_paths
@@ -53,8 +53,7 @@ def main() -> int:
             return 0  # um processo anterior terminou depois que o servidor dele caiu
         try:
             task = Task(options.dir, store.known_job(options.dir, options.job), options.save_minutes)
-            with storage(folder / "checkpoints"):
-                outcome = _success(task, train(task))
+            outcome = _success(task, train(task))
         except StorageError as error:
             print(f"Erro: {error}", file=sys.stderr)
             return STORAGE_EXIT
@@ -159,20 +158,22 @@ def train(task: Task) -> dict:
     curves = measures.EfficiencyCallback()
     reporting = Reporting(task, model, tokenizer, heldout(task, tokenizer), curves)
     callbacks = [curves, measures.TimedSave(task.profile.save_minutes), reporting]
-    trainer = training.trainer(model, tokenizer, task.profile, (rows, []), task.checkpoints, callbacks)
+    # Um tokenizador que põe o início sozinho (o do LLaMA 3) o repetiria: o formato de conversa já o traz.
+    start = tokenizer.decode(tokenizer("")["input_ids"])
+    learned = [row | {"prompt": row["prompt"].removeprefix(start)} for row in rows]
+    trainer = training.trainer(model, tokenizer, task.profile, (learned, []), task.checkpoints, callbacks=callbacks)
     resumed = training.last_complete(task.checkpoints, unfinished=True)
     if resumed:
         step = read_json(resumed / "trainer_state.json")["global_step"]
         task.say(f"Continua do passo {step}.", level="warn")
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    training.train_or_resume(trainer, task.folder / "models")
     task.seconds["train"] = curves.seconds  # com o que já tinha passado antes de uma retomada
     adapter, losses = reporting.finish(trainer.state.global_step)
-    report = measures.report(trainer, curves, task.profile, task.seconds, losses, adapter)
+    report = measures.report(trainer, curves, task.profile, task.seconds, adapter)
     billed = task.hyperparameters["n_epochs"] * sum(base_models.tokens_of(tokenizer, row) for row in rows)
     done = {"trained_tokens": billed, "hyperparameters": task.hyperparameters, "heldout_curve": reporting.curve()}
-    # O perfil guarda a pasta do modelo nesta máquina; o relatório sai pela API e leva só o nome.
     named = {"model": task.base.name, "profile": report["profile"] | {"model": task.base.name}}
-    return report | named | done
+    return report | named | done | {"heldout": losses}
 
 
 def training_rows(task: Task, tokenizer: Any) -> list[dict[str, str]]:
