@@ -13,27 +13,27 @@ from finetune_helpers.errors import StorageError
 from .server import without_paths
 
 STATUS_TEXT = {404: "Este endereço não existe na API local.", 405: "Este endereço não aceita esse método."}
-# O que o pydantic chama de erro, como instrução; o que falta aqui sai como "não serve".
+# O que se deve usar, para cada erro do pydantic.
 EXPECTED = {
-    "greater_than_equal": "use {ge} ou mais",
-    "greater_than": "use mais que {gt}",
-    "less_than_equal": "use no máximo {le}",
-    "finite_number": "use um número finito",
-    "int_type": "use um número inteiro",
-    "int_parsing": "use um número inteiro",
-    "int_from_float": "use um número inteiro",
-    "float_type": "use um número",
-    "float_parsing": "use um número",
-    "bool_type": "use true ou false",
-    "bool_parsing": "use true ou false",
-    "string_type": "use um texto",
-    "string_too_long": "use no máximo {max_length} caracteres",
-    "too_long": "use no máximo {max_length} itens",
-    "too_short": "use pelo menos {min_length} item",
-    "list_type": "use uma lista",
-    "dict_type": "use um objeto",
-    "model_attributes_type": "use um objeto",
-    "literal_error": "use {expected}",
+    "greater_than_equal": "{ge} ou mais",
+    "greater_than": "mais que {gt}",
+    "less_than_equal": "no máximo {le}",
+    "finite_number": "um número finito",
+    "int_type": "um número inteiro",
+    "int_parsing": "um número inteiro",
+    "int_from_float": "um número inteiro",
+    "float_type": "um número",
+    "float_parsing": "um número",
+    "bool_type": "true ou false",
+    "bool_parsing": "true ou false",
+    "string_type": "um texto",
+    "string_too_long": "no máximo {max_length} caracteres",
+    "too_long": "no máximo {max_length} itens",
+    "too_short": "pelo menos {min_length} item",
+    "list_type": "uma lista",
+    "dict_type": "um objeto",
+    "model_attributes_type": "um objeto",
+    "literal_error": "{expected}",
 }
 
 
@@ -119,9 +119,9 @@ def _instruction(param: str, errors: Sequence[dict[str, Any]]) -> tuple[str, str
     # Numa união, só interessa o ramo do tipo que veio: para 0, "1 ou mais", e não "'auto'".
     close = [row for row in errors if row["type"] != "literal_error" or isinstance(row["input"], str)] or errors
     advice = list(dict.fromkeys(_expected(row) for row in close))
-    return f'O valor de "{param}" não serve: {" ou ".join(advice)}.', "invalid_value"
+    return f'O valor de "{param}" não serve: use {" ou ".join(advice)}.', "invalid_value"
 
 
 def _expected(row: dict[str, Any]) -> str:
     known = {key: str(value).replace(" or ", " ou ") for key, value in row.get("ctx", {}).items()}
-    return EXPECTED.get(row["type"], "confira o tipo e o tamanho").format_map(known)
+    return EXPECTED.get(row["type"], "o tipo e o tamanho da descrição publicada").format_map(known)
