@@ -51,7 +51,7 @@ def read(text: str) -> BaseModel:
     """
     name, equals, source = text.rpartition("=")
     path = Path(source)
-    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
+    if source and (path.is_dir() or (path.suffix == ".gguf" and path.is_file())):
         own = path.resolve().name if path.is_dir() else path.stem
         return BaseModel(name or own, str(path.resolve()))
     if HUB_NAME.fullmatch(source) and (name or not equals):
