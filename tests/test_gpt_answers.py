@@ -30,7 +30,9 @@ def client(server):
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):
     waited = []
-    monkeypatch.setattr(failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": waited.append})
+    monkeypatch.setattr(
+        failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": waited.append}
+    )
     return waited
 
 
@@ -103,17 +105,17 @@ def test_an_interrupted_round_asks_only_for_what_is_missing(server, client, tmp_
 
 
 @pytest.mark.parametrize(
-    ("served", "fingerprint", "base", "expected"),
+    ("model", "served", "fingerprint", "base", "expected"),
     [
-        ("gpt-4o-mini-2024-07-18", "fp_1", "", "gpt-4o-mini@2024-07-18"),
-        ("ft:gpt-4o-mini-2024-07-18:org::id", "fp_2", "gpt-4o-mini-2024-07-18", "gpt-4o-mini@2024-07-18+"),
-        ("gpt-4.1-mini-2025-04-14.ft-1", "", "gpt-4.1-mini-2025-04-14", "gpt-4.1-mini@2025-04-14+"),
-        ("meta/Llama", "", "", "meta/Llama@sem-revisão"),
-        ("ft:x", "SmolLM2@abc+def", "SmolLM2", "SmolLM2@abc+def"),
+        ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "fp_1", "", "gpt-4o-mini@2024-07-18"),
+        ("ft:gpt-4o-mini-2024-07-18:org::id", "outro", "fp_2", "gpt-4o-mini", "gpt-4o-mini@2024-07-18+"),
+        ("implantado", "x", None, "gpt-4.1-mini-2025-04-14", "gpt-4.1-mini@2025-04-14+"),
+        ("meta/Llama", "meta/Llama", "", "", "meta/Llama@sem-revisão"),
+        ("ft:x", "ft:x", "SmolLM2@abc+def", "SmolLM2", "SmolLM2@abc+def"),
     ],
 )
-def test_each_answer_says_which_weights_wrote_it(served, fingerprint, base, expected):
-    identity = chat.model_id(served, fingerprint, base)
+def test_each_answer_says_which_weights_wrote_it(model, served, fingerprint, base, expected):
+    identity = chat.read(completion("x", served, fingerprint), model, base).model_id
     adapter = identity.removeprefix(expected)
     assert identity.startswith(expected) and len(adapter) == (12 if expected.endswith("+") else 0)
     assert answers.base_of(identity) == expected.partition("+")[0]
@@ -129,7 +131,7 @@ def test_answers_of_another_base_are_refused(server, client, tmp_path):
     server.on_chat = lambda body: completion("x", "gpt-4o-mini-2024-07-18")
     answers.answer_all(QUESTIONS[:1], "gpt-base", gpt.answerer(client, "gpt-4o-mini"), path)
     server.on_chat = lambda body: completion("x", "ft:gpt-4o-mini-2024-07-18:o::a")
-    answers.answer_all(QUESTIONS[:1], "gpt-tuned", gpt.answerer(client, "ft", base="gpt-4o-mini"), path)
+    answers.answer_all(QUESTIONS[:1], "gpt-tuned", gpt.answerer(client, "ft:gpt-4o-mini-2024-07-18:o::a"), path)
     server.on_chat = lambda body: completion("x", "gpt-4.1-2025-04-14")
     with pytest.raises(RunMismatchError, match="gpt-4.1@2025-04-14"):
         answers.answer_all(QUESTIONS[:2], "gpt-base", gpt.answerer(client, "gpt-4.1"), path)
@@ -150,7 +152,9 @@ def test_a_hosted_service_is_not_charged_for_a_warm_up(server, client, monkeypat
 
 
 def test_the_local_api_is_waited_for_longer_than_a_service(server):
-    patience = [gpt.client(gpt.provider(name, base_url=server.base_url), api_key="k").timeout for name in ("local", "openai")]
+    patience = [
+        gpt.client(gpt.provider(name, base_url=server.base_url), api_key="k").timeout for name in ("local", "openai")
+    ]
     assert patience == [1800, 120]
 
 

@@ -42,7 +42,9 @@ def test_estimate_multiplies_tokens_by_the_dated_price(file):
     estimate = gpt.estimate(file, MINI, 3, provider=gpt.provider("openai"))
     assert estimate.training_tokens == 3 * sum(validation.example_tokens(validation.read_rows(file)))
     assert estimate.training_usd == pytest.approx(estimate.training_tokens * 3.00 / 1e6)
-    assert "21/11/2026" in str(estimate) and "https://" in str(estimate) and "cerca de" not in str(estimate).split("·")[0]
+    assert (
+        "21/11/2026" in str(estimate) and "https://" in str(estimate) and "cerca de" not in str(estimate).split("·")[0]
+    )
 
 
 def test_answers_cost_base_plus_tuned(file):

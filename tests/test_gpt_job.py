@@ -28,7 +28,9 @@ def waits(monkeypatch):
     """As esperas viram uma lista: nenhum teste dorme."""
     waited = []
     monkeypatch.setattr(failures.time, "sleep", waited.append)
-    monkeypatch.setattr(failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": waited.append})
+    monkeypatch.setattr(
+        failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": waited.append}
+    )
     return waited
 
 
@@ -39,7 +41,12 @@ def ask(server, tmp_path):
     def ask(name="openai", folder=tmp_path, **changes):
         provider = gpt.provider(name, base_url=server.base_url)
         client = gpt.client(provider, api_key="chave-de-teste")
-        options = {"training_file": chat_file(tmp_path / "treino.jsonl"), "model": MINI, "n_epochs": 3, "budget_usd": 5.0}
+        options = {
+            "training_file": chat_file(tmp_path / "treino.jsonl"),
+            "model": MINI,
+            "n_epochs": 3,
+            "budget_usd": 5.0,
+        }
         options |= changes
         request, terms = (
             kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options})

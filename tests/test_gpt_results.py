@@ -9,6 +9,8 @@ from openai.types.fine_tuning import FineTuningJob
 
 from finetune_helpers import gpt
 from finetune_helpers.answers import Answer
+from finetune_helpers.errors import RunMismatchError
+from finetune_helpers.records import read_json
 
 CSV = "step,train_loss,train_accuracy,valid_loss\n1,2.5,0.4,\n2,2.0,0.5,2.2\n"
 REORDERED = "valid_loss,train_mean_token_accuracy,step,train_loss,nova\n,0.4,1,2.5,x\n2.2,0.5,2,2.0,y\n"
@@ -95,11 +97,19 @@ def test_a_single_line_of_losses_is_not_taken_for_the_report(report):
     assert (len(built["heldout"]), built["engine"]) == (1, "unsloth")
 
 
-def test_the_time_of_the_answers_enters_the_evaluation_and_the_hours(report):
-    answered = [Answer("x", 1, 1, 2.5, "stop", "m")] * 4
-    built = report(*local_files(), answered=answered)
-    assert built["seconds"] == {"load": 8.0, "train": 57.0, "evaluate": 20.0}
-    assert built["gpu_hours"] == round(85 / 3600, 5)
+def test_the_time_of_the_answers_enters_the_evaluation_and_the_hours_only_once(report, tmp_path):
+    built, path = report(*local_files()), tmp_path / "treino.json"
+    done = gpt.finish(built, [Answer("x", 1, 1, 2.5, "stop", "m")] * 4, path)
+    assert done["seconds"] == {"load": 8.0, "train": 57.0, "evaluate": 20.0}
+    assert done["gpu_hours"] == round(85 / 3600, 5)
+    assert gpt.finish(built, [], path) == done == read_json(path)
+
+
+def test_the_report_of_another_model_is_refused(report, tmp_path):
+    built, path = report(*local_files()), tmp_path / "treino.json"
+    gpt.finish(built, [], path)
+    with pytest.raises(RunMismatchError, match=r"m@1\+2 .* m@1\+3"):
+        gpt.finish(built | {"model_id": "m@1+3"}, [], path)
 
 
 def test_the_training_steps_and_the_whole_job_are_told_apart(report):

@@ -23,6 +23,7 @@ _HOME = {
     "cancel": "job",
     "answerer": "chat",
     "training_report": "results",
+    "finish": "results",
     "learned": "results",
     "took": "results",
 }

@@ -69,31 +69,31 @@ def body(model: str, asked: Question, max_tokens: int) -> dict:
     return {"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
 
 
-def read(completion: dict, base: str = "") -> Answer:
-    """A resposta de um ``chat.completion``; MalformedResponse se falta texto ou contagem."""
+def read(completion: dict, model: str, base: str = "") -> Answer:
+    """A resposta de um ``chat.completion`` pedido a ``model``; MalformedResponse se falta texto ou contagem."""
     try:
         choice, usage = completion["choices"][0], completion["usage"]
         text = choice["message"]["content"] or choice["message"].get("refusal") or ""
         counts = (int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
-        identity = model_id(completion["model"], completion.get("system_fingerprint") or "", base)
+        said = completion.get("system_fingerprint") or ""
+        # A impressão que a OpenAI publica (fp_…) muda com o servidor, não com os pesos; a da API local os nomeia.
+        identity = said if "@" in said else model_id(model, base=base, served=completion["model"])
         return Answer(text, *counts, 0.0, choice["finish_reason"], identity)
     except (KeyError, IndexError, TypeError, AttributeError):
         raise MalformedResponse(str(completion)[:200]) from None
 
 
-def model_id(served: str, fingerprint: str = "", base: str = "") -> str:
-    """Que pesos responderam: o que a API local diz em ``system_fingerprint`` ou, num serviço, a versão com data.
+def model_id(model: str, *, base: str = "", served: str = "") -> str:
+    """Que pesos respondem num serviço: a versão com data do modelo base e, se ajustado, doze dígitos do nome dele.
 
-    Um modelo ajustado (``ft:base:…``, ou qualquer ``served`` com ``base``) traz a versão do modelo base e doze dígitos
-    do próprio nome. A impressão que a OpenAI publica (``fp_…``) muda com o servidor, não com os pesos, e não conta.
+    ``base`` é o modelo base de um ajustado (``ft:base:…`` já o diz) e ``served`` o nome com que o serviço respondeu: um
+    apelido como ``gpt-4o-mini`` volta com a data.
     """
-    if "@" in fingerprint:
-        return fingerprint
-    tuned = re.match(r"ft:([^:]+):", served)
-    origin = tuned[1] if tuned else base or served
+    tuned = re.match(r"ft:([^:]+):", model)
+    origin = tuned[1] if tuned else base or served or model
     dated = SNAPSHOT.match(origin)
     name, revision = (dated["name"], dated["revision"]) if dated else (origin, UNDATED)
-    adapter = hashlib.sha256(served.encode()).hexdigest() if tuned or (base and base != served) else ""
+    adapter = hashlib.sha256(model.encode()).hexdigest() if tuned or base else ""
     return answers.model_id(name, revision, adapter)
 
 
@@ -102,7 +102,7 @@ def _asked(client, request: dict, base: str) -> Answer:
         completion = client.with_options(max_retries=0).chat.completions.create(**request)
         if isinstance(completion, str):
             raise MalformedResponse(completion[:200])
-        return read(completion.model_dump(), base)
+        return read(completion.model_dump(), request["model"], base)
 
     return retrying(ask, attempts=ATTEMPTS)
 

@@ -5,11 +5,14 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import prompts
 from ..answers import Answer
+from ..errors import RunMismatchError
 from ..portuguese import duration, number
+from ..records import read_json, write_json
 from .chat import model_id
 from .failures import retrying
 from .providers import Provider
@@ -27,22 +30,17 @@ def training_report(
     *,
     provider: Provider,
     item_ids: Sequence[str] = (),
-    answered: Sequence[Answer] = (),
 ) -> dict:
     """Dicionário de ``treino.json`` de um treino terminado, com o que o provedor informa; o resto fica None.
 
-    ``item_ids`` dá o id do item de cada linha do arquivo de validação e ``answered`` as respostas cujo tempo entra na
-    avaliação. Só a API local mede cada linha antes e depois: nos outros, ``heldout`` fica vazio e ``notes`` diz isso.
+    ``item_ids`` dá o id do item de cada linha do arquivo de validação. Só a API local mede cada linha antes e depois:
+    nos outros, ``heldout`` fica vazio e ``notes`` diz isso.
     """
     tables = [rows for rows in (_rows(_content(client, file_id)) for file_id in job.result_files) if rows]
     measured = next((rows[0] for rows in tables if "engine" in rows[0]), None)
     steps = next((rows for rows in tables if "step" in rows[0]), [])
     losses = next((rows for rows in tables if "base_loss" in rows[0]), [])
     report = measured or _hosted(job, provider, steps, _step_seconds(client, job))
-    seconds = report["seconds"]
-    seconds["evaluate"] = round(seconds["evaluate"] + sum(answer.seconds for answer in answered), 2)
-    if report["gpu_hours"] is not None:
-        report["gpu_hours"] = round(sum(seconds.values()) / 3600, 5)
     report["job_seconds"] = _took(job)
     report["heldout"] = [_heldout(row, item_ids) for row in losses]
     report["billed_tokens"] = job.trained_tokens if provider.paid else None
@@ -51,6 +49,27 @@ def training_report(
     unmeasured = "" if losses else "O provedor não mede a perda de cada item de validação antes e depois do treino."
     report["notes"] = [note for note in (unmeasured, provider.after) if note]
     return report
+
+
+def finish(report: dict, answered: Sequence[Answer], path: Path) -> dict:
+    """Grava ``treino.json`` em ``path``, uma só vez, com o tempo das respostas ``answered`` somado à avaliação.
+
+    RunMismatchError se o relatório que já está lá é de outro modelo ajustado.
+    """
+    if path.exists():
+        known = read_json(path)
+        if known["model_id"] != report["model_id"]:
+            raise RunMismatchError(
+                f"{path} é do modelo {known['model_id']} e o treino desta rodada é {report['model_id']}. Apague o "
+                "relatório para escrever outro, ou use outra rodada (`run`)."
+            )
+        return known
+    evaluate = report["seconds"]["evaluate"] + sum(answer.seconds for answer in answered)
+    done = report | {"seconds": report["seconds"] | {"evaluate": round(evaluate, 2)}}
+    if done["gpu_hours"] is not None:
+        done["gpu_hours"] = round(sum(done["seconds"].values()) / 3600, 5)
+    write_json(path, done)
+    return done
 
 
 def learned(report: dict) -> str:
