@@ -82,7 +82,7 @@ def of_source(name: str, source: str) -> BaseModel:
 
 def resolve(asked: dict, examples: int) -> dict:
     """Hiperparâmetros com cada ``"auto"`` trocado pelo valor documentado (épocas pela regra de ``default_epochs``)."""
-    from finetune_helpers.gpt.data import default_epochs
+    from finetune_helpers.gpt.validation import default_epochs
 
     auto = {
         "n_epochs": default_epochs(examples),

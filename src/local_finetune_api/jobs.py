@@ -14,7 +14,7 @@ from openai.types.fine_tuning import FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 from finetune_helpers.errors import StorageError
-from finetune_helpers.gpt import data as validation
+from finetune_helpers.gpt import validation
 from finetune_helpers.records import read_json
 
 from . import base_models, store

@@ -124,9 +124,9 @@ class Task:
         store.event(self.root, self.job["id"], message, level=level, data=data)
 
     def _rows(self, kind: str) -> list[dict]:
-        from finetune_helpers.gpt import data
+        from finetune_helpers.gpt import validation
 
-        return data.read_rows(store.content_path(self.root, self.job[kind]))
+        return validation.read_rows(store.content_path(self.root, self.job[kind]))
 
 
 @dataclass(frozen=True)
