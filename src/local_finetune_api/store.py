@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-from ..errors import InputError
-from ..records import append_jsonl, atomic_write, drop_truncated_tail, read_json, write_json
+from finetune_helpers.errors import InputError
+from finetune_helpers.records import append_jsonl, atomic_write, drop_truncated_tail, read_json, write_json
 
 _ID = re.compile(r"(file|ftjob)-[0-9a-f]{24}", re.ASCII)
 
@@ -26,15 +26,15 @@ def new_id(prefix: str) -> str:
 
 
 def add_file(root: Path, source: IO[bytes], filename: str, purpose: str) -> dict:
-    """Guarda um arquivo e devolve os seus dados; ele só existe depois de inteiro no disco."""
+    """Salva um arquivo e devolve os seus dados; ele só existe depois de inteiro no disco."""
     identifier = new_id("file")
     folder = root / "files" / identifier
-    with atomic_write(folder / "content", "wb") as target:
+    with atomic_write(folder / "content.jsonl", "wb") as target:
         shutil.copyfileobj(source, target)
     meta = {
         "id": identifier,
         "object": "file",
-        "bytes": (folder / "content").stat().st_size,
+        "bytes": (folder / "content.jsonl").stat().st_size,
         "created_at": int(time.time()),
         "order": time.time_ns(),
         "filename": filename,
@@ -57,7 +57,7 @@ def file(root: Path, identifier: str) -> dict | None:
 
 def content_path(root: Path, identifier: str) -> Path:
     """Onde está o conteúdo de um arquivo que existe."""
-    return root / "files" / identifier / "content"
+    return root / "files" / identifier / "content.jsonl"
 
 
 def delete_file(root: Path, identifier: str) -> None:
@@ -78,21 +78,22 @@ def jobs(root: Path) -> list[dict]:
 
 def job(root: Path, identifier: str) -> dict | None:
     """Um treino com o progresso que o trabalhador anotou, ou None."""
-    found = _read(root / "jobs", identifier, "job.json")
-    return _with_progress(root, found) if found else None
+    row = _read(root / "jobs", identifier, "job.json")
+    return _with_progress(root, row) if row else None
 
 
 def known_job(root: Path, identifier: str) -> dict:
     """Um treino que tem de existir; InputError se não existe."""
-    if (found := job(root, identifier)) is None:
+    row = job(root, identifier)
+    if row is None:
         raise InputError(f"Não há o treino {identifier} em {root}. Confira a pasta e o id.")
-    return found
+    return row
 
 
-def save_job(root: Path, job: dict) -> dict:
+def save_job(root: Path, row: dict) -> dict:
     """Grava um treino; só o servidor o faz."""
-    write_json(job_folder(root, job["id"]) / "job.json", job)
-    return job
+    write_json(job_folder(root, row["id"]) / "job.json", row)
+    return row
 
 
 def event(root: Path, identifier: str, message: str, *, level: str = "info", data: dict | None = None) -> None:
@@ -128,7 +129,7 @@ def repair_events(root: Path, identifier: str) -> None:
 
 
 def checkpoints(root: Path, identifier: str) -> list[dict]:
-    """Pontos salvos de um treino (um por época), do mais novo para o mais antigo."""
+    """Checkpoints de um treino (um por época), do mais novo para o mais antigo."""
     return sorted(
         (read_json(path) for path in job_folder(root, identifier).glob("models/*/checkpoint.json")),
         key=lambda row: -row["step_number"],
@@ -149,5 +150,5 @@ def _read(folder: Path, identifier: str, name: str) -> dict | None:
 
 
 def _newest_first(folder: Path, name: str) -> list[dict]:
-    found = [read_json(path) for path in folder.glob(f"*/{name}")]
-    return sorted(found, key=lambda row: (row.get("order", row["created_at"]), row["id"]), reverse=True)
+    rows = [read_json(path) for path in folder.glob(f"*/{name}")]
+    return sorted(rows, key=lambda row: (row.get("order", row["created_at"]), row["id"]), reverse=True)

@@ -1,4 +1,4 @@
-"""Arquivos de treino do GPT: valida todas as regras e conta os tokens que a API cobra, antes de enviar."""
+"""Arquivos de treino do GPT: valida as regras publicadas e conta os tokens que a OpenAI cobra, antes de enviar."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..portuguese import number
 
 MIN_EXAMPLES = 10
 MAX_BYTES = 512 * 1024 * 1024
@@ -14,7 +15,7 @@ MAX_EXAMPLE_TOKENS = 65_536
 ROLES = ("system", "user", "assistant")
 BOM = b"\xef\xbb\xbf"
 # Cada mensagem vira <|im_start|>papel<|im_sep|>conteúdo<|im_end|>; cada exemplo tem mais um token de fim. Com duas
-# mensagens são 9, o que a cobrança de um treino real mostrou (1500 exemplos, 990.507 tokens em 3 épocas).
+# mensagens são 9, o que a cobrança de um treino real mostrou (1.500 exemplos, 990.507 tokens em 3 épocas).
 MESSAGE_OVERHEAD, EXAMPLE_OVERHEAD = 4, 1
 # Palavras de títulos de produto que já derrubaram treinos na verificação de segurança da OpenAI.
 MODERATION = re.compile(
@@ -42,42 +43,29 @@ def validate(path: Path | str, *, minimum: bool = True) -> list[Problem]:
     """Todos os problemas de um JSONL de treino, na ordem das linhas; lista vazia quando não há nenhum.
 
     Confere as regras publicadas pela OpenAI: formato, papéis, ``weight``, 10 exemplos, 512 MB, 65.536 tokens e títulos
-    que costumam cair na moderação (só aviso). ``minimum=False`` dispensa os 10 exemplos (arquivo de validação).
-    InputError se o arquivo não existe.
+    que costumam cair na moderação (só aviso). ``minimum=False`` aceita um só exemplo (arquivo de validação). InputError
+    se o arquivo não existe.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"O arquivo de treino {path} não existe. Execute antes o caderno 01.")
-    name = (
-        [] if path.suffix == ".jsonl" else [Problem(0, "extensao", f'o nome de {path.name} deve acabar em ".jsonl".')]
-    )
-    return name + validate_content(path, minimum=minimum)
-
-
-def validate_content(path: Path, *, minimum: bool = True) -> list[Problem]:
-    """Os problemas do conteúdo, seja qual for o nome; ``minimum=False`` dispensa os 10 exemplos (validação)."""
     if path.stat().st_size > MAX_BYTES:
-        size = path.stat().st_size / 2**20
-        return [Problem(0, "arquivo_grande", f"{size:.0f} MB; o limite é 512 MB. Divida o arquivo.")]
-    found: list[Problem] = []
+        size = number(path.stat().st_size / 2**20)
+        return [Problem(0, "arquivo_grande", f"{size} MB; o limite é 512 MB. Divida o arquivo.")]
+    problems = []
+    if path.suffix != ".jsonl":
+        problems.append(Problem(0, "extensao", f'o nome de {path.name} deve acabar em ".jsonl".'))
     good, count = [], 0
-    for number, raw in _lines(path):
+    for line, raw in _lines(path):
         count += 1
-        problems, row = _line_problems(number, raw)
-        found += problems
+        broken, row = _line_problems(line, raw)
+        problems += broken
         if row is not None:
-            good.append((number, row))
-    if count < (MIN_EXAMPLES if minimum else 1):
-        found.append(
-            Problem(0, "poucos_exemplos", f"há {count} exemplos; o mínimo é {MIN_EXAMPLES if minimum else 1}.")
-        )
-    return sorted([*found, *_token_problems(good)], key=lambda problem: problem.line)
-
-
-def rows(path: Path | str) -> list[dict]:
-    """As linhas de um arquivo de treino válido; InputError lista os primeiros erros quando ele não é válido."""
-    check(path)
-    return read_rows(path)
+            good.append((line, row))
+    least = MIN_EXAMPLES if minimum else 1
+    if count < least:
+        problems.append(Problem(0, "poucos_exemplos", f"há {count} exemplos; o mínimo é {least}."))
+    return sorted([*problems, *_content_problems(good)], key=lambda problem: problem.line)
 
 
 def check(path: Path | str, *, minimum: bool = True) -> None:
@@ -95,16 +83,14 @@ def read_rows(path: Path | str) -> list[dict]:
 
 
 def example_tokens(examples: list[dict]) -> list[int]:
-    """Tokens cobrados por exemplo e por época: conteúdo em o200k_base mais o custo fixo de cada mensagem."""
+    """Tokens que a OpenAI cobra por exemplo e por época: o conteúdo em o200k_base mais o custo fixo de cada mensagem.
+
+    O que passa de 65.536 tokens é cortado por ela sem aviso: a conta de quem cobra para nesse limite, esta não.
+    """
     from .. import tokens
 
     counts = iter(tokens.counter("gpt")([message["content"] for row in examples for message in row["messages"]]))
     return [EXAMPLE_OVERHEAD + sum(MESSAGE_OVERHEAD + next(counts) for _ in row["messages"]) for row in examples]
-
-
-def training_tokens(path: Path | str, n_epochs: int) -> int:
-    """Tokens cobrados por um treino: os do arquivo, vezes as épocas; exemplos longos contam até o limite."""
-    return n_epochs * sum(min(count, MAX_EXAMPLE_TOKENS) for count in example_tokens(rows(path)))
 
 
 def default_epochs(examples: int) -> int:
@@ -119,28 +105,28 @@ def default_epochs(examples: int) -> int:
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with open(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            yield number, raw.removeprefix(BOM) if number == 1 else raw
+        for line, raw in enumerate(file, start=1):
+            yield line, raw.removeprefix(BOM) if line == 1 else raw
 
 
-def _line_problems(number: int, raw: bytes) -> tuple[list[Problem], dict | None]:
+def _line_problems(line: int, raw: bytes) -> tuple[list[Problem], dict | None]:
     if not raw.strip():
-        return [Problem(number, "linha_vazia", "linha em branco. Apague-a.")], None
+        return [Problem(line, "linha_vazia", "linha em branco. Apague-a.")], None
     try:
         row = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return [Problem(number, "codificacao", f"não é UTF-8 (byte {error.start}). Grave o arquivo em UTF-8.")], None
+        return [Problem(line, "codificacao", f"não é UTF-8 (byte {error.start}). Grave o arquivo em UTF-8.")], None
     except (ValueError, RecursionError) as error:
-        return [Problem(number, "json", f"não é JSON ({error}). Escreva um objeto por linha.")], None
+        return [Problem(line, "json", f"não é JSON ({error}). Escreva um objeto por linha.")], None
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not messages:
-        return [Problem(number, "sem_mensagens", 'falta a lista "messages" com pelo menos uma mensagem.')], None
+        return [Problem(line, "sem_mensagens", 'falta a lista "messages" com pelo menos uma mensagem.')], None
     problems = [
-        Problem(number, code, text)
+        Problem(line, code, text)
         for index, message in enumerate(messages)
         for code, text in _message_problems(index, message)
     ]
-    problems += [] if problems else [Problem(number, code, text) for code, text in _turn_problems(row, messages)]
+    problems += [] if problems else [Problem(line, code, text) for code, text in _turn_problems(row, messages)]
     return (problems, None) if problems else ([], row)
 
 
@@ -172,12 +158,12 @@ def _turn_problems(row: dict, messages: list[dict]) -> Iterator[tuple[str, str]]
         yield "sem_resposta", "todas as respostas têm weight 0: o modelo não aprenderia nada com esta linha."
 
 
-def _token_problems(good: list[tuple[int, dict]]) -> Iterator[Problem]:
-    for (number, row), count in zip(good, example_tokens([row for _, row in good]), strict=True):
+def _content_problems(good: list[tuple[int, dict]]) -> Iterator[Problem]:
+    for (line, row), count in zip(good, example_tokens([row for _, row in good]), strict=True):
         if count > MAX_EXAMPLE_TOKENS:
-            text = f"{count} tokens; acima de {MAX_EXAMPLE_TOKENS} a API corta o fim sem avisar. Encurte o exemplo."
-            yield Problem(number, "exemplo_longo", text)
+            text = f"{number(count)} tokens; acima de {number(MAX_EXAMPLE_TOKENS)} a API corta o fim sem avisar."
+            yield Problem(line, "exemplo_longo", f"{text} Encurte o exemplo.")
         words = {word.lower() for message in row["messages"] for word in MODERATION.findall(message["content"])}
         if words:
             text = f"{', '.join(sorted(words))}: costuma cair na moderação. Retire a linha se o envio for recusado."
-            yield Problem(number, "moderacao", text, fatal=False)
+            yield Problem(line, "moderacao", text, fatal=False)

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from gpt_rows import chat_file, chat_row, examples
+from gpt_rows import chat_file, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finetune_helpers import gpt, prompts
 from finetune_helpers.errors import InputError
-from finetune_helpers.gpt import data
+from finetune_helpers.gpt import validation
 from finetune_helpers.records import write_jsonl
 
 GOOD = {"role": "user", "content": "Olá"}
@@ -80,7 +80,7 @@ def test_nine_lines_are_too_few_and_ten_are_enough(tmp_path):
 
 
 def test_file_over_the_limit_is_refused_without_reading_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "MAX_BYTES", 100)
+    monkeypatch.setattr(validation, "MAX_BYTES", 100)
     assert [p.code for p in gpt.validate(chat_file(tmp_path / "treino.jsonl"))] == ["arquivo_grande"]
 
 
@@ -90,9 +90,9 @@ def test_wrong_extension_is_reported(tmp_path):
 
 def test_byte_order_mark_is_accepted(tmp_path):
     path = chat_file(tmp_path / "treino.jsonl")
-    path.write_bytes(data.BOM + path.read_bytes())
+    path.write_bytes(validation.BOM + path.read_bytes())
     assert gpt.validate(path) == []
-    assert len(data.rows(path)) == 12
+    assert len(validation.read_rows(path)) == 12
 
 
 def test_missing_file_is_an_instruction(tmp_path):
@@ -100,44 +100,45 @@ def test_missing_file_is_an_instruction(tmp_path):
         gpt.validate(tmp_path / "nada.jsonl")
 
 
-def test_rows_of_a_broken_file_list_the_problems(tmp_path):
-    with pytest.raises(InputError, match="linha 5 · sem_mensagens"):
-        data.rows(with_line(tmp_path, {"messages": []}))
+def test_a_broken_file_is_refused_with_its_first_problems(tmp_path):
+    path = tmp_path / "treino.jsonl"
+    path.write_text("{}\n" * 12)
+    with pytest.raises(InputError, match=r"linha 1 · sem_mensagens(?s:.)*linha 10 (?s:.)*mais 2"):
+        validation.check(path)
 
 
 def test_the_bill_of_the_original_run_is_reproduced(tmp_path):
-    """1500 exemplos de duas mensagens e 3 épocas cobraram 990.507 tokens: 9 além do conteúdo em cada exemplo."""
-    content = 990_507 // 3 - 9 * 1500
-    base, rest = divmod(content - 1500, 1500)
+    """1.500 exemplos de duas mensagens e 3 épocas cobraram 990.507 tokens: 9 além do conteúdo em cada exemplo."""
+    extra, rest = divmod(990_507 // 3 - 9 * 1500 - 2 * 1500, 1500)
     rows = [
-        {
-            "messages": [
-                {"role": "user", "content": "hello"},
-                {"role": "assistant", "content": "hello" + " hello" * extra},
-            ]
-        }
-        for extra in [base] * rest + [base - 1] * (1500 - rest)
+        {"messages": [{"role": "user", "content": "hello"}, ANSWER | {"content": "hello" + " hello" * (extra + more)}]}
+        for more in [1] * rest + [0] * (1500 - rest)
     ]
-    assert gpt.training_tokens(write_jsonl(tmp_path / "treino.jsonl", rows), 3) == 990_507
+    path = write_jsonl(tmp_path / "treino.jsonl", rows)
+    assert gpt.estimate(path, "gpt-4o-mini-2024-07-18", 3).training_tokens == 990_507
 
 
 def test_overhead_is_nine_for_two_messages_and_four_for_each_one_more():
     two = {"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": ""}]}
     three = {"messages": [{"role": "system", "content": ""}, *two["messages"]]}
-    assert data.example_tokens([two, three]) == [9, 13]
+    assert validation.example_tokens([two, three]) == [9, 13]
 
 
-def test_truncated_examples_are_not_billed_past_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "rows", lambda path: [chat_row()])
-    monkeypatch.setattr(data, "MAX_EXAMPLE_TOKENS", 5)
-    assert gpt.training_tokens(tmp_path, 2) == 10
+def test_an_example_is_not_billed_past_the_limit(tmp_path, monkeypatch):
+    path = chat_file(tmp_path / "treino.jsonl", 10)
+    size = validation.example_tokens(validation.read_rows(path))[0]
+    monkeypatch.setattr(validation, "MAX_EXAMPLE_TOKENS", size)
+    whole = gpt.estimate(path, "gpt-4o-mini-2024-07-18", 2).training_tokens
+    assert (whole, {problem.code for problem in gpt.validate(path)}) == (20 * size, set())
+    monkeypatch.setattr(validation, "MAX_EXAMPLE_TOKENS", size - 1)
+    assert {problem.code for problem in gpt.validate(path)} == {"exemplo_longo"}
 
 
 @pytest.mark.parametrize(
     ("examples", "epochs"), [(10, 10), (4, 25), (33, 3), (34, 3), (1500, 3), (8334, 2), (50_000, 1)]
 )
 def test_auto_epochs_follow_the_published_rule(examples, epochs):
-    assert data.default_epochs(examples) == epochs
+    assert validation.default_epochs(examples) == epochs
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(str.strip)
@@ -155,7 +156,7 @@ turns = st.lists(st.builds(lambda text: {"role": "user", "content": text}, texts
 def test_any_text_makes_a_valid_file_that_reads_back_equal(tmp_path, rows):
     path = write_jsonl(tmp_path / "treino.jsonl", rows)
     assert [problem for problem in gpt.validate(path) if problem.fatal] == []
-    assert data.rows(path) == rows
+    assert validation.read_rows(path) == rows
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
