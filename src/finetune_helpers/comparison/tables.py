@@ -93,6 +93,12 @@ class Place:
 
         return f"'{self.sheet}'!{xl_rowcol_to_cell(self.first + row, self.columns[title], True, True)}"
 
+    def area(self, title: str) -> str:
+        """As células de uma coluna, sem o nome da aba: ``$F$8:$F$60``."""
+        from xlsxwriter.utility import xl_range_abs
+
+        return xl_range_abs(self.first, self.columns[title], self.last, self.columns[title])
+
     def range(self, title: str, first: int = 0, last: int | None = None) -> list:
         """Uma coluna (ou as linhas ``first`` a ``last`` dela) na forma que os gráficos pedem."""
         column = self.columns[title]
@@ -125,15 +131,19 @@ class Book:
             self.formats[key] = self.workbook.add_format(base | properties)
         return self.formats[key]
 
-    def sheet(self, name: str) -> "Sheet":
-        """Uma aba nova, em paisagem, na largura de uma página A4."""
-        return Sheet(self, self.workbook.add_worksheet(name))
+    def sheet(self, name: str, pages: int = 1) -> "Sheet":
+        """Uma aba nova, em paisagem, na largura de ``pages`` páginas A4."""
+        return Sheet(self, self.workbook.add_worksheet(name), pages)
+
+    def data(self) -> bytes:
+        """Fecha a planilha e devolve os bytes do arquivo: os mesmos sempre que o conteúdo é o mesmo."""
+        self.workbook.close()
+        return self.content.getvalue()
 
     def save(self, path: Path) -> Path:
         """Fecha a planilha e a grava inteira de uma vez; StorageError se o disco não a aceita."""
-        self.workbook.close()
         with atomic_write(path, "wb") as file:
-            file.write(self.content.getbuffer())
+            file.write(self.data())
         return path
 
 
@@ -145,19 +155,20 @@ _STYLES: dict[str, dict[str, Any]] = {
     "ausente": {"font_color": GREY, "italic": True},
     "discreto": {"font_color": GREY, "font_size": 9},
     "digitado": {"bg_color": TYPED, "border": 1, "border_color": RULE},
+    "vazio": {"border": 1, "border_color": RULE},
 }
 
 
 class Sheet:
     """Uma aba escrita de cima para baixo; ``row`` é a próxima linha livre."""
 
-    def __init__(self, book: Book, worksheet) -> None:
+    def __init__(self, book: Book, worksheet, pages: int) -> None:
         self.book, self.worksheet, self.row = book, worksheet, 0
         self.widths: dict[int, float] = {}
         worksheet.hide_gridlines(2)
         worksheet.set_landscape()
         worksheet.set_paper(9)
-        worksheet.fit_to_pages(1, 0)
+        worksheet.fit_to_pages(pages, 0)
         worksheet.set_margins(left=0.4, right=0.4, top=0.5, bottom=0.6)
         worksheet.set_footer("&C&A, página &P de &N")
         worksheet.set_default_row(LINE_HEIGHT)
@@ -183,7 +194,7 @@ class Sheet:
         """Um parágrafo sobre ``columns`` colunas, alto o bastante para ser lido inteiro."""
         style = self.book.format(**({"text_wrap": True, "valign": "vcenter"} | properties))
         size = properties.get("font_size", 10)
-        width = sum(self.widths.get(column, 9) for column in range(columns)) * 10.5 / size
+        width = sum(self.widths.get(column, 9) for column in range(columns)) * 10 / size
         self.worksheet.set_row(self.row, max(16.0, (size + 4.5) * _lines(words, width) + 3))
         if columns > 1:
             self.worksheet.merge_range(self.row, 0, self.row, columns - 1, "", style)
@@ -222,19 +233,20 @@ class Sheet:
 
     def _head(self, columns: Sequence[Column]) -> None:
         style: dict[str, Any] = {"bold": True, "font_color": "white", "bg_color": ACCENT, "text_wrap": True}
-        lines = max(_lines(column.title, self.widths[number] * 0.86) for number, column in enumerate(columns))
+        lines = max(_lines(column.title, (self.widths[number] - 1) * 0.85) for number, column in enumerate(columns))
         self.worksheet.set_row(self.row, max(20, 14 * lines + 5))
         for number, column in enumerate(columns):
-            side = self.book.format(**style, valign="vcenter", align="right" if column.form else "left")
+            aligned = {"align": "right"} if column.form else {"align": "left", "indent": 1}
+            side = self.book.format(**style, valign="vcenter", **aligned)
             self.worksheet.write_string(self.row, number, clean(column.title), side)
         self.row += 1
 
     def _height(self, values: Sequence[Any], limit: float) -> float:
         texts = [value.value if isinstance(value, Styled) else value for value in values]
         lines = max(
-            (_lines(text, self.widths[number]) for number, text in enumerate(texts) if isinstance(text, str)), default=1
+            (_lines(text, self.widths[number] - 1) for number, text in enumerate(texts) if isinstance(text, str)), default=1
         )
-        return min(limit, 13.5 * max(lines, 1) + 4)
+        return min(limit, 13.2 * max(lines, 1) + 4)
 
     def _cell(self, number: int, column: Column, value: Any, place: Place) -> None:
         style, form = column.style, column.form
@@ -244,11 +256,13 @@ class Sheet:
             value, style = NOTHING, style or "ausente"
         right = bool(column.form)
         look = _STYLES[style] | {"bottom": 1, "bottom_color": RULE}
-        if isinstance(value, str):
+        if style == "vazio":
+            self.worksheet.write_blank(self.row, number, None, self.book.format(**look, text_wrap=True, align="left"))
+        elif isinstance(value, str):
             quoted = {"quote_prefix": True} if value.startswith(_REREAD) else {}
             if right and not style:
                 look = look | _STYLES["ausente"]
-            look = look | {"text_wrap": True, "align": "right" if right else "left"} | quoted
+            look = look | {"text_wrap": True, "align": "right" if right else "left", "indent": int(not right)} | quoted
             self.worksheet.write_string(self.row, number, clean(value), self.book.format(**look))
         elif isinstance(value, Formula):
             source = value.source.format_map(_Row(place, self.row))
@@ -266,11 +280,48 @@ class Sheet:
             rule = {"type": "2_color_scale", "min_color": ends[0], "max_color": ends[1]}
             self.worksheet.conditional_format(place.first, column, place.last, column, rule)
 
+    def choices(self, place: Place, titles: Iterable[str], options: Sequence[str | int]) -> None:
+        """Lista suspensa numa coluna; as opções, juntas, cabem nos 255 caracteres que o Excel aceita."""
+        source = ",".join(map(str, options))
+        if len(source) > 255:
+            raise ValueError(f"a lista tem {len(source)} caracteres e o Excel aceita 255: {source}")
+        rule = {"validate": "list", "source": list(options), "error_title": "Valor fora da lista"}
+        for title in titles:
+            column = place.columns[title]
+            area = (place.first, column, place.last, column)
+            self.worksheet.data_validation(*area, rule | {"error_message": "Escolha um valor da lista."})
+
+    def missing(self, place: Place, titles: Iterable[str], after: str) -> None:
+        """Cor no que falta preencher: clara antes de ``after`` estar preenchida na linha, forte depois."""
+        from xlsxwriter.utility import xl_rowcol_to_cell
+
+        done = xl_rowcol_to_cell(place.first, place.columns[after], False, True)
+        for title in titles:
+            column = place.columns[title]
+            own = xl_rowcol_to_cell(place.first, column)
+            for test, colour in ((f'=AND({own}="",{done}<>"")', ALERT), (f'={own}=""', TYPED)):
+                rule = {"type": "formula", "criteria": test, "format": self.book.workbook.add_format({"bg_color": colour})}
+                self.worksheet.conditional_format(place.first, column, place.last, column, rule)
+
+    def labelled(self, label: str, value: "str | Formula", style: str = "forte") -> None:
+        """Uma linha do alto: o nome de um dado na primeira coluna e o dado na segunda."""
+        self.worksheet.write_string(self.row, 0, clean(label), self.book.format(valign="vcenter"))
+        look = self.book.format(**_STYLES[style], valign="vcenter", align="left")
+        if isinstance(value, Formula):
+            self.worksheet.write_formula(self.row, 1, f"={value.source}", look, value.value)
+        elif value:
+            self.worksheet.write_string(self.row, 1, clean(value), look)
+        else:
+            self.worksheet.write_blank(self.row, 1, None, look)
+        self.worksheet.set_row(self.row, 18)
+        self.row += 1
+
     def fixed(self, place: Place, *, columns: int = 1, filtered: bool = False) -> None:
         """Congela o cabeçalho e as primeiras colunas, repete-o em cada página e, se pedido, põe o filtro."""
         head = place.first - 1
         self.worksheet.freeze_panes(place.first, columns)
         self.worksheet.repeat_rows(head)
+        self.worksheet.repeat_columns(0, columns - 1)
         if filtered and place.last >= place.first:
             self.worksheet.autofilter(head, 0, place.last, len(place.columns) - 1)
 
@@ -307,5 +358,6 @@ class _Row(dict):
 
 
 def _lines(text: str, width: float) -> int:
-    """Linhas que um texto ocupa numa coluna, com folga para a quebra entre palavras."""
-    return sum(max(1, ceil(len(line) * 1.07 / max(width, 1))) for line in text.split("\n"))
+    """Linhas de um texto de corpo 10 numa coluna: cabem 1,2 letra por unidade de largura, menos a quebra de palavras."""
+    room = 1.2 * width
+    return sum(1 if len(line) <= room else ceil(len(line) / max(room - 3, 1)) for line in text.split("\n"))

@@ -1,0 +1,199 @@
+"""As contas de quem prefere o quê: pessoas, votos da página e juiz passam pelas mesmas poucas funções."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+from .blind import ATTENTION, MAIN, REPEAT, Plan, Row
+from .statistics import preference_interval, sign_test
+
+FIRST, SECOND = "primeiro", "segundo"
+PREFERENCES = ("A", "B", "empate", "ambas ruins")
+TIES = PREFERENCES[2:]
+
+
+@dataclass(frozen=True)
+class Rating:
+    """O que uma pessoa escreveu numa linha; vazio ou None onde não avaliou."""
+
+    preference: str = ""
+    correct_a: int | None = None
+    correct_b: int | None = None
+    fluent_a: int | None = None
+    fluent_b: int | None = None
+    problem_a: str = ""
+    problem_b: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Uma linha mostrada a uma pessoa e o que ela escreveu; ``edited`` se alguém mudou os textos."""
+
+    row: Row
+    rating: Rating
+    reviewer: str = ""
+    file: str = ""
+    edited: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """Quem ganhou: ``primeiro``, ``segundo``, o empate escrito, ou vazio sem avaliação."""
+        chosen = self.rating.preference
+        if chosen not in ("A", "B") or self.row.kind == ATTENTION:
+            return chosen
+        return FIRST if (chosen == "A") == (self.row.left == self.row.first) else SECOND
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A preferência num contraste: ``n`` pares, média de pontos do primeiro (0 a 1, empate ½), intervalo e p do sinal.
+
+    ``wins``, ``ties``, ``both_bad`` e ``losses`` contam julgamentos.
+    """
+
+    first: str
+    second: str
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    wins: int
+    ties: int
+    both_bad: int
+    losses: int
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """O andamento de uma pessoa, e a parte das repetições iguais e dos itens de controle certos."""
+
+    name: str
+    rows: int
+    done: int
+    repeats_equal: float | None
+    attention_right: float | None
+
+
+@dataclass(frozen=True)
+class Review:
+    """Uma revisão lida: ``rows`` são dicionários, um por pessoa e linha; ``preference``, uma por contraste.
+
+    ``problems`` são frases com o endereço da célula; ``agreement`` traz pares, igual, kappa, alfa e posição.
+    """
+
+    plan: Plan
+    judgements: tuple[Judgement, ...]
+    problems: tuple[str, ...]
+    agreement: dict[str, float | int | None]
+    preference: tuple[Preference, ...]
+    reviewers: tuple[Reviewer, ...]
+
+    @property
+    def rows(self) -> tuple[dict, ...]:
+        """Uma linha por pessoa e linha mostrada, avaliada ou não."""
+        return tuple(
+            {"reviewer": judgement.reviewer, "file": judgement.file, "edited": judgement.edited}
+            | asdict(judgement.row)
+            | {"result": judgement.outcome}
+            | asdict(judgement.rating)
+            for judgement in self.judgements
+        )
+
+    def of(self, item_id: str) -> list[Judgement]:
+        """Os julgamentos principais de um item, já avaliados."""
+        return [row for row in self.judgements if row.row.item_id == item_id and row.row.kind == MAIN and row.outcome]
+
+    def grade(self, system: str, note: str = "correct") -> float | None:
+        """A nota média de um sistema (``correct`` ou ``fluent``, 1 a 5) nas linhas principais; None sem notas."""
+        grades = [
+            value
+            for judgement in self.judgements
+            if judgement.row.kind == MAIN
+            for side, shown in (("a", judgement.row.left), ("b", judgement.row.right))
+            if shown == system and (value := getattr(judgement.rating, f"{note}_{side}")) is not None
+        ]
+        return fmean(grades) if grades else None
+
+
+def review(plan: Plan, judgements: Sequence[Judgement], problems: Sequence[str]) -> Review:
+    """Faz todas as contas de uma revisão lida."""
+    main = [row for row in judgements if row.row.kind == MAIN and row.outcome]
+    found = tuple(_contrast(pair, [row for row in main if (row.row.first, row.row.second) == pair]) for pair in plan.contrasts)
+    people = tuple(_person(name, [row for row in judgements if row.reviewer == name]) for name in dict.fromkeys(row.reviewer for row in judgements))
+    return Review(plan, tuple(judgements), tuple(problems), _agreement(main), found, people)
+
+
+def _contrast(pair: tuple[str, str], main: Sequence[Judgement]) -> Preference:
+    points: dict[str, list[float]] = {}
+    for judgement in main:
+        points.setdefault(judgement.row.item_id, []).append(_points(judgement.outcome))
+    return preference(pair, [fmean(values) for values in points.values()], [row.outcome for row in main])
+
+
+def preference(pair: tuple[str, str], points: Sequence[float], outcomes: Iterable[str]) -> Preference:
+    """A preferência de um contraste, a partir dos pontos do primeiro em cada item e do resultado de cada julgamento."""
+    counts = Counter(outcomes)
+    low, high = preference_interval(points)
+    p = sign_test(sum(value > 0.5 for value in points), sum(value < 0.5 for value in points))
+    tallies = [counts[kind] for kind in (FIRST, *TIES, SECOND)]
+    return Preference(*pair, len(points), fmean(points) if points else None, low, high, p, *tallies)
+
+
+def _points(outcome: str) -> float:
+    return {FIRST: 1.0, SECOND: 0.0}.get(outcome, 0.5)
+
+
+def _person(name: str, rows: Sequence[Judgement]) -> Reviewer:
+    first = {row.row.pair: row.outcome for row in rows if row.row.kind == MAIN}
+    again = [(row.outcome, first.get(row.row.pair)) for row in rows if row.row.kind == REPEAT]
+    control = [(row.outcome, row.row.expected) for row in rows if row.row.kind == ATTENTION and row.outcome]
+    done = sum(bool(row.outcome) for row in rows)
+    return Reviewer(name, len(rows), done, _equal([pair for pair in again if all(pair)]), _equal(control))
+
+
+def _equal(pairs: Sequence[tuple]) -> float | None:
+    return fmean(one == two for one, two in pairs) if pairs else None
+
+
+def _agreement(main: Sequence[Judgement]) -> dict[str, float | int | None]:
+    """Concordância nos pares que duas pessoas julgaram e o peso da posição (perto de ½ se ela não pesa)."""
+    table: dict[tuple, dict[str, str]] = {}
+    for row in main:
+        table.setdefault(row.row.pair, {})[row.reviewer] = row.outcome
+    shared = [seen for seen in table.values() if len(seen) > 1]
+    both = [tuple(seen.values())[:2] for seen in shared]
+    sides = [row.rating.preference for row in main if row.rating.preference in ("A", "B")]
+    return {
+        "pares": len(both),
+        "igual": _equal(both),
+        "kappa": cohen(both),
+        "alfa": alpha(shared),
+        "posição": fmean(side == "A" for side in sides) if sides else None,
+    }
+
+
+def cohen(pairs: Sequence[tuple[str, str]]) -> float | None:
+    """Kappa de Cohen de pares de categorias; None sem pares ou quando só uma categoria foi usada."""
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    kinds = sorted({kind for pair in pairs for kind in pair})
+    if len(kinds) < 2:
+        return None
+    counts = Counter(pairs)
+    return float(cohens_kappa([[counts[one, two] for two in kinds] for one in kinds]).kappa)
+
+
+def alpha(shared: Sequence[dict[str, str]]) -> float | None:
+    """Alfa de Krippendorff (nominal) do que cada pessoa disse de cada par; None com menos de duas categorias."""
+    import krippendorff
+
+    people = sorted({person for seen in shared for person in seen})
+    kinds = sorted({kind for seen in shared for kind in seen.values()})
+    if len(kinds) < 2:
+        return None
+    nan = float("nan")
+    table = [[kinds.index(seen[person]) if person in seen else nan for seen in shared] for person in people]
+    return float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal"))
