@@ -372,12 +372,13 @@ def test_a_reviewer_who_prefers_one_system_is_recovered(blank):
 
 def test_a_simulated_preference_is_recovered_and_its_interval_covers():
     """Pontos 1, ½ e 0 com probabilidades conhecidas: a média certa, e intervalos que a contêm em 93 a 97 % das vezes."""
-    rng, truth, n, times = random.Random(5), 0.60, 60, 1500
+    rng, truth, n, times = random.Random(5), 0.60, 60, 400
     pair, covered, means = ("um", "outro"), 0, []
     for _ in range(times):
-        drawn = rng.choices((1.0, 0.5, 0.0), (0.5, 0.2, 0.3), k=n)
-        told = judgements.preference(pair, drawn, ())
-        covered += told.low <= truth <= told.high
+        drawn = rng.choices((judgements.FIRST, "empate", judgements.SECOND), (0.5, 0.2, 0.3), k=n)
+        told = judgements.contest(pair, [(f"{item}", outcome) for item, outcome in enumerate(drawn)])
+        estimate = told.statistic.estimate
+        covered += estimate.low <= truth <= estimate.high
         means.append(told.mean)
     assert fmean(means) == pytest.approx(truth, abs=4 * 0.45 / sqrt(n * times))
     assert 0.93 <= covered / times <= 0.97

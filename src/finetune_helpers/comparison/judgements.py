@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 
 from .blind import ATTENTION, MAIN, REPEAT, Plan, Row
-from .statistics import preference_interval, sign_test
+from .statistics import Preference, alpha, kappa, preference
 
 FIRST, SECOND = "primeiro", "segundo"
 PREFERENCES = ("A", "B", "empate", "ambas ruins")
@@ -47,23 +47,26 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Preference:
-    """A preferência num contraste: ``n`` pares, média de pontos do primeiro (0 a 1, empate ½), intervalo e p do sinal.
+class Contest:
+    """A preferência entre dois sistemas: a estatística dos pontos por item e a contagem de cada julgamento.
 
-    ``wins``, ``ties``, ``both_bad`` e ``losses`` contam julgamentos.
+    ``statistic.estimate.mean`` são os pontos do primeiro, de 0 a 1, com empate valendo ½.
     """
 
     first: str
     second: str
-    n: int
-    mean: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    wins: int
-    ties: int
-    both_bad: int
-    losses: int
+    statistic: Preference
+    outcomes: dict[str, int]
+
+    @property
+    def n(self) -> int:
+        """Itens avaliados."""
+        return self.statistic.estimate.n
+
+    @property
+    def mean(self) -> float | None:
+        """Pontos do primeiro; None sem nenhum item avaliado."""
+        return self.statistic.estimate.mean
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Review:
     judgements: tuple[Judgement, ...]
     problems: tuple[str, ...]
     agreement: dict[str, float | int | None]
-    preference: tuple[Preference, ...]
+    preference: tuple[Contest, ...]
     reviewers: tuple[Reviewer, ...]
 
     @property
@@ -126,20 +129,17 @@ def review(plan: Plan, judgements: Sequence[Judgement], problems: Sequence[str])
     return Review(plan, tuple(judgements), tuple(problems), _agreement(main), found, people)
 
 
-def _contrast(pair: tuple[str, str], main: Sequence[Judgement]) -> Preference:
+def _contrast(pair: tuple[str, str], main: Sequence[Judgement]) -> Contest:
+    return contest(pair, [(judgement.row.item_id, judgement.outcome) for judgement in main])
+
+
+def contest(pair: tuple[str, str], outcomes: Sequence[tuple[str, str]]) -> Contest:
+    """A preferência de um contraste, a partir de (item, resultado); um item julgado mais de uma vez vale a média."""
     points: dict[str, list[float]] = {}
-    for judgement in main:
-        points.setdefault(judgement.row.item_id, []).append(_points(judgement.outcome))
-    return preference(pair, [fmean(values) for values in points.values()], [row.outcome for row in main])
-
-
-def preference(pair: tuple[str, str], points: Sequence[float], outcomes: Iterable[str]) -> Preference:
-    """A preferência de um contraste, a partir dos pontos do primeiro em cada item e do resultado de cada julgamento."""
-    counts = Counter(outcomes)
-    low, high = preference_interval(points)
-    p = sign_test(sum(value > 0.5 for value in points), sum(value < 0.5 for value in points))
-    tallies = [counts[kind] for kind in (FIRST, *TIES, SECOND)]
-    return Preference(*pair, len(points), fmean(points) if points else None, low, high, p, *tallies)
+    for item, outcome in outcomes:
+        points.setdefault(item, []).append(_points(outcome))
+    counts = Counter(outcome for _, outcome in outcomes)
+    return Contest(*pair, preference([fmean(values) for values in points.values()]), dict(counts))
 
 
 def _points(outcome: str) -> float:
@@ -169,31 +169,14 @@ def _agreement(main: Sequence[Judgement]) -> dict[str, float | int | None]:
     return {
         "pares": len(both),
         "igual": _equal(both),
-        "kappa": cohen(both),
-        "alfa": alpha(shared),
+        "kappa": kappa([one for one, _ in both], [two for _, two in both]),
+        "alfa": alpha(_table(shared)),
         "posição": fmean(side == "A" for side in sides) if sides else None,
     }
 
 
-def cohen(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Kappa de Cohen de pares de categorias; None sem pares ou quando só uma categoria foi usada."""
-    from statsmodels.stats.inter_rater import cohens_kappa
-
-    kinds = sorted({kind for pair in pairs for kind in pair})
-    if len(kinds) < 2:
-        return None
-    counts = Counter(pairs)
-    return float(cohens_kappa([[counts[one, two] for two in kinds] for one in kinds]).kappa)
-
-
-def alpha(shared: Sequence[dict[str, str]]) -> float | None:
-    """Alfa de Krippendorff (nominal) do que cada pessoa disse de cada par; None com menos de duas categorias."""
-    import krippendorff
-
+def _table(shared: Sequence[dict[str, str]]) -> list[list[float | None]]:
+    """Uma linha por pessoa e uma coluna por par, com o número da categoria."""
     people = sorted({person for seen in shared for person in seen})
-    kinds = sorted({kind for seen in shared for kind in seen.values()})
-    if len(kinds) < 2:
-        return None
-    nan = float("nan")
-    table = [[kinds.index(seen[person]) if person in seen else nan for seen in shared] for person in people]
-    return float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal"))
+    kinds = (FIRST, SECOND, *TIES)
+    return [[kinds.index(seen[person]) if person in seen else None for seen in shared] for person in people]
