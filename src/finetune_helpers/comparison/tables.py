@@ -99,6 +99,10 @@ class Place:
 
         return xl_range_abs(self.first, self.columns[title], self.last, self.columns[title])
 
+    def reference(self, title: str) -> str:
+        """Uma coluna inteira na forma que as barras de erro pedem: ``='Aba'!$B$5:$B$9``."""
+        return f"='{self.sheet}'!{self.area(title)}"
+
     def range(self, title: str, first: int = 0, last: int | None = None) -> list:
         """Uma coluna (ou as linhas ``first`` a ``last`` dela) na forma que os gráficos pedem."""
         column = self.columns[title]
@@ -152,6 +156,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     "alerta": {"bg_color": ALERT},
     "destaque": {"bg_color": PALE, "bold": True},
     "forte": {"bold": True},
+    "número": {},
     "ausente": {"font_color": GREY, "italic": True},
     "discreto": {"font_color": GREY, "font_size": 9},
     "digitado": {"bg_color": TYPED, "border": 1, "border_color": RULE},
@@ -188,6 +193,19 @@ class Sheet:
         self.worksheet.write_string(
             self.row, 0, clean(words), self.book.format(font_size=12, bold=True, font_color=ACCENT, valign="vcenter")
         )
+        self.row += 1
+
+    def groups(self, groups: Sequence[tuple[str, int]]) -> None:
+        """Uma linha acima do cabeçalho com o nome de cada grupo de colunas."""
+        column = 0
+        for words, count in groups:
+            style = self.book.format(bold=True, font_color=ACCENT, bg_color=PALE, align="center", valign="vcenter", left=1, left_color="white")
+            if words and count > 1:
+                self.worksheet.merge_range(self.row, column, self.row, column + count - 1, words, style)
+            elif words:
+                self.worksheet.write_string(self.row, column, words, style)
+            column += count
+        self.worksheet.set_row(self.row, 18)
         self.row += 1
 
     def paragraph(self, words: str, columns: int, **properties) -> None:

@@ -1,0 +1,323 @@
+"""A aba Resumo: conclusões, uma linha por sistema, dois gráficos e, abaixo, revisão, votos, juiz e avisos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, number, p_value, percent, usd
+from . import costs
+from .judgements import TIES, Contest, Review
+from .results import Results, Share
+from .statistics import Interval
+from .study import REFERENCE, System
+from .tables import SERIES, Book, Column, Place, Sheet, Styled
+
+NO_REVIEW = "ainda sem revisão"
+GROUPS = (("", 1), ("Precisão", 1), ("Texto (regras e perda)", 4), ("Eficiência no treinamento", 3), ("Custo operacional", 2), ("Flexibilidade", 1))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """O que o Resumo conta além das medidas: a revisão lida, os duelos dos votos e as auditorias do juiz."""
+
+    review: Review | None = None
+    votes: tuple[Contest, ...] = ()
+    judge: tuple = ()
+
+
+def answered(results: Results) -> list[System]:
+    """Os sistemas da rodada que responderam, sem as referências."""
+    return [system for system in results.study.systems if system.role != REFERENCE and system.name in results.rows]
+
+
+def between(mean: float | None, low: float | None, high: float | None, digits: int, percentage: bool = False) -> str:
+    """``62,5 % [45; 77]``: a média e o intervalo de 95 % quando ele existe."""
+    if mean is None:
+        return ABSENT
+    scale, unit = (100, " %") if percentage else (1, "")
+    middle = f"{number(scale * mean, digits)}{unit}"
+    if low is None or high is None:
+        return middle
+    return f"{middle} [{number(scale * low, digits)}; {number(scale * high, digits)}]"
+
+
+def share_text(share: Share | None) -> str:
+    """Uma taxa com o intervalo; ``não executado`` sem nenhuma resposta."""
+    return NOT_RUN if share is None or not share.n else between(share.rate, share.low, share.high, 0, True)
+
+
+def mean_text(interval: Interval, digits: int) -> str:
+    """Uma média com o intervalo; ``não medido`` se ninguém a mediu."""
+    return between(interval.mean, interval.low, interval.high, digits) if interval.n else NOT_MEASURED
+
+
+def precision(system: System, review: Review | None) -> str:
+    """Pontos do sistema na preferência humana contra a própria base (ou contra o ajustado), com intervalo."""
+    if review is None or not any(contest.n for contest in review.preference):
+        return NO_REVIEW
+    for contest in review.preference:
+        rival = {contest.first: contest.second, contest.second: contest.first}.get(system.name, "")
+        if contest.n and rival and rival.partition("-")[0] == system.name.partition("-")[0]:
+            known, mine = contest.statistic.estimate, contest.first == system.name
+            ends = (known.mean, known.low, known.high) if mine else [None if end is None else 1 - end for end in (known.mean, known.high, known.low)]
+            return f"{between(*ends, 0, True)} contra {'a base' if system.role == 'ajustado' else 'o ajustado'}"
+    return ABSENT
+
+
+def text_measures(results: Results, system: System) -> dict[str, str]:
+    """O que as regras e a perda dizem do texto de um sistema; nada disto é precisão."""
+    return {
+        "Com defeito de forma": share_text(results.share(system.name, "defective")),
+        "Cortada no limite": share_text(results.share(system.name, "cut")),
+        "chrF++ além do acaso": mean_text(results.mean(system.name, "chrf_gain"), 1),
+        "Perda (nats por token)": _loss(results, system),
+    }
+
+
+def _loss(results: Results, system: System) -> str:
+    if system.role not in ("base", "ajustado"):
+        return ABSENT
+    return mean_text(results.mean(system.name, "loss"), 2).partition(" [")[0]
+
+
+def efficiency(results: Results, system: System) -> dict[str, str]:
+    """Minutos, tokens por segundo e memória do treino; só os ajustados treinam."""
+    measured = results.efficiency(system.arm) if system.role == "ajustado" else None
+    titles = ("Treino (min)", "Tokens por segundo", "Memória (GB)")
+    if measured is None:
+        return dict.fromkeys(titles, NOT_RUN if system.role == "ajustado" else ABSENT)
+    values = (measured.minutes, measured.tokens_per_second, measured.memory_gb)
+    return {
+        title: NOT_MEASURED if value is None else number(value, digits)
+        for title, value, digits in zip(titles, values, (1, 0, 1), strict=True)
+    }
+
+
+def expenses(results: Results, system: System) -> dict[str, str]:
+    """O que custaram o treino e 1.000 respostas; trabalho local é tempo de máquina."""
+    training = results.training(system.arm) if system.role == "ajustado" else None
+    serving = results.serving(system.name)
+    each = NOT_RUN
+    if serving:
+        billed = serving.input_price and serving.output_price
+        hours = costs.machine_time(serving.hours_per_thousand, serving.sku, serving.usd_per_thousand)
+        each = usd(serving.usd_per_thousand, 4) if billed else hours
+    return {"Treino": str(training) if training else ABSENT, "Por 1.000 respostas": each}
+
+
+def criteria(results: Results, system: System, review: Review | None) -> dict[str, str]:
+    """Todas as colunas de um sistema, na ordem do Resumo."""
+    return (
+        {"Preferência humana": precision(system, review)}
+        | text_measures(results, system)
+        | efficiency(results, system)
+        | expenses(results, system)
+        | {"Aprovados": share_text(results.flexibility_total(system.name))}
+    )
+
+
+WIDTHS = {"Preferência humana": 16, "Com defeito de forma": 14, "Cortada no limite": 13, "chrF++ além do acaso": 14}
+WIDTHS |= {"Perda (nats por token)": 9.5, "Treino (min)": 8, "Tokens por segundo": 9, "Memória (GB)": 9}
+WIDTHS |= {"Treino": 16, "Por 1.000 respostas": 17, "Aprovados": 13}
+
+
+def summary_sheet(sheet: Sheet, results: Results, evidence: Evidence) -> None:
+    """Escreve conclusões e a linha de cada sistema; os gráficos vêm depois, quando os dados deles têm lugar."""
+    columns = [Column("Sistema e modelo", 30, "", lambda row: f"{row[0].label}\n{row[0].model}", "forte")]
+    columns += [Column(title, width, "0", lambda row, title=title: _strong(row[1][title])) for title, width in WIDTHS.items()]
+    sheet.wide([column.width for column in columns])
+    sheet.title(f"Comparação dos modelos: rodada {results.study.run.name}")
+    for sentence in [*results.conclusions(), *_reviewed(results, evidence.review)]:
+        sheet.paragraph(sentence, len(columns), font_size=11)
+    sheet.row += 1
+    sheet.groups(GROUPS)
+    rows = [(system, criteria(results, system, evidence.review)) for system in answered(results)]
+    sheet.table(columns, rows)
+    sheet.row -= 1
+    absent = [system.label for system in results.study.systems if system.role != REFERENCE and system.name not in results.rows]
+    told = "Entre colchetes, o intervalo de 95 %. Proximidade e forma não são precisão, que só pessoas julgam."
+    if absent:
+        told += f" Não executado: {'; '.join(absent)}."
+    sheet.paragraph(told, len(columns), font_color="#6B7280", font_size=9)
+
+
+def _strong(value: str) -> Styled | str:
+    return value if value in (ABSENT, NOT_RUN, NOT_MEASURED, NO_REVIEW) else Styled(value, "número")
+
+
+def _reviewed(results: Results, review: Review | None) -> list[str]:
+    """Uma frase sobre o contraste principal, quando pessoas o julgaram."""
+    contest = next((contest for contest in review.preference if contest.n), None) if review else None
+    if contest is None:
+        return []
+    first, second = (results.study.system(name).label for name in (contest.first, contest.second))
+    estimate = contest.statistic.estimate
+    decided = estimate.p is not None and estimate.p <= 0.05
+    told = "A diferença é demonstrável" if decided else "A diferença não é demonstrável com estes itens"
+    points = between(estimate.mean, estimate.low, estimate.high, 0, True)
+    return [f"Às cegas, {first} fez {points} dos pontos contra {second}, em {contest.n} itens ({p_value(estimate.p)}). {told}."]
+
+
+def charts(sheet: Sheet, effects: Place | None, quality: Place | None, names: Sequence[str], axis: dict[str, str]) -> None:
+    """Os dois gráficos do Resumo: o que o ajuste mudou, e custo contra qualidade."""
+    if effects:
+        series = [_effect(effects, name, colour) for name, colour in zip(names, SERIES, strict=False)]
+        sheet.chart(
+            {"type": "bar"},
+            series,
+            title="O que o ajuste mudou (à direita, melhor; em desvios-padrão do item)",
+            x={"num_format": "0.0"},
+            y={"reverse": True, "label_position": "low"},
+            size=(640, 300),
+        )
+    if quality:
+        points = range(quality.last - quality.first + 1)
+        series = [
+            {
+                "name": [quality.sheet, quality.first + point, 0],
+                "categories": quality.range(axis["x"], point, point),
+                "values": quality.range(axis["y"], point, point),
+                "marker": {"type": "circle", "size": 9, "fill": {"color": SERIES[point % 6]}, "border": {"none": True}},
+            }
+            for point in points
+        ]
+        sheet.chart(
+            {"type": "scatter"},
+            series,
+            title="Custo contra qualidade",
+            x={"name": axis["x"], "num_format": "0.00", "min": 0},
+            y={"name": axis["y"]},
+            column=6,
+            offset=60,
+            size=(560, 300),
+        )
+    sheet.row += 16 if effects or quality else 0
+
+
+def _effect(effects: Place, name: str, colour: str) -> dict:
+    return {
+        "name": name,
+        "categories": effects.range("Medida"),
+        "values": effects.range(f"{name}: efeito"),
+        "fill": {"color": colour},
+        "gap": 60,
+        "y_error_bars": {
+            "type": "custom",
+            "plus_values": effects.reference(f"{name}: para cima"),
+            "minus_values": effects.reference(f"{name}: para baixo"),
+            "line": {"color": "#1F2937"},
+        },
+    }
+
+
+def evidence_blocks(sheet: Sheet, results: Results, evidence: Evidence) -> None:
+    """Os blocos de baixo: revisão humana, votos da página, juiz e avisos."""
+    if evidence.review:
+        _review(sheet, results, evidence.review)
+    if evidence.votes:
+        sheet.heading("Votos da página (quem vota escolhe a pergunta: são um indício, fora da linha de cada sistema)")
+        sheet.table(_contests(results), evidence.votes)
+    if evidence.judge:
+        _judge(sheet, results, evidence.judge)
+    notices = results.study.notices()
+    if notices:
+        sheet.heading("Avisos")
+        for notice in notices:
+            sheet.paragraph(notice, 12, bg_color="#FBE3D6")
+
+
+def _contests(results: Results) -> list[Column]:
+    known = {system.name: system.label for system in results.study.systems}
+
+    def estimate(contest: Contest):
+        return contest.statistic.estimate
+
+    return [
+        Column("Sistema", 30, "", lambda contest: known.get(contest.first, contest.first), "forte"),
+        Column("Contra", 16, "", lambda contest: known.get(contest.second, contest.second)),
+        Column("Julgamentos", 14, "0", lambda contest: sum(contest.outcomes.values())),
+        Column("Vitórias", 13, "0", lambda contest: contest.outcomes.get("primeiro", 0)),
+        Column("Empates", 14, "0", lambda contest: contest.outcomes.get(TIES[0], 0)),
+        Column("Ambas ruins", 10, "0", lambda contest: contest.outcomes.get(TIES[1], 0)),
+        Column("Derrotas", 9, "0", lambda contest: contest.outcomes.get("segundo", 0)),
+        Column("Pontos", 9, "0%", lambda contest: estimate(contest).mean),
+        Column("de (95 %)", 9, "0%", lambda contest: estimate(contest).low),
+        Column("até", 16, "0%", lambda contest: estimate(contest).high),
+        Column("p (sinal, exato)", 17, "0.0000", lambda contest: estimate(contest).p),
+        Column("Menor taxa visível", 13, "0%", lambda contest: contest.statistic.detectable),
+    ]
+
+
+def _review(sheet: Sheet, results: Results, review: Review) -> None:
+    sheet.heading("Revisão humana, às cegas (empate vale meio ponto)")
+    sheet.table(_contests(results), review.preference)
+    sheet.heading("Quem avaliou, e o quanto concordam")
+    sheet.table(
+        [
+            Column("Pessoa", 30, "", lambda person: person.name, "forte"),
+            Column("Linhas", 16, "0", lambda person: person.rows),
+            Column("Avaliadas", 14, "0", lambda person: person.done),
+            Column("Repetições iguais", 13, "0%", lambda person: person.repeats_equal),
+            Column("Itens de controle certos", 14, "0%", lambda person: person.attention_right),
+        ],
+        review.reviewers,
+    )
+    agreed = review.agreement
+    told = "Nenhum par foi julgado por duas pessoas."
+    if agreed["pares"]:
+        kappa, alpha = number(agreed["kappa"], 2), number(agreed["alfa"], 2)
+        told = (
+            f"{agreed['pares']} pares julgados por duas pessoas: {percent(agreed['igual'] or 0, 0)} iguais, kappa {kappa}, "
+            f"alfa {alpha} (0,67 ou mais permite concluir com cautela)."
+        )
+    if agreed["posição"] is not None:
+        told += f" A resposta A foi escolhida em {percent(agreed['posição'], 0)} das decididas: perto de 50 %, a posição não pesou."
+    sheet.paragraph(told, 12)
+    for problem in review.problems:
+        sheet.paragraph(problem, 12, bg_color="#FBE3D6")
+    sheet.row += 1
+
+
+def _judge(sheet: Sheet, results: Results, audits: Sequence) -> None:
+    sheet.heading("Juiz automático e sua auditoria (reprovado, não use)")
+    grey = "ausente"
+    columns = [
+        Column("Sistema", 30, "", lambda audit: results.study.system(audit.first).label),
+        Column("Contra", 16, "", lambda audit: results.study.system(audit.second).label),
+        Column("Leitura", 14, "", lambda audit: "aprovado" if audit.passed else "reprovado"),
+        Column("Itens", 13, "0", lambda audit: audit.n),
+        Column("Com nota humana", 14, "0", lambda audit: audit.humans),
+        Column("Pontos", 10, "0%", lambda audit: audit.mean),
+        Column("Com tamanho igual", 9, "0%", lambda audit: audit.length_controlled),
+        Column("Kappa com pessoas", 9, "0.00", lambda audit: audit.kappa),
+        Column("Troca com a ordem", 9, "0%", lambda audit: audit.flips),
+        Column("Sem veredicto", 16, "0%", lambda audit: audit.unparsed),
+    ]
+    rows = [audit for audit in audits]
+    for audit in rows:
+        style = "" if audit.passed else grey
+        sheet.table([Column(c.title, c.width, c.form, c.value, style) for c in columns], [audit])
+
+
+def quality_rows(results: Results, review: Review | None) -> tuple[list[dict], dict[str, str]]:
+    """Um ponto por sistema para o gráfico de custo contra qualidade, e o nome dos dois eixos.
+
+    Sem preço em nenhum sistema, o custo são horas de máquina; sem revisão, a qualidade é a proximidade além do acaso.
+    """
+    served = {system: results.serving(system.name) for system in answered(results)}
+    grades = {system: review.grade(system.name) if review else None for system in served}
+    paid = any(serving and serving.usd_per_thousand for serving in served.values())
+    graded = any(grade is not None for grade in grades.values())
+    axis = {"x": "US$ por 1.000 respostas" if paid else "Horas de máquina por 1.000 respostas"}
+    axis["y"] = "Correção humana (1 a 5)" if graded else "chrF++ além do acaso (não é precisão)"
+    rows = []
+    for system, serving in served.items():
+        y = grades[system] if graded else results.mean(system.name, "chrf_gain").mean
+        if serving and y is not None:
+            x = (serving.usd_per_thousand or 0.0) if paid else serving.hours_per_thousand
+            rows.append({"Sistema": system.label, axis["x"]: x, axis["y"]: y})
+    return rows, axis
+
+
+def open_summary(book: Book) -> Sheet:
+    """A primeira aba."""
+    return book.sheet("Resumo")
