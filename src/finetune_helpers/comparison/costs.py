@@ -156,7 +156,7 @@ def key(price: Price) -> str:
 
 
 def warnings(price: Price, today: date) -> list[str]:
-    """Avisos sobre um preço: lido há mais de 45 dias, dito pela fonte há mais de um ano, modelo que encerra em até 60."""
+    """Avisos sobre um preço: lido há mais de 45 dias, dito há mais de um ano, ou modelo que encerra em até 60 dias."""
     told = []
     if price.age_days(today) > CHECK_DAYS:
         told.append(f"conferir: lido em {portuguese.date(price.checked_on)}")
@@ -169,7 +169,7 @@ def warnings(price: Price, today: date) -> list[str]:
 
 
 def training(study: Study, arm: str) -> Training | None:
-    """O que o treino de uma trilha cobra: tokens num serviço, as horas de todas as fases numa máquina; None sem treino."""
+    """O que o treino de uma trilha cobra: tokens de um serviço ou as horas de todas as fases; None sem treino."""
     report = study.reports.get(arm)
     if report is None:
         return None

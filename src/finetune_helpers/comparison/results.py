@@ -1,12 +1,16 @@
 """Uma rodada pontuada uma vez: medidas por resposta, contrastes entre sistemas, flexibilidade e conclusões."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from . import costs, flexibility
-from .metrics import Metric
+from ..answers import base_of
+from ..portuguese import number
+from . import costs, flexibility, metrics, similarity, statistics
+from .metrics import METRICS, Metric
 from .statistics import Estimate, Interval
-from .study import Study
+from .study import ARMS, Study, read_study
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,13 @@ class Contrast:
     estimate: Estimate
     holm: float | None
     detectable: float | None
+
+    @property
+    def better(self) -> str:
+        """O sistema com o melhor valor; vazio no empate e sem medida."""
+        if not self.estimate.mean:
+            return ""
+        return self.first if (self.estimate.mean < 0) == self.metric.low_is_good else self.second
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,10 @@ class TitleLearning:
 
 @dataclass(frozen=True)
 class Results:
-    """A rodada pontuada: linhas por sistema e item, veredictos da suíte por sistema e prompt, e contrastes."""
+    """A rodada pontuada: linhas por sistema e item, veredictos da suíte por sistema e prompt, e contrastes.
+
+    ``words`` é o número de palavras dos textos na medida além do acaso.
+    """
 
     study: Study
     rows: dict[str, dict[str, Row]]
@@ -90,51 +104,186 @@ class Results:
     contrasts: tuple[Contrast, ...]
     words: int
 
+    def values(self, system: str, key: str) -> dict[str, float]:
+        """Os valores que há de uma medida num sistema, por item."""
+        known = {item: row.values[key] for item, row in self.rows.get(system, {}).items()}
+        return {item: value for item, value in known.items() if value is not None}
+
     def mean(self, system: str, key: str) -> Interval:
         """Média de uma medida num sistema, com intervalo; ``n`` = 0 se ninguém a fez."""
-        raise NotImplementedError
+        values = self.values(system, key)
+        summary = statistics.rate if metrics.metric(key).share else statistics.mean
+        return summary(list(values.values()), self.study.clusters(values))
 
     def share(self, system: str, key: str) -> Share:
         """Respostas de um sistema com valor 1 numa medida de sim ou não, com intervalo por grupo."""
-        raise NotImplementedError
+        values = self.values(system, key)
+        return _share([bool(value) for value in values.values()], self.study.clusters(values))
+
+    def invention_rate(self, system: str) -> float | None:
+        """Fatos inventados por 100 palavras, somados todos os textos do sistema: um piso."""
+        total = sum(len(row.specifics) for row in self.rows.get(system, {}).values())
+        words = sum(len(row.answer.split()) for row in self.study.answers.get(system, {}).values())
+        return 100 * total / words if words else None
 
     def flexibility(self, system: str) -> dict[str, Share]:
         """Aprovações por família da suíte; vazio se o sistema não a respondeu."""
-        raise NotImplementedError
+        verdicts = self.verdicts.get(system, {})
+        families = {name: [key for key in verdicts if verdicts[key].family == name] for name in flexibility.FAMILIES}
+        return {name: self._passed(system, keys) for name, keys in families.items() if keys}
 
     def flexibility_total(self, system: str) -> Share | None:
         """Aprovações na suíte inteira, com intervalo por grupo de prompts; None se não foi respondida."""
-        raise NotImplementedError
+        verdicts = self.verdicts.get(system, {})
+        return self._passed(system, list(verdicts)) if verdicts else None
+
+    def _passed(self, system: str, keys: list[str]) -> Share:
+        return _share([self.verdicts[system][key].passed for key in keys], [_prompt_cluster(key) for key in keys])
 
     def forgetting(self) -> list[Forgetting]:
-        """Esquecimento de cada trilha, pareado por prompt."""
-        raise NotImplementedError
+        """Esquecimento de cada trilha, pareado por prompt, nas famílias que o treino não exercita."""
+        changes = []
+        for tuned, base in [pair for pair in self.study.pairs() if pair[1].endswith("-base")]:
+            before, after = self.verdicts.get(base, {}), self.verdicts.get(tuned, {})
+            keys = [key for key in before if key in after and before[key].family in flexibility.FORGETTING_FAMILIES]
+            had, has = [before[key].passed for key in keys], [after[key].passed for key in keys]
+            lost = sum(a and not b for a, b in zip(had, has, strict=True))
+            gained = sum(b and not a for a, b in zip(had, has, strict=True))
+            if keys:
+                estimate = statistics.paired_share(has, had, [_prompt_cluster(key) for key in keys])
+                changes.append(Forgetting(tuned, base, len(keys), sum(had), sum(has), lost, gained, estimate))
+        return changes
+
+    def heldout(self, arm: str) -> list[dict]:
+        """As perdas por item de uma trilha; vazio se ela não as mede."""
+        return self.study.reports.get(arm, {}).get("heldout") or []
 
     def learning(self, arm: str) -> Estimate:
         """Queda da perda de teste de uma trilha, pareada por item; ``n`` = 0 se ela não a mede."""
-        raise NotImplementedError
+        return statistics.learning(self.heldout(arm), self._clusters)
 
     def title_learning(self, arm: str) -> TitleLearning | None:
         """O que o título explica da queda; None se a trilha não mediu a perda sob outro título."""
-        raise NotImplementedError
+        rows = [
+            row for row in self.heldout(arm) if None not in (row.get("base_other_loss"), row.get("tuned_other_loss"))
+        ]
+        if not rows:
+            return None
+        groups = [self._clusters.get(row["item_id"]) or row["item_id"] for row in rows]
+        own = [row["base_loss"] - row["tuned_loss"] for row in rows]
+        other = [row["base_other_loss"] - row["tuned_other_loss"] for row in rows]
+        content = [a - b for a, b in zip(own, other, strict=True)]
+        return TitleLearning(arm, *(statistics.mean_difference(drops, groups) for drops in (own, other, content)))
+
+    @cached_property
+    def _clusters(self) -> dict[str, str]:
+        return {key: item.get("cluster") or key for key, item in self.study.items.items()}
 
     def efficiency(self, arm: str) -> costs.Efficiency | None:
         """Eficiência do treino de uma trilha; None sem ``treino.json``."""
-        raise NotImplementedError
+        return costs.efficiency(self.study.reports.get(arm))
 
     def serving(self, system: str) -> costs.Serving | None:
         """Custo de responder com um sistema; None se ele não respondeu."""
-        raise NotImplementedError
+        return costs.serving(self.study, system)
 
     def training(self, arm: str) -> costs.Training | None:
         """Custo do treino de uma trilha; None se não houve."""
-        raise NotImplementedError
+        return costs.training(self.study, arm)
+
+    def contrast(self, first: str, second: str, key: str) -> Contrast | None:
+        """O contraste de uma medida entre dois sistemas; None se não foi feito."""
+        mine = ((one.first, one.second, one.metric.key) for one in self.contrasts)
+        return dict(zip(mine, self.contrasts, strict=True)).get((first, second, key))
 
     def conclusions(self) -> list[str]:
-        """Uma ou duas frases sobre a rodada, calculadas."""
-        raise NotImplementedError
+        """O que a rodada mostra, em uma ou duas frases calculadas: a perda de cada trilha e o contraste principal."""
+        told = [text for arm in ARMS if (text := self._learnt(arm))]
+        return [*([" ".join(told)] if told else []), *([self._compared()] if self.contrasts else [])]
+
+    def _learnt(self, arm: str) -> str:
+        drop, rows = self.learning(arm), self.heldout(arm)
+        if not rows or drop.mean is None:
+            return ""
+        fell = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
+        verb = "caiu" if drop.mean > 0 else "não caiu em média: diminuiu só"
+        text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (queda média de {number(drop.mean, 2)}"
+        title = self.title_learning(arm)
+        if title is None or title.content.mean is None:
+            return f"{text})."
+        sure = title.content.low is not None and title.content.low > 0
+        told = f"{number(title.content.mean, 2)} dela" if sure else "nada que se demonstre dela"
+        return f"{text}; {told} vem do título, o resto é estilo)."
+
+    def _compared(self) -> str:
+        first, second = self.study.pairs()[0]
+        mine = [one for one in self.contrasts if (one.first, one.second) == (first, second)]
+        who = "os dois ajustados" if self.study.system(second).role == "ajustado" else "o ajustado e a base"
+        n = max(one.estimate.n for one in mine)
+        shown = [one for one in mine if one.holm is not None and one.holm <= statistics.ALPHA]
+        if not shown:
+            return f"Nenhuma diferença entre {who} é demonstrável com {number(n)} itens."
+        told = "; ".join(f"{one.metric.label}, melhor em {self.study.system(one.better).label}" for one in shown)
+        return f"Entre {who}, {number(n)} itens demonstram diferença em: {told}."
 
 
 def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Results:
     """Pontua uma rodada; InputError e RunMismatchError como em ``read_study``."""
-    raise NotImplementedError
+    study = read_study(run_folder, data_folder)
+    rows: dict[str, dict[str, Row]] = {}
+    for case in metrics.cases(study, similarity.read(study)):
+        values = {metric.key: metric.value(case) for metric in METRICS}
+        key, details = case.item["item_id"], (case.defects, case.cut, case.specifics, case.copied_from)
+        rows.setdefault(case.system, {})[key] = Row(key, case.system, values, *details)
+    verdicts = {
+        system: {key: flexibility.passes(key, row.answer) for key, row in asked.items()}
+        for system, asked in study.flexibility.items()
+    }
+    return Results(study, rows, verdicts, _contrasts(study, rows), metrics.common_length(study))
+
+
+def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast, ...]:
+    asked = [
+        (first, second, metric)
+        for first, second in study.pairs()
+        for metric in METRICS
+        if metric.compared and (not metric.same_model or _same_base(study, first, second))
+    ]
+    measured = [_difference(study, rows[first], rows[second], metric) for first, second, metric in asked]
+    adjusted = statistics.holm([estimate.p for estimate, _ in measured])
+    return tuple(
+        Contrast(*who, estimate, holm, detectable)
+        for who, (estimate, detectable), holm in zip(asked, measured, adjusted, strict=True)
+    )
+
+
+def _same_base(study: Study, first: str, second: str) -> bool:
+    """Perdas de tokenizadores diferentes não se comparam; de bases que não se identificam, também não."""
+    one, two = study.system(first), study.system(second)
+    return one.arm == two.arm or ("@" in one.model_id and base_of(one.model_id) == base_of(two.model_id))
+
+
+def _difference(
+    study: Study, first: dict[str, Row], second: dict[str, Row], metric: Metric
+) -> tuple[Estimate, float | None]:
+    """A estimativa pareada de uma medida e a menor diferença que ela mostraria."""
+    pairs = {key: (first[key].values[metric.key], second[key].values[metric.key]) for key in first if key in second}
+    both = {key: (a, b) for key, (a, b) in pairs.items() if a is not None and b is not None}
+    groups = study.clusters(both)
+    differences = [a - b for a, b in both.values()]
+    if not metric.share:
+        return statistics.mean_difference(differences, groups), statistics.detectable_mean(differences, groups)
+    estimate = statistics.paired_share(*([bool(pair[side]) for pair in both.values()] for side in (0, 1)), groups)
+    if estimate.clusters < estimate.n:
+        return estimate, statistics.detectable_mean(differences, groups)
+    fewer = min(differences.count(1.0), differences.count(-1.0))
+    return estimate, statistics.detectable_share(estimate.n, fewer / estimate.n) if estimate.n else None
+
+
+def _share(passed: Sequence[bool], clusters: Sequence[str]) -> Share:
+    interval = statistics.rate([float(value) for value in passed], clusters)
+    return Share(sum(passed), len(passed), interval.low, interval.high)
+
+
+def _prompt_cluster(item_id: str) -> str:
+    return flexibility.find(item_id).cluster or item_id

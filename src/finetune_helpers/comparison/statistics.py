@@ -330,7 +330,7 @@ def detectable_share(n: int, opposite: float = 0.0) -> float | None:
 
 
 def detectable_mean(differences: Sequence[float], clusters: Sequence[str] | None = None) -> float | None:
-    """Menor diferença média que o teste t pareado mostra com esta dispersão e este número de grupos, com 80 % de poder."""
+    """Menor diferença média que o teste t pareado mostra com esta dispersão e estes grupos, com 80 % de poder."""
     import numpy as np
     from statsmodels.stats.power import TTestPower
 
@@ -358,7 +358,10 @@ def _smallest(power, low: float, high: float = 1.0) -> float | None:
 
 
 def prediction_powered(human: Sequence[float], judged: Sequence[float], unlabelled: Sequence[float]) -> Estimate:
-    """Média humana corrigida pelo juiz em mais itens (PPI++, arXiv 2311.01453): ``human`` e ``judged`` são dos mesmos."""
+    """Média humana corrigida pelo juiz em mais itens (PPI++, arXiv 2311.01453).
+
+    ``human`` e ``judged`` são dos mesmos pares; ``unlabelled``, do juiz nos outros.
+    """
     import numpy as np
     from scipy import stats
 

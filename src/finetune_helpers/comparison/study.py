@@ -19,7 +19,7 @@ ARMS = {"llama3": "Trilha LLaMA", "gpt": "Trilha GPT"}
 PROJECT = tuple(f"{arm}-{role}" for role in ROLES for arm in ARMS)
 REFERENCES = {
     "ref-copia": "Descrição de treino mais próxima",
-    "ref-aleatoria": "Descrição de outro item",
+    "ref-aleatoria": "Descrição de treino ao acaso",
     "ref-titulo": "Título repetido",
 }
 ONE_RUN = "Uma execução por trilha: outra semente de treino daria outros números, e esta variação não foi medida."
@@ -208,22 +208,17 @@ def _leaks_of(data: Path) -> dict[str, int]:
 
 
 def references(items: dict[str, dict], train: tuple[Example, ...]) -> dict[str, dict[str, Answer]]:
-    """Linhas que situam os números: cópia do treino mais próximo, descrição de outro item e o próprio título."""
-    texts = {"ref-aleatoria": _others(items), "ref-titulo": {key: row["title"] for key, row in items.items()}}
+    """Linhas que situam os números: cópia do treino mais próximo, descrição de treino ao acaso e o próprio título."""
+    texts = {"ref-titulo": {key: row["title"] for key, row in items.items()}}
     if train and items:
+        drawn = random.Random(SEED).sample([example.content for example in train], len(train))
+        texts["ref-aleatoria"] = {key: drawn[place % len(drawn)] for place, key in enumerate(sorted(items))}
         texts["ref-copia"] = _nearest(items, train)
     blank = Answer("", 0, 0, 0.0, "stop", "")
     return {
         name: {key: replace(blank, answer=text, item_id=key, system=name) for key, text in rows.items()}
         for name, rows in texts.items()
     }
-
-
-def _others(items: dict[str, dict]) -> dict[str, str]:
-    """Um ciclo sorteado: cada item recebe a descrição de outro, nunca a própria."""
-    keys = sorted(items)
-    random.Random(SEED).shuffle(keys)
-    return {key: items[other]["content"] for key, other in zip(keys, keys[1:] + keys[:1], strict=True) if key != other}
 
 
 def _nearest(items: dict[str, dict], train: tuple[Example, ...]) -> dict[str, str]:
@@ -235,6 +230,5 @@ def _nearest(items: dict[str, dict], train: tuple[Example, ...]) -> dict[str, st
     return {key: train[int(row.argmax())].content for key, row in zip(items, scores, strict=True)}
 
 
-def _listed(ids: list[str], noun: str, plural: str = "") -> str:
-    shown = ", ".join(ids[:8]) + ("…" if len(ids) > 8 else "")
-    return f"{len(ids)} {plural} ({shown})" if plural and len(ids) > 1 else f"{counted(len(ids), noun)} ({shown})"
+def _listed(ids: list[str]) -> str:
+    return f"{len(ids)} {'item' if len(ids) == 1 else 'itens'}: {', '.join(ids[:8])}{'…' if len(ids) > 8 else ''}"
