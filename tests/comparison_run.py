@@ -6,7 +6,13 @@ from finetune_helpers import prompts, records
 
 HEROES = ("orphan", "sailor", "baker", "painter", "detective", "gardener", "widow", "pilot", "teacher", "miner")
 PLACES = ("Lisbon", "a northern harbour", "the desert", "an old library", "a mountain village", "the river delta")
-DEEDS = ("finds a hidden map", "rebuilds a ruined house", "solves a quiet crime", "learns to forgive", "writes a letter")
+DEEDS = (
+    "finds a hidden map",
+    "rebuilds a ruined house",
+    "solves a quiet crime",
+    "learns to forgive",
+    "writes a letter",
+)
 MODELS = {"llama3": "Qwen-Pequeno-0.5B@8f3a12bc0011", "gpt": "SmolLM2-135M-Instruct@77aa01cd22ee"}
 ADAPTERS = {"llama3": "+adadad000111", "gpt": "+bebebe000222"}
 
@@ -24,7 +30,13 @@ def example(number: int, rng: random.Random, length: int = 4) -> dict:
     """Um item de teste com identidade verdadeira."""
     title = f"The {rng.choice(HEROES).title()} of the {rng.choice(('Salt', 'Paper', 'Glass'))} Road, Volume {number}"
     content = description(rng, length)
-    return {"item_id": records.item_id(title, content), "title": title, "content": content, "regime": "longo", "cluster": ""}
+    return {
+        "item_id": records.item_id(title, content),
+        "title": title,
+        "content": content,
+        "regime": "longo",
+        "cluster": "",
+    }
 
 
 def answer_row(item_id: str, system: str, text: str, suite: str = "teste") -> dict:
@@ -48,8 +60,13 @@ def answer_row(item_id: str, system: str, text: str, suite: str = "teste") -> di
 def make_run(folder, n=24, *, arms=("llama3", "gpt"), suite=True, length=4, training=40, few_shot=True):
     """Escreve ``dados/r1`` e ``resultados/r1`` em ``folder`` e devolve a pasta da rodada."""
     rng = random.Random(7)
-    items = [example(number, rng, length) | {"cluster": f"g{number // 2 if number < 6 else number}"} for number in range(n)]
-    pairs = [records.Example(row["title"], row["content"]) for row in (example(1000 + k, rng, length) for k in range(training))]
+    items = [
+        example(number, rng, length) | {"cluster": f"g{number // 2 if number < 6 else number}"} for number in range(n)
+    ]
+    pairs = [
+        records.Example(row["title"], row["content"])
+        for row in (example(1000 + k, rng, length) for k in range(training))
+    ]
     data, run = folder / "dados" / "r1", folder / "resultados" / "r1"
     records.write_jsonl(data / "comparacao" / "teste.jsonl", items)
     records.write_jsonl(data / "llama" / "treino.jsonl", [prompts.to_alpaca(pair) for pair in pairs])
@@ -86,7 +103,9 @@ def _suite_rows(arm: str, rng: random.Random) -> list[dict]:
 
 def _report(arm: str, items: list[dict], rng: random.Random) -> dict:
     local = arm == "llama3"
-    curve = [{"step": step, "seconds": 6.0 * step, "loss": 4.2 - 0.05 * step + rng.random() / 9} for step in range(1, 13)]
+    curve = [
+        {"step": step, "seconds": 6.0 * step, "loss": 4.2 - 0.05 * step + rng.random() / 9} for step in range(1, 13)
+    ]
     heldout = [
         {"item_id": item["item_id"], "tokens": 90, "characters": 420}
         | {"base_loss": 4.1 + rng.random() / 2, "tuned_loss": 3.4 + rng.random() / 2}

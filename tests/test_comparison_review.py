@@ -131,9 +131,16 @@ def test_nothing_in_the_file_tells_who_wrote_what(blank):
     with zipfile.ZipFile(blank) as archive:
         parts = {name: archive.read(name).decode("utf-8") for name in archive.namelist()}
         assert all(entry.date_time[0] == 1980 and not entry.comment for entry in archive.infolist())
-    leaks = [(part, name) for part, text in parts.items() for name in secrets_of(blank.parent) if name.casefold() in text.casefold()]
+    leaks = [
+        (part, name)
+        for part, text in parts.items()
+        for name in secrets_of(blank.parent)
+        if name.casefold() in text.casefold()
+    ]
     assert leaks == []
-    shown = re.sub(r"<definedName name=.(_xlnm._FilterDatabase|_xlnm.Print_Titles).*?</definedName>", "", "".join(parts.values()))
+    shown = re.sub(
+        r"<definedName name=.(_xlnm._FilterDatabase|_xlnm.Print_Titles).*?</definedName>", "", "".join(parts.values())
+    )
     assert not re.search(r'state="(veryH|h)idden"|hidden="1"|<definedName ', shown)
     formulas = [text for part in parts.values() for text in re.findall(r"<f>(.*?)</f>", part)]
     assert len(formulas) == 2 and all(formula.startswith("COUNTA(") for formula in formulas)
@@ -248,7 +255,9 @@ def test_two_people_in_two_copies_of_the_same_sheet_are_two_reviewers(blank, tmp
     read = comparison.read_review([one, two], blank.parent)
     done = {person.name: person.done for person in read.reviewers}
     assert done["Ana"] == done["Bia"] > 20 and read.problems == ()
-    assert read.agreement["pares"] == len({row.row.pair for row in read.judgements if row.reviewer == "Ana" and row.row.kind == blind.MAIN})
+    assert read.agreement["pares"] == len(
+        {row.row.pair for row in read.judgements if row.reviewer == "Ana" and row.row.kind == blind.MAIN}
+    )
 
 
 def test_copies_of_one_person_complete_each_other_and_conflicts_are_told(blank, tmp_path):

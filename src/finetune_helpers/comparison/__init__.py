@@ -5,11 +5,12 @@ from importlib import import_module
 _HOMES = {
     "score": "results",
     "write_workbook": "workbook",
-    "headline": "readme",
+    "headline": "headlines",
     "write_review": "review",
     "read_review": "review",
     "measure_similarity": "similarity",
     "judge_pairs": "judge",
+    "Judge": "judge",
 }
 _MODULES = ("figures", "statistics", "flexibility", "costs", "metrics", "readme")
 __all__ = [*_HOMES, *_MODULES]

@@ -90,7 +90,9 @@ def draw(study: Study, size: Size, rng: random.Random | None = None) -> Plan:
         codes.add("".join(rng.choices(_LETTERS, k=7)))
     # O sorteio dos códigos não segue a ordem das linhas: um conjunto não a guarda, e ela já foi embaralhada.
     coded = zip(rows, rng.sample(sorted(codes), len(rows)), strict=True)
-    return Plan(token, tuple(replace(row, code=code, mark=mark(texts(study, row))) for row, code in coded), contrasts, size)
+    return Plan(
+        token, tuple(replace(row, code=code, mark=mark(texts(study, row))) for row, code in coded), contrasts, size
+    )
 
 
 def _sample(study: Study, contrasts: tuple, place: int, size: Size, rng: random.Random) -> list[Row]:

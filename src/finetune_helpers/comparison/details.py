@@ -6,10 +6,10 @@ from pathlib import Path
 from statistics import pstdev
 from typing import Any
 
-from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, date, duration, number, p_value
-from ..records import normalise, read_json, read_jsonl, sha256_file
+from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, duration, number, p_value
+from ..records import normalise, read_json, sha256_file
 from . import flexibility, metrics
-from .judgements import VOTES, Review
+from .judgements import Review, votes
 from .metrics import METRICS, Metric
 from .results import Contrast, Results
 from .statistics import Estimate
@@ -30,8 +30,8 @@ def side_by_side(sheet: Sheet, results: Results, evidence: Evidence) -> None:
     if evidence.review:
         columns.append(Column("Revisão humana", 36, "", lambda item: _told(results, evidence.review, item)))
     if evidence.votes:
-        votes = _votes(results)
-        columns.append(Column("Votos da página", 30, "", lambda item: votes.get(normalise(item["title"]), ABSENT)))
+        cast = _votes(results)
+        columns.append(Column("Votos da página", 30, "", lambda item: cast.get(normalise(item["title"]), ABSENT)))
     columns.append(Column("Item", 18, "", lambda item: item["item_id"], "discreto"))
     sheet.wide([column.width for column in columns])
     sheet.title("Lado a lado", "Fundo alaranjado: uma regra achou um defeito de forma, cujo nome está ao lado.", 2)
@@ -70,7 +70,11 @@ def _told(results: Results, review: Review, item: dict) -> str:
         row, outcome = judgement.row, judgement.outcome
         best = {"primeiro": row.first, "segundo": row.second}.get(outcome)
         other = row.second if best == row.first else row.first
-        said = f"{label[best]} melhor que {label[other]}" if best else f"{outcome}: {label[row.first]} e {label[row.second]}"
+        said = (
+            f"{label[best]} melhor que {label[other]}"
+            if best
+            else f"{outcome}: {label[row.first]} e {label[row.second]}"
+        )
         comment = f" ({judgement.rating.comment})" if judgement.rating.comment else ""
         lines.append(f"{judgement.reviewer}: {said}{comment}")
     return "\n".join(lines) or ABSENT
@@ -80,11 +84,14 @@ def _votes(results: Results) -> dict[str, str]:
     """Os votos de cada pergunta que é um título do teste."""
     label = {system.name: system.label for system in results.study.systems}
     told: dict[str, list[str]] = {}
-    for vote in VOTES.read(results.study.run):
+    for vote in votes(results.study):
         best = {"A": vote["system_a"], "B": vote["system_b"]}.get(vote["choice"])
         said = label.get(best, best) if best else vote["choice"].replace("_", " ")
         told.setdefault(normalise(vote["question"]), []).append(said)
-    return {title: "\n".join(f"{said}: {found.count(said)}" for said in dict.fromkeys(found)) for title, found in told.items()}
+    return {
+        title: "\n".join(f"{said}: {found.count(said)}" for said in dict.fromkeys(found))
+        for title, found in told.items()
+    }
 
 
 def metrics_sheet(sheet: Sheet, results: Results) -> None:
@@ -142,10 +149,21 @@ def _contrast_columns(results: Results) -> list[Column]:
     label = {system.name: system.label for system in results.study.systems}
 
     def end(contrast: Contrast, value: float | None) -> float | Styled | None:
-        return None if value is None else Styled(value, "forte" if _clear(contrast.estimate) else "número", contrast.metric.form)
+        return (
+            None
+            if value is None
+            else Styled(value, "forte" if _clear(contrast.estimate) else "número", contrast.metric.form)
+        )
 
     return [
-        Column("Contraste", 34, "", lambda c: f"{label[c.first]} − {label[c.second].rpartition(', ')[2] if c.second.endswith('-base') else label[c.second]}"),
+        Column(
+            "Contraste",
+            34,
+            "",
+            lambda c: (
+                f"{label[c.first]} − {label[c.second].rpartition(', ')[2] if c.second.endswith('-base') else label[c.second]}"
+            ),
+        ),
         Column("Medida", 34, "", lambda c: c.metric.label),
         Column("Diferença", 13, "0.000", lambda c: end(c, c.estimate.mean)),
         Column("de (95 %)", 13, "0.000", lambda c: end(c, c.estimate.low)),
@@ -191,7 +209,10 @@ def effect(results: Results, contrast: Contrast) -> tuple[float, float, float] |
     estimate = contrast.estimate
     if not spread or estimate.mean is None or estimate.low is None or estimate.high is None:
         return None
-    ends = [value / spread * (-1 if contrast.metric.low_is_good else 1) for value in (estimate.mean, estimate.low, estimate.high)]
+    ends = [
+        value / spread * (-1 if contrast.metric.low_is_good else 1)
+        for value in (estimate.mean, estimate.low, estimate.high)
+    ]
     return ends[0], min(ends[1:]), max(ends[1:])
 
 
@@ -236,22 +257,48 @@ def flexibility_sheet(sheet: Sheet, results: Results) -> None:
     asked = max(results.flexibility_total(system.name).n for system in systems)
     if asked < len(flexibility.load()):
         sheet.paragraph(
-            f"Só {asked} das {len(flexibility.load())} perguntas foram feitas: os números ilustram, e os intervalos o dizem.", 5, bg_color="#FBE3D6"
+            f"Só {asked} das {len(flexibility.load())} perguntas foram feitas: os números ilustram, e os intervalos o dizem.",
+            5,
+            bg_color="#FBE3D6",
         )
     names = [Column("Família", 46, "", lambda key: flexibility.FAMILIES.get(key, key))]
-    told = names + [Column(s.label, 18, "0", lambda key, s=s: Styled(share_text(shares[s.name].get(key) or results.flexibility_total(s.name)), "número")) for s in systems]
+    told = names + [
+        Column(
+            s.label,
+            18,
+            "0",
+            lambda key, s=s: Styled(share_text(shares[s.name].get(key) or results.flexibility_total(s.name)), "número"),
+        )
+        for s in systems
+    ]
     sheet.heading("Aprovação, com o intervalo de 95 %")
     sheet.table(told, [*families, "Todas as perguntas"])
-    rates = names + [Column(s.label, 18, "0%", lambda key, s=s: shares[s.name][key].rate if key in shares[s.name] else None) for s in systems]
+    rates = names + [
+        Column(s.label, 18, "0%", lambda key, s=s: shares[s.name][key].rate if key in shares[s.name] else None)
+        for s in systems
+    ]
     sheet.heading("As taxas do gráfico")
     place = sheet.table(rates, families)
     _forgetting(sheet, results)
     series = [
-        {"name": s.label, "categories": place.range("Família"), "values": place.range(s.label), "fill": {"color": colour}, "gap": 50}
+        {
+            "name": s.label,
+            "categories": place.range("Família"),
+            "values": place.range(s.label),
+            "fill": {"color": colour},
+            "gap": 50,
+        }
         for s, colour in zip(systems, SERIES, strict=False)
     ]
     size = (900, max(300, 34 * len(families)))
-    sheet.chart({"type": "bar"}, series, title="Aprovação por família", x={"min": 0, "max": 1, "num_format": "0%"}, y={"reverse": True, "label_position": "low"}, size=size)
+    sheet.chart(
+        {"type": "bar"},
+        series,
+        title="Aprovação por família",
+        x={"min": 0, "max": 1, "num_format": "0%"},
+        y={"reverse": True, "label_position": "low"},
+        size=size,
+    )
     sheet.row += int(size[1] / 20) + 2
 
 
@@ -266,7 +313,12 @@ def _forgetting(sheet: Sheet, results: Results) -> None:
         Column("Perguntas", 18, "0", lambda row: row.n),
         Column("Base", 18, "0%", lambda row: row.base_passed / row.n),
         Column("Depois do ajuste", 18, "0%", lambda row: row.tuned_passed / row.n),
-        Column("Diferença", 18, "0", lambda row: Styled(between(row.estimate.mean, row.estimate.low, row.estimate.high, 0, True), "número")),
+        Column(
+            "Diferença",
+            18,
+            "0",
+            lambda row: Styled(between(row.estimate.mean, row.estimate.low, row.estimate.high, 0, True), "número"),
+        ),
         Column("Perdidas", 18, "0", lambda row: row.lost),
         Column("Ganhas", 18, "0", lambda row: row.gained),
         Column("p", 18, "0.0000", lambda row: _p(row.estimate)),
@@ -297,7 +349,11 @@ def training_sheet(sheet: Sheet, results: Results) -> None:
     """As trilhas lado a lado, o que foi aprendido, as curvas e os experimentos do caderno 05."""
     arms = [arm for arm in dict.fromkeys([*ARMS, *results.study.reports]) if results.efficiency(arm)]
     sheet.wide([46, *[26] * 4])
-    sheet.title("Treino", "De treino.json: as mesmas fases nas duas trilhas. Uma execução por trilha: outra semente daria outros números.", 4)
+    sheet.title(
+        "Treino",
+        "De treino.json: as mesmas fases nas duas trilhas. Uma execução por trilha: outra semente daria outros números.",
+        4,
+    )
     if not arms:
         sheet.paragraph(f"{NOT_RUN.capitalize()}: nenhuma trilha treinou.", 4)
         return
@@ -326,7 +382,11 @@ def _learning(sheet: Sheet, results: Results, arms: list[str]) -> None:
         known = results.title_learning(arm)
         drop = results.learning(arm)
         if known:
-            parts = (("sob o próprio título", known.own), ("sob o título de outro item (estilo)", known.style), ("que é do título (conteúdo)", known.content))
+            parts = (
+                ("sob o próprio título", known.own),
+                ("sob o título de outro item (estilo)", known.style),
+                ("que é do título (conteúdo)", known.content),
+            )
             rows += [(arm, words, estimate) for words, estimate in parts]
         elif drop.n:
             rows.append((arm, "sob o próprio título", drop))
@@ -336,7 +396,12 @@ def _learning(sheet: Sheet, results: Results, arms: list[str]) -> None:
     columns = [
         Column("Queda", 46, "", lambda row: f"{ARMS.get(row[0], row[0])}, {row[1]}"),
         Column("Média", 26, "0.000", lambda row: row[2].mean),
-        Column("Intervalo de 95 %", 26, "0", lambda row: Styled(between(row[2].mean, row[2].low, row[2].high, 3).partition(" ")[2] or ABSENT, "número")),
+        Column(
+            "Intervalo de 95 %",
+            26,
+            "0",
+            lambda row: Styled(between(row[2].mean, row[2].low, row[2].high, 3).partition(" ")[2] or ABSENT, "número"),
+        ),
         Column("p", 26, "0.0000", lambda row: _p(row[2])),
         Column("Itens", 26, "0", lambda row: row[2].n),
     ]
@@ -370,11 +435,22 @@ def _curves(sheet: Sheet, results: Results, arms: list[str]) -> None:
         colour = SERIES[list(dict.fromkeys(n.partition(",")[0] for n in names)).index(name.partition(",")[0])]
         dashed = name.endswith("validação")
         line = {"color": colour, "width": 1.75, **({"dash_type": "dash"} if dashed else {})}
-        marker = {"type": "circle", "size": 5, "fill": {"color": colour}, "border": {"color": colour}} if dashed else {"type": "none"}
+        marker = (
+            {"type": "circle", "size": 5, "fill": {"color": colour}, "border": {"color": colour}}
+            if dashed
+            else {"type": "none"}
+        )
         span = {"categories": place.range("Minutos", first, last), "values": place.range("Perda", first, last)}
         series.append({"name": name, "line": line, "marker": marker, **span})
     bottom, sheet.row = sheet.row, top
-    sheet.chart({"type": "scatter", "subtype": "straight_with_markers"}, series, title="Perda contra tempo", x={"name": "Minutos de treino", "min": 0, "num_format": "0.0"}, y={"name": "Perda (nats por token)", "num_format": "0.0"}, size=(900, 320))
+    sheet.chart(
+        {"type": "scatter", "subtype": "straight_with_markers"},
+        series,
+        title="Perda contra tempo",
+        x={"name": "Minutos de treino", "min": 0, "num_format": "0.0"},
+        y={"name": "Perda (nats por token)", "num_format": "0.0"},
+        size=(900, 320),
+    )
     sheet.row = bottom
 
 
@@ -393,7 +469,10 @@ def _experiments(sheet: Sheet, folder: Path) -> None:
         ("Tempo usado", duration(known["spent_seconds"]) if known.get("spent_seconds") else None),
     ]
     sheet.heading("Experimentos do caderno 05 (a perda é a da validação; o teste não foi lido)")
-    columns = [Column("Fato", 46, "", lambda fact: fact[0]), Column("Valor", 26, "0.000", lambda fact: Styled(fact[1], "número") if isinstance(fact[1], str) else fact[1])]
+    columns = [
+        Column("Fato", 46, "", lambda fact: fact[0]),
+        Column("Valor", 26, "0.000", lambda fact: Styled(fact[1], "número") if isinstance(fact[1], str) else fact[1]),
+    ]
     sheet.table(columns, facts)
 
 
@@ -401,7 +480,11 @@ def provenance_sheet(sheet: Sheet, results: Results) -> None:
     """O que basta para refazer cada número."""
     sheet.wide([34, 40, 90])
     sheet.title("Proveniência", "O que basta para refazer cada número desta planilha.", 3)
-    columns = [Column("Assunto", 34, "", lambda f: f[0]), Column("Nome", 40, "", lambda f: f[1]), Column("Valor", 90, "", lambda f: f[2])]
+    columns = [
+        Column("Assunto", 34, "", lambda f: f[0]),
+        Column("Nome", 40, "", lambda f: f[1]),
+        Column("Valor", 90, "", lambda f: f[2]),
+    ]
     place = sheet.table(columns, list(_facts(results)), tall=True)
     sheet.fixed(place, filtered=True)
 

@@ -5,7 +5,7 @@ from datetime import date
 from statistics import fmean
 
 from .. import portuguese, prices
-from ..portuguese import ABSENT, NOT_RUN
+from ..portuguese import ABSENT
 from ..prices import Price
 from . import costs
 from .costs import Serving, Training
@@ -41,7 +41,9 @@ def costs_sheet(sheet: Sheet, results: Results, quality: list[dict], axis: dict[
     kept = [block for block in blocks if block.rows]
     # As fórmulas citam os preços, que ficam embaixo: cada bloco ocupa um título, um cabeçalho, as linhas e uma em branco.
     first = sheet.row + sum(len(block.rows) + 3 for block in kept) + (len(quality) + 3 if quality else 0) + 2
-    book.place = Place(sheet.worksheet.name, first, first + len(table) - 1, {c.title: n for n, c in enumerate(book.columns())})
+    book.place = Place(
+        sheet.worksheet.name, first, first + len(table) - 1, {c.title: n for n, c in enumerate(book.columns())}
+    )
     places = {}
     for block in kept:
         sheet.heading(block.heading)
@@ -49,7 +51,13 @@ def costs_sheet(sheet: Sheet, results: Results, quality: list[dict], axis: dict[
     if quality:
         sheet.heading("Custo e qualidade de cada sistema; é o gráfico do Resumo")
         titles = ["Sistema", axis["x"], axis["y"]]
-        dots = sheet.table([Column(title, 20, "0.00" if place else "", lambda row, title=title: row[title]) for place, title in enumerate(titles)], quality)
+        dots = sheet.table(
+            [
+                Column(title, 20, "0.00" if place else "", lambda row, title=title: row[title])
+                for place, title in enumerate(titles)
+            ],
+            quality,
+        )
     sheet.heading("Preços (células amarelas: digite)")
     written = sheet.table(book.columns(), table)
     assert written.first == first
@@ -77,8 +85,22 @@ class _PriceTable:
             Column("Vale desde", 16, "", lambda price: _day(price.effective_from)),
             Column("Declarado", 14, "", lambda price: _day(price.stated_on)),
             Column("Conferido", 14, "", lambda price: _day(price.checked_on)),
-            Column("Fonte", 44, "", lambda price: f"{costs.KINDS.get(price.source_kind, price.source_kind)}: {price.source_url or 'esta máquina'}"),
-            Column("Aviso", 34, "", lambda price: "; ".join([*costs.warnings(price, today), *([price.note] if price.note else [])]) or ABSENT),
+            Column(
+                "Fonte",
+                44,
+                "",
+                lambda price: (
+                    f"{costs.KINDS.get(price.source_kind, price.source_kind)}: {price.source_url or 'esta máquina'}"
+                ),
+            ),
+            Column(
+                "Aviso",
+                34,
+                "",
+                lambda price: (
+                    "; ".join([*costs.warnings(price, today), *([price.note] if price.note else [])]) or ABSENT
+                ),
+            ),
         ]
 
     def of(self, price: Price) -> str:
@@ -105,7 +127,9 @@ def _trainings(results: Results, book: _PriceTable) -> Block:
     columns = [
         Column("Trilha", 40, "", lambda row: results.study.system(f"{row.arm}-tuned").label.partition(",")[0]),
         Column("Preço usado", 26, "", lambda row: row.sku or ABSENT),
-        Column("Cobrança", 19, "", lambda row: "por milhão de tokens" if row.item == "train" else "por hora de máquina"),
+        Column(
+            "Cobrança", 19, "", lambda row: "por milhão de tokens" if row.item == "train" else "por hora de máquina"
+        ),
         Column("Quantidade", 16, "#,##0.00", lambda row: row.quantity),
         Column("US$ por unidade", 16, USD, rate),
         Column("US$ do treino", 16, USD, total),
@@ -126,7 +150,9 @@ def _servings(results: Results, book: _PriceTable) -> Block:
 
     columns = [
         Column("Sistema", 40, "", lambda row: results.study.system(row.system).label),
-        Column("Preço usado", 26, "", lambda row: f"{row.sku or ABSENT}, {'por token' if row.input_price else 'por hora'}"),
+        Column(
+            "Preço usado", 26, "", lambda row: f"{row.sku or ABSENT}, {'por token' if row.input_price else 'por hora'}"
+        ),
         Column("Tokens de entrada", 19, "0.0", lambda row: row.tokens_in),
         Column("Tokens de saída", 16, "0.0", lambda row: row.tokens_out),
         Column("Horas por 1.000", 16, "0.00", lambda row: row.hours_per_thousand),
@@ -164,7 +190,11 @@ def _scenario(results: Results, book: _PriceTable) -> Block:
         Column("Base, US$ por 1.000", 16, USD, asking("")),
         Column("Ajustado, US$ por 1.000", 16, USD, asking("tuned_")),
     ]
-    return Block("E se fosse hospedado? O mesmo treino e as mesmas respostas, nos preços abaixo", columns, costs.hosted(date.today())[:HOSTED])
+    return Block(
+        "E se fosse hospedado? O mesmo treino e as mesmas respostas, nos preços abaixo",
+        columns,
+        costs.hosted(date.today())[:HOSTED],
+    )
 
 
 EQUAL = "Ponto de equilíbrio: máquina própria, por ocupação, contra a API (a máquina é a que foi medida)"
@@ -182,8 +212,21 @@ def _break_even(results: Results, book: _PriceTable) -> Block:
     hosted = (own.tokens_in * one.usd + own.tokens_out * two.usd) / 1000
     columns = [
         Column("Ocupação da máquina", 40, "0%", lambda share: share, "digitado"),
-        Column(f"{own.sku}, US$ por 1.000", 26, USD, lambda share: Formula(f"{own.hours_per_thousand!r}*{book.of(hour)}/{{Ocupação da máquina}}", costs.self_hosted(own.seconds, hour.usd, share))),
-        Column(f"{api}, US$ por 1.000", 19, USD, lambda share: Formula(f"({own.tokens_in!r}*{book.of(one)}+{own.tokens_out!r}*{book.of(two)})/1000", hosted)),
+        Column(
+            f"{own.sku}, US$ por 1.000",
+            26,
+            USD,
+            lambda share: Formula(
+                f"{own.hours_per_thousand!r}*{book.of(hour)}/{{Ocupação da máquina}}",
+                costs.self_hosted(own.seconds, hour.usd, share),
+            ),
+        ),
+        Column(
+            f"{api}, US$ por 1.000",
+            19,
+            USD,
+            lambda share: Formula(f"({own.tokens_in!r}*{book.of(one)}+{own.tokens_out!r}*{book.of(two)})/1000", hosted),
+        ),
     ]
     return Block(EQUAL, columns, list(costs.UTILISATION))
 
@@ -191,16 +234,26 @@ def _break_even(results: Results, book: _PriceTable) -> Block:
 def _chart(sheet: Sheet, place: Place) -> None:
     titles = [title for title in place.columns if title.endswith("por 1.000")]
     series = [
-        {"name": title.partition(",")[0], "categories": place.range("Ocupação da máquina"), "values": place.range(title), "line": {"color": colour, "width": 2}}
+        {
+            "name": title.partition(",")[0],
+            "categories": place.range("Ocupação da máquina"),
+            "values": place.range(title),
+            "line": {"color": colour, "width": 2},
+        }
         for title, colour in zip(titles, ("#0B5C8A", "#D55E00"), strict=True)
     ]
     row, sheet.row = sheet.row, place.first - 2
-    sheet.chart({"type": "line"}, series, title="US$ por 1.000 respostas, por ocupação", x={"num_format": "0%"}, y={"num_format": "0.00"}, column=6, size=(520, 240))
+    sheet.chart(
+        {"type": "line"},
+        series,
+        title="US$ por 1.000 respostas, por ocupação",
+        x={"num_format": "0%"},
+        y={"num_format": "0.00"},
+        column=6,
+        size=(520, 240),
+    )
     sheet.row = row
 
 
 def _tuned(results: Results) -> list[str]:
     return [system.name for system in answered(results) if system.role == "ajustado"]
-
-
-__all__ = ["NOT_RUN", "costs_sheet"]

@@ -1,16 +1,20 @@
 """As contas de quem prefere o quê: pessoas, votos da página e juiz passam pelas mesmas poucas funções."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from .blind import ATTENTION, MAIN, REPEAT, Plan, Row
+from ..errors import RunMismatchError
+from ..records import read_jsonl
+from .blind import ATTENTION, MAIN, REPEAT, Plan, Row, belongs
 from .statistics import Preference, alpha, kappa, preference
+from .study import Study
 
 FIRST, SECOND = "primeiro", "segundo"
 PREFERENCES = ("A", "B", "empate", "ambas ruins")
 TIES = PREFERENCES[2:]
+VOTES = "votos.jsonl"
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,10 @@ class Review:
             for judgement in self.judgements
         )
 
+    def points(self, contrast: tuple[str, str]) -> dict[str, float]:
+        """Os pontos do primeiro em cada item de um contraste, na média das pessoas."""
+        return _item_points([(row.row.item_id, row.outcome) for row in _main(self.judgements, contrast)])
+
     def of(self, item_id: str) -> list[Judgement]:
         """Os julgamentos principais de um item, já avaliados."""
         return [row for row in self.judgements if row.row.item_id == item_id and row.row.kind == MAIN and row.outcome]
@@ -124,26 +132,33 @@ class Review:
 def review(plan: Plan, judgements: Sequence[Judgement], problems: Sequence[str]) -> Review:
     """Faz todas as contas de uma revisão lida."""
     main = [row for row in judgements if row.row.kind == MAIN and row.outcome]
-    found = tuple(_contrast(pair, [row for row in main if (row.row.first, row.row.second) == pair]) for pair in plan.contrasts)
-    people = tuple(_person(name, [row for row in judgements if row.reviewer == name]) for name in dict.fromkeys(row.reviewer for row in judgements))
+    found = tuple(
+        contest(pair, [(row.row.item_id, row.outcome) for row in _main(judgements, pair)]) for pair in plan.contrasts
+    )
+    people = tuple(
+        _person(name, [row for row in judgements if row.reviewer == name])
+        for name in dict.fromkeys(row.reviewer for row in judgements)
+    )
     return Review(plan, tuple(judgements), tuple(problems), _agreement(main), found, people)
 
 
-def _contrast(pair: tuple[str, str], main: Sequence[Judgement]) -> Contest:
-    return contest(pair, [(judgement.row.item_id, judgement.outcome) for judgement in main])
+def _main(judgements: Sequence[Judgement], contrast: tuple[str, str]) -> list[Judgement]:
+    """Os julgamentos que contam de um contraste: nem repetições nem controle."""
+    mine = [row for row in judgements if row.row.kind == MAIN and row.outcome]
+    return [row for row in mine if (row.row.first, row.row.second) == contrast]
 
 
 def contest(pair: tuple[str, str], outcomes: Sequence[tuple[str, str]]) -> Contest:
     """A preferência de um contraste, a partir de (item, resultado); um item julgado mais de uma vez vale a média."""
+    counts = Counter(outcome for _, outcome in outcomes)
+    return Contest(*pair, preference(list(_item_points(outcomes).values())), dict(counts))
+
+
+def _item_points(outcomes: Sequence[tuple[str, str]]) -> dict[str, float]:
     points: dict[str, list[float]] = {}
     for item, outcome in outcomes:
-        points.setdefault(item, []).append(_points(outcome))
-    counts = Counter(outcome for _, outcome in outcomes)
-    return Contest(*pair, preference([fmean(values) for values in points.values()]), dict(counts))
-
-
-def _points(outcome: str) -> float:
-    return {FIRST: 1.0, SECOND: 0.0}.get(outcome, 0.5)
+        points.setdefault(item, []).append({FIRST: 1.0, SECOND: 0.0}.get(outcome, 0.5))
+    return {item: fmean(values) for item, values in points.items()}
 
 
 def _person(name: str, rows: Sequence[Judgement]) -> Reviewer:
@@ -180,3 +195,34 @@ def _table(shared: Sequence[dict[str, str]]) -> list[list[float | None]]:
     people = sorted({person for seen in shared for person in seen})
     kinds = (FIRST, SECOND, *TIES)
     return [[kinds.index(seen[person]) if person in seen else None for seen in shared] for person in people]
+
+
+def refuse_strangers(study: Study, read: Review) -> None:
+    """RunMismatchError se as respostas da rodada não são mais as que as pessoas avaliaram."""
+    if not belongs(study, read.plan):
+        raise RunMismatchError(
+            f"A revisão não é das respostas que estão em {study.run}: elas mudaram depois que a revisão foi escrita. "
+            "Volte às respostas revisadas, ou escreva e preencha uma revisão nova."
+        )
+
+
+def votes(study: Study) -> list[dict]:
+    """Os votos da página, na ordem em que chegaram; vazio se ninguém votou."""
+    path = study.run / VOTES
+    return read_jsonl(path, growing=True) if path.is_file() else []
+
+
+def vote_contests(study: Study) -> list[Contest]:
+    """Um duelo por par votado, com cada voto contado uma vez; os dois ajustados e os pares declarados vêm antes."""
+    declared = study.pairs()
+    order = [system.name for system in study.systems]
+    cast: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for vote in votes(study):
+        one, two = vote["system_a"], vote["system_b"]
+        known = sorted((one, two), key=lambda name: (order.index(name) if name in order else len(order), name))
+        pair = next((pair for pair in declared if set(pair) == {one, two}), (known[0], known[1]))
+        winner = {"A": one, "B": two}.get(vote["choice"])
+        outcome = vote["choice"].replace("_", " ") if winner is None else FIRST if winner == pair[0] else SECOND
+        cast.setdefault(pair, []).append((vote["vote_id"], outcome))
+    ranked = sorted(cast, key=lambda pair: (declared.index(pair) if pair in declared else len(declared), pair))
+    return [contest(pair, cast[pair]) for pair in ranked]

@@ -14,7 +14,7 @@ from . import blind
 from .blind import KEY, Plan, Row, Size
 from .judgements import PREFERENCES, Judgement, Rating, Review, review
 from .study import Study, read_study
-from .tables import Book, Column, Formula, Place, clean, shown
+from .tables import Book, Column, Formula, Place, shown
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -77,7 +77,9 @@ def write_review(
     _refuse_to_overwrite(path, known)
     plan = blind.draw(study, size, rng)
     if not plan.rows:
-        raise InputError(f"{study.run} não tem respostas de dois sistemas a comparar. Execute antes os cadernos 02 e 03.")
+        raise InputError(
+            f"{study.run} não tem respostas de dois sistemas a comparar. Execute antes os cadernos 02 e 03."
+        )
     if known:
         key.rename(key.with_name(f"revisao_chave_{known.code}.json"))
     return _write(study, plan, path, key)
@@ -135,10 +137,19 @@ def _guide(book: Book, plan: Plan) -> None:
 
 def _reviewer(book: Book, number: int, token: str, rows: list[tuple[Row, tuple[str, ...]]]) -> None:
     sheet = book.sheet(f"Revisor {number}", pages=2)
-    blank = [Column(title, 12 if title == PREFERENCE else 10, "", lambda _: "", "vazio") for title in (PREFERENCE, *NOTES)]
+    blank = [
+        Column(title, 12 if title == PREFERENCE else 10, "", lambda _: "", "vazio") for title in (PREFERENCE, *NOTES)
+    ]
     blank += [Column(title, 17, "", lambda _: "", "vazio") for title in CODES]
-    columns = [Column(title, width, "", _nth(place)) for place, (title, width) in enumerate(zip(SHOWN, (24, 50, 50, 50), strict=True))]
-    columns += [*blank, Column(COMMENT, 30, "", lambda _: "", "vazio"), Column(CODE, 10, "", lambda row: row[0].code, "discreto")]
+    columns = [
+        Column(title, width, "", _nth(place))
+        for place, (title, width) in enumerate(zip(SHOWN, (24, 50, 50, 50), strict=True))
+    ]
+    columns += [
+        *blank,
+        Column(COMMENT, 30, "", lambda _: "", "vazio"),
+        Column(CODE, 10, "", lambda row: row[0].code, "discreto"),
+    ]
     sheet.wide([column.width for column in columns])
     sheet.title(f"Revisor {number}", f"{TOKEN}: {token}", 3)
     sheet.labelled(REVIEWER, "", "digitado")
@@ -159,7 +170,9 @@ def _nth(place: int):
 
 
 def _progress(place: Place, rows: int) -> Formula:
-    return Formula(f'COUNTA({place.area(PREFERENCE)})&" de {rows} linhas com preferência"', f"0 de {rows} linhas com preferência")
+    return Formula(
+        f'COUNTA({place.area(PREFERENCE)})&" de {rows} linhas com preferência"', f"0 de {rows} linhas com preferência"
+    )
 
 
 def read_review(path_or_paths: Path | str | Sequence[Path | str], run_folder: Path | str | None = None) -> Review:
@@ -180,7 +193,9 @@ def read_review(path_or_paths: Path | str | Sequence[Path | str], run_folder: Pa
     copies = [copy for path, book in books for copy in _copies(path, book, plans[0], problems)]
     judgements = _joined(copies, problems)
     missing = set(range(1, plans[0].size.reviewers + 1)) - {row.row.sheet for row in judgements}
-    problems += [f"A aba Revisor {number} não veio em nenhum arquivo; conta como não avaliada." for number in sorted(missing)]
+    problems += [
+        f"A aba Revisor {number} não veio em nenhum arquivo; conta como não avaliada." for number in sorted(missing)
+    ]
     return review(plans[0], judgements, problems)
 
 
@@ -233,8 +248,12 @@ def _copies(path: Path, book: "Workbook", plan: Plan, problems: list[str]) -> It
             continue
         where = f"{path.name}, aba {sheet.title}"
         if CODE not in names:
-            raise InputError(f"{where}: falta a coluna {CODE}. Devolva-a da planilha original: ela diz que linha é cada uma.")
-        problems += [f"{where}: falta a coluna {title}; ela conta como vazia." for title in INPUTS if title not in names]
+            raise InputError(
+                f"{where}: falta a coluna {CODE}. Devolva-a da planilha original: ela diz que linha é cada uma."
+            )
+        problems += [
+            f"{where}: falta a coluna {title}; ela conta como vazia." for title in INPUTS if title not in names
+        ]
         problems += [
             f'{where}!{cell.coordinate}: a coluna "{_text(cell)}" se repete ou não é da revisão; ela não foi lida.'
             for cell in sheet[head]
@@ -273,7 +292,9 @@ def _reviewer_name(sheet, head: int) -> str:
     return ""
 
 
-def _lines(sheet, head: int, names: dict[str, int], known: dict[str, Row], where: str, problems: list[str]) -> dict[str, dict]:
+def _lines(
+    sheet, head: int, names: dict[str, int], known: dict[str, Row], where: str, problems: list[str]
+) -> dict[str, dict]:
     """As linhas preenchidas, por código; o que não se sabe a que linha pertence vira um problema."""
     lines: dict[str, dict] = {}
     for cells in sheet.iter_rows(min_row=head + 1):
@@ -302,7 +323,9 @@ def _judgement(row: Row, line: dict, where: str, problems: list[str]) -> Judgeme
     values |= {field: _note(line.get(title), where, problems) for title, field in NOTES.items()}
     values |= {field: _choice(line.get(title), PROBLEMS, where, problems) for title, field in CODES.items()}
     values["comment"] = _text(line.get(COMMENT)).strip()
-    edited = all(title in line for title in SHOWN) and blind.mark(tuple(_text(line[title]) for title in SHOWN)) != row.mark
+    edited = (
+        all(title in line for title in SHOWN) and blind.mark(tuple(_text(line[title]) for title in SHOWN)) != row.mark
+    )
     if edited:
         problems.append(f"{where}!{line[CODE].coordinate}: os textos da linha {row.code} foram editados.")
     rating = Rating(**{field.name: values[field.name] for field in fields(Rating)})

@@ -1,18 +1,27 @@
 """A aba Resumo: conclusões, uma linha por sistema, dois gráficos e, abaixo, revisão, votos, juiz e avisos."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, number, p_value, percent, usd
 from . import costs
+from .judge import Audit
 from .judgements import TIES, Contest, Review
 from .results import Results, Share
 from .statistics import Interval
 from .study import REFERENCE, System
-from .tables import SERIES, Book, Column, Place, Sheet, Styled
+from .tables import SERIES, Column, Place, Sheet, Styled
 
 NO_REVIEW = "ainda sem revisão"
-GROUPS = (("", 1), ("Precisão", 1), ("Texto (regras e perda)", 4), ("Eficiência no treinamento", 3), ("Custo operacional", 2), ("Flexibilidade", 1))
+GROUPS = (
+    ("", 1),
+    ("Precisão", 1),
+    ("Texto (regras e perda)", 4),
+    ("Eficiência no treinamento", 3),
+    ("Custo operacional", 2),
+    ("Flexibilidade", 1),
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class Evidence:
 
     review: Review | None = None
     votes: tuple[Contest, ...] = ()
-    judge: tuple = ()
+    judge: tuple[Audit, ...] = ()
 
 
 def answered(results: Results) -> list[System]:
@@ -58,7 +67,11 @@ def precision(system: System, review: Review | None) -> str:
         rival = {contest.first: contest.second, contest.second: contest.first}.get(system.name, "")
         if contest.n and rival and rival.partition("-")[0] == system.name.partition("-")[0]:
             known, mine = contest.statistic.estimate, contest.first == system.name
-            ends = (known.mean, known.low, known.high) if mine else [None if end is None else 1 - end for end in (known.mean, known.high, known.low)]
+            ends = (
+                (known.mean, known.low, known.high)
+                if mine
+                else [None if end is None else 1 - end for end in (known.mean, known.high, known.low)]
+            )
             return f"{between(*ends, 0, True)} contra {'a base' if system.role == 'ajustado' else 'o ajustado'}"
     return ABSENT
 
@@ -123,7 +136,9 @@ WIDTHS |= {"Treino": 16, "Por 1.000 respostas": 17, "Aprovados": 13}
 def summary_sheet(sheet: Sheet, results: Results, evidence: Evidence) -> None:
     """Escreve conclusões e a linha de cada sistema; os gráficos vêm depois, quando os dados deles têm lugar."""
     columns = [Column("Sistema e modelo", 30, "", lambda row: f"{row[0].label}\n{row[0].model}", "forte")]
-    columns += [Column(title, width, "0", lambda row, title=title: _strong(row[1][title])) for title, width in WIDTHS.items()]
+    columns += [
+        Column(title, width, "0", lambda row, title=title: _strong(row[1][title])) for title, width in WIDTHS.items()
+    ]
     sheet.wide([column.width for column in columns])
     sheet.title(f"Comparação dos modelos: rodada {results.study.run.name}")
     for sentence in [*results.conclusions(), *_reviewed(results, evidence.review)]:
@@ -133,7 +148,9 @@ def summary_sheet(sheet: Sheet, results: Results, evidence: Evidence) -> None:
     rows = [(system, criteria(results, system, evidence.review)) for system in answered(results)]
     sheet.table(columns, rows)
     sheet.row -= 1
-    absent = [system.label for system in results.study.systems if system.role != REFERENCE and system.name not in results.rows]
+    absent = [
+        system.label for system in results.study.systems if system.role != REFERENCE and system.name not in results.rows
+    ]
     told = "Entre colchetes, o intervalo de 95 %. Proximidade e forma não são precisão, que só pessoas julgam."
     if absent:
         told += f" Não executado: {'; '.join(absent)}."
@@ -154,10 +171,14 @@ def _reviewed(results: Results, review: Review | None) -> list[str]:
     decided = estimate.p is not None and estimate.p <= 0.05
     told = "A diferença é demonstrável" if decided else "A diferença não é demonstrável com estes itens"
     points = between(estimate.mean, estimate.low, estimate.high, 0, True)
-    return [f"Às cegas, {first} fez {points} dos pontos contra {second}, em {contest.n} itens ({p_value(estimate.p)}). {told}."]
+    return [
+        f"Às cegas, {first} fez {points} dos pontos contra {second}, em {contest.n} itens ({p_value(estimate.p)}). {told}."
+    ]
 
 
-def charts(sheet: Sheet, effects: Place | None, quality: Place | None, names: Sequence[str], axis: dict[str, str]) -> None:
+def charts(
+    sheet: Sheet, effects: Place | None, quality: Place | None, names: Sequence[str], axis: dict[str, str]
+) -> None:
     """Os dois gráficos do Resumo: o que o ajuste mudou, e custo contra qualidade."""
     if effects:
         series = [_effect(effects, name, colour) for name, colour in zip(names, SERIES, strict=False)]
@@ -277,25 +298,27 @@ def _review(sheet: Sheet, results: Results, review: Review) -> None:
     sheet.row += 1
 
 
-def _judge(sheet: Sheet, results: Results, audits: Sequence) -> None:
-    sheet.heading("Juiz automático e sua auditoria (reprovado, não use)")
-    grey = "ausente"
+def _judge(sheet: Sheet, results: Results, audits: Sequence[Audit]) -> None:
+    sheet.heading("Juiz automático e sua auditoria (em cinza, reprovado: fora dos resultados)")
+
+    def column(title: str, form: str, value: Callable[[Audit], Any]) -> Column:
+        return Column(title, 12, form, lambda audit: value(audit) if audit.passed else Styled(value(audit), "ausente"))
+
+    label = {system.name: system.label for system in results.study.systems}
     columns = [
-        Column("Sistema", 30, "", lambda audit: results.study.system(audit.first).label),
-        Column("Contra", 16, "", lambda audit: results.study.system(audit.second).label),
-        Column("Leitura", 14, "", lambda audit: "aprovado" if audit.passed else "reprovado"),
-        Column("Itens", 13, "0", lambda audit: audit.n),
-        Column("Com nota humana", 14, "0", lambda audit: audit.humans),
-        Column("Pontos", 10, "0%", lambda audit: audit.mean),
-        Column("Com tamanho igual", 9, "0%", lambda audit: audit.length_controlled),
-        Column("Kappa com pessoas", 9, "0.00", lambda audit: audit.kappa),
-        Column("Troca com a ordem", 9, "0%", lambda audit: audit.flips),
-        Column("Sem veredicto", 16, "0%", lambda audit: audit.unparsed),
+        column("Sistema", "", lambda audit: label[audit.first]),
+        column("Contra", "", lambda audit: label[audit.second]),
+        column("Leitura", "", lambda audit: "aprovado" if audit.passed else "reprovado"),
+        column("Itens", "0", lambda audit: audit.preference.estimate.n),
+        column("Com nota humana", "0", lambda audit: audit.humans),
+        column("Pontos", "0%", lambda audit: audit.preference.estimate.mean),
+        column("Com tamanho igual", "0%", lambda audit: audit.same_length),
+        column("Kappa com pessoas", "0.00", lambda audit: audit.kappa),
+        column("Troca com a ordem", "0%", lambda audit: audit.flips),
+        column("Sem veredicto", "0%", lambda audit: audit.unparsed),
+        column("Pessoas + juiz (PPI++)", "0%", lambda audit: audit.combined.mean),
     ]
-    rows = [audit for audit in audits]
-    for audit in rows:
-        style = "" if audit.passed else grey
-        sheet.table([Column(c.title, c.width, c.form, c.value, style) for c in columns], [audit])
+    sheet.table(columns, audits)
 
 
 def quality_rows(results: Results, review: Review | None) -> tuple[list[dict], dict[str, str]]:
@@ -316,8 +339,3 @@ def quality_rows(results: Results, review: Review | None) -> tuple[list[dict], d
             x = (serving.usd_per_thousand or 0.0) if paid else serving.hours_per_thousand
             rows.append({"Sistema": system.label, axis["x"]: x, axis["y"]: y})
     return rows, axis
-
-
-def open_summary(book: Book) -> Sheet:
-    """A primeira aba."""
-    return book.sheet("Resumo")

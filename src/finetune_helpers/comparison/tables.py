@@ -199,7 +199,15 @@ class Sheet:
         """Uma linha acima do cabeçalho com o nome de cada grupo de colunas."""
         column = 0
         for words, count in groups:
-            style = self.book.format(bold=True, font_color=ACCENT, bg_color=PALE, align="center", valign="vcenter", left=1, left_color="white")
+            style = self.book.format(
+                bold=True,
+                font_color=ACCENT,
+                bg_color=PALE,
+                align="center",
+                valign="vcenter",
+                left=1,
+                left_color="white",
+            )
             if words and count > 1:
                 self.worksheet.merge_range(self.row, column, self.row, column + count - 1, words, style)
             elif words:
@@ -262,7 +270,8 @@ class Sheet:
     def _height(self, values: Sequence[Any], limit: float) -> float:
         texts = [value.value if isinstance(value, Styled) else value for value in values]
         lines = max(
-            (_lines(text, self.widths[number] - 1) for number, text in enumerate(texts) if isinstance(text, str)), default=1
+            (_lines(text, self.widths[number] - 1) for number, text in enumerate(texts) if isinstance(text, str)),
+            default=1,
         )
         return min(limit, 13.2 * max(lines, 1) + 4)
 
@@ -318,7 +327,11 @@ class Sheet:
             column = place.columns[title]
             own = xl_rowcol_to_cell(place.first, column)
             for test, colour in ((f'=AND({own}="",{done}<>"")', ALERT), (f'={own}=""', TYPED)):
-                rule = {"type": "formula", "criteria": test, "format": self.book.workbook.add_format({"bg_color": colour})}
+                rule = {
+                    "type": "formula",
+                    "criteria": test,
+                    "format": self.book.workbook.add_format({"bg_color": colour}),
+                }
                 self.worksheet.conditional_format(place.first, column, place.last, column, rule)
 
     def labelled(self, label: str, value: "str | Formula", style: str = "forte") -> None:

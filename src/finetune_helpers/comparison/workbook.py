@@ -5,12 +5,11 @@ from pathlib import Path
 
 from .. import progress
 from ..errors import InputError
-from . import details, judgements
+from . import details, judge, judgements
 from .expenses import costs_sheet
-from .judgements import Contest
 from .results import Results, score
 from .review import read_review
-from .summary import Evidence, answered, charts, evidence_blocks, quality_rows, summary_sheet
+from .summary import Evidence, charts, evidence_blocks, quality_rows, summary_sheet
 from .tables import Book
 
 FILE = "comparacao.xlsx"
@@ -46,7 +45,8 @@ def read_evidence(results: Results, reviews: Path | str | Sequence[Path | str] |
     if review:
         judgements.refuse_strangers(study, review)
     votes = tuple(judgements.vote_contests(study))
-    return Evidence(review, votes, details.audits(study, review))
+    human = {pair: review.points(pair) for pair in study.pairs()} if review else {}
+    return Evidence(review, votes, tuple(judge.audits(judge.read(study), human)))
 
 
 def build(results: Results, evidence: Evidence = Evidence()) -> Book:
@@ -66,6 +66,3 @@ def build(results: Results, evidence: Evidence = Evidence()) -> Book:
     charts(summary, effects, quality, names, axis)
     evidence_blocks(summary, results, evidence)
     return book
-
-
-__all__ = ["FILE", "Contest", "answered", "build", "read_evidence", "write_workbook"]

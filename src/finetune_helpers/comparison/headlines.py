@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..portuguese import ABSENT, NOT_RUN, number
+from .judgements import Review
 from .results import Results, Share, score
 from .statistics import Interval, Preference
 from .study import REFERENCE, System
@@ -13,15 +14,16 @@ UNREVIEWED = "ainda sem revisão"
 Preferences = Mapping[tuple[str, str], Preference]
 
 
-def table(
-    run: Results | Path | str, data_folder: Path | str | None = None, preferences: Preferences | None = None
+def headline(
+    run: Results | Path | str, data_folder: Path | str | None = None, review: Review | None = None
 ) -> list[dict[str, str]]:
     """Linhas com as chaves de ``COLUMNS``; o que não foi feito diz "não executado".
 
-    ``preferences`` traz a preferência das pessoas em cada contraste. InputError se a rodada não existe.
+    ``run`` é a rodada já pontuada ou a pasta dela; ``review``, a revisão lida. InputError se a rodada não existe.
     """
     results = run if isinstance(run, Results) else score(run, data_folder)
-    return [_row(results, system, preferences or {}) for system in results.study.systems]
+    preferences = {(one.first, one.second): one.statistic for one in review.preference} if review else {}
+    return [_row(results, system, preferences) for system in results.study.systems]
 
 
 def _row(results: Results, system: System, preferences: Preferences) -> dict[str, str]:
