@@ -1,6 +1,7 @@
 """Uma rodada pequena, escrita nos formatos do projeto, para os testes da comparação."""
 
 import random
+from pathlib import Path
 
 from finetune_helpers import prompts, records
 
@@ -91,12 +92,12 @@ def _reply(item: dict, rng: random.Random) -> str:
 def _suite_rows(arm: str, rng: random.Random) -> list[dict]:
     from finetune_helpers.comparison import flexibility
 
+    suite = Path(__file__).parent / "suite" / "respostas.jsonl"
+    known = {row["id"]: (row["good"][0][1], row["bad"][0][1]) for row in records.read_jsonl(suite)}
     rows = []
     for asked in flexibility.questions(per_family=2):
-        prompt = flexibility.find(asked.item_id)
         for kind, chance in (("base", 0.7), ("tuned", 0.4)):
-            good, bad = ((texts if isinstance(texts, str) else texts[0]) for texts in (prompt.good, prompt.bad))
-            text = good if rng.random() < chance else bad
+            text = known[asked.item_id][rng.random() > chance]
             rows.append(answer_row(asked.item_id, f"{arm}-{kind}", text, flexibility.SUITE))
     return rows
 

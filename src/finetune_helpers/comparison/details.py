@@ -2,20 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from statistics import pstdev
 from typing import Any
 
-from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, duration, number, p_value
+from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, number, p_value
 from ..records import normalise, read_json, sha256_file
 from . import flexibility, metrics
 from .judgements import Review, votes
 from .metrics import METRICS, Metric
-from .results import Contrast, Results
+from .results import Contrast, Results, Share
 from .statistics import Estimate
 from .study import ARMS, REFERENCE, System
-from .summary import Evidence, answered, between, share_text
-from .tables import SERIES, Column, Place, Sheet, Styled
+from .summary import Evidence, answered, between, colour, share_text
+from .tables import P_VALUE, Column, Place, Sheet, Styled
 
 
 def side_by_side(sheet: Sheet, results: Results, evidence: Evidence) -> None:
@@ -34,7 +35,11 @@ def side_by_side(sheet: Sheet, results: Results, evidence: Evidence) -> None:
         columns.append(Column("Votos da página", 30, "", lambda item: cast.get(normalise(item["title"]), ABSENT)))
     columns.append(Column("Item", 18, "", lambda item: item["item_id"], "discreto"))
     sheet.wide([column.width for column in columns])
-    sheet.title("Lado a lado", "Fundo alaranjado: uma regra achou um defeito de forma, cujo nome está ao lado.", 2)
+    sheet.title(
+        "Lado a lado",
+        "Ao lado de cada resposta, o nome do defeito de forma que uma regra achou (em laranja) e a perda da descrição.",
+        2,
+    )
     place = sheet.table(columns, list(study.items.values()), tall=True)
     sheet.fixed(place, filtered=True)
 
@@ -42,15 +47,14 @@ def side_by_side(sheet: Sheet, results: Results, evidence: Evidence) -> None:
 def _answer_columns(results: Results, system: System) -> list[Column]:
     answers, rows = results.study.answers[system.name], results.rows[system.name]
 
-    def answer(item: dict) -> Styled | str | None:
-        key = item["item_id"]
-        if key not in answers:
-            return None
-        return Styled(answers[key].answer, "alerta") if rows[key].defects else answers[key].answer
+    def answer(item: dict) -> str | None:
+        return answers[item["item_id"]].answer if item["item_id"] in answers else None
 
-    def marks(item: dict) -> str:
+    def marks(item: dict) -> Styled | str:
         row = rows.get(item["item_id"])
-        return ", ".join([*row.defects, *(["cortada"] if row.cut else [])]) or ABSENT if row else ABSENT
+        named = [name.replace("_", " ") for name in row.defects] if row else []
+        told = "\n".join([*named, *(["cortada"] if row and row.cut else [])]) or ABSENT
+        return Styled(told, "alerta") if named else told
 
     def loss(item: dict) -> float | None:
         row = rows.get(item["item_id"])
@@ -58,7 +62,7 @@ def _answer_columns(results: Results, system: System) -> list[Column]:
 
     columns = [Column(system.label, 60, "", answer), Column(f"{system.label}: regras", 15, "", marks, "discreto")]
     if any(row.values["loss"] is not None for row in rows.values()):
-        columns.append(Column(f"{system.label}: perda", 9, "0.00", loss))
+        columns.append(Column(f"{system.label}: perda", 10, "0.00", loss))
     return columns
 
 
@@ -120,6 +124,9 @@ def _value(metric: Metric):
     return lambda row: row.values.get(metric.key)
 
 
+NO_SHARE = Share(0, 0, None, None)
+
+
 def compared(results: Results) -> list[str]:
     """Os ajustados que se comparam com a própria base."""
     return [first for first, second in results.study.pairs() if second.endswith("-base")]
@@ -127,7 +134,7 @@ def compared(results: Results) -> list[str]:
 
 def statistics_sheet(sheet: Sheet, results: Results) -> Place | None:
     """Médias por sistema, diferenças pareadas e os efeitos do gráfico do Resumo; devolve onde os efeitos ficaram."""
-    sheet.wide([34, 34, *[13] * 10])
+    sheet.wide([46, 36, *[13] * 8, 26])
     sheet.title(
         "Estatística",
         "Diferenças no mesmo item, intervalo de 95 % por grupo de quase duplicatas. Holm corrige o p pelas medidas todas: "
@@ -135,7 +142,7 @@ def statistics_sheet(sheet: Sheet, results: Results) -> Place | None:
         9,
     )
     sheet.heading("Diferenças (primeiro − segundo)")
-    sheet.table(_contrast_columns(results), list(results.contrasts))
+    sheet.table(_contrast_columns(results), [contrast for contrast in results.contrasts if contrast.estimate.n])
     effects = _effects(sheet, results)
     sheet.heading("Média de cada sistema, com o intervalo de 95 %")
     systems = [system for system in results.study.systems if system.name in results.rows]
@@ -168,8 +175,8 @@ def _contrast_columns(results: Results) -> list[Column]:
         Column("Diferença", 13, "0.000", lambda c: end(c, c.estimate.mean)),
         Column("de (95 %)", 13, "0.000", lambda c: end(c, c.estimate.low)),
         Column("até", 13, "0.000", lambda c: end(c, c.estimate.high)),
-        Column("p", 13, "0.0000", lambda c: _p(c.estimate)),
-        Column("p de Holm", 13, "0.0000", lambda c: c.holm),
+        Column("p", 13, P_VALUE, lambda c: p_cell(c.estimate)),
+        Column("p de Holm", 13, P_VALUE, lambda c: c.holm),
         Column("Melhor é", 13, "", lambda c: "menor" if c.metric.low_is_good else "maior"),
         Column("Menor diferença visível", 13, "0.000", lambda c: end(c, c.detectable)),
         Column("Itens", 13, "0", lambda c: c.estimate.n),
@@ -177,7 +184,7 @@ def _contrast_columns(results: Results) -> list[Column]:
     ]
 
 
-def _p(estimate: Estimate) -> float | str | None:
+def p_cell(estimate: Estimate) -> float | str | None:
     """O valor p; no piso de uma reamostragem, ``≤ 0,0001``."""
     if estimate.p is not None and estimate.floor is not None and estimate.p <= estimate.floor:
         return Styled(p_value(estimate.p, estimate.floor).removeprefix("p "), "número")
@@ -225,9 +232,9 @@ def _effects(sheet: Sheet, results: Results) -> Place | None:
         return None
     columns = [Column("Medida", 34, "", lambda metric: metric.label)]
     for name in tuned:
-        arm = results.study.system(name).label.partition(",")[0]
+        label = results.study.system(name).label
         for title, part in (("efeito", 0), ("para baixo", 1), ("para cima", 2)):
-            columns.append(Column(f"{arm}: {title}", 13, "0.00", _part(own, name, part)))
+            columns.append(Column(f"{label}: {title}", 13, "0.00", _part(own, name, part)))
     sheet.heading("O que o ajuste mudou, em desvios-padrão do item (à direita do zero, melhor); é o gráfico do Resumo")
     return sheet.table(columns, rows)
 
@@ -261,45 +268,30 @@ def flexibility_sheet(sheet: Sheet, results: Results) -> None:
             5,
             bg_color="#FBE3D6",
         )
-    names = [Column("Família", 46, "", lambda key: flexibility.FAMILIES.get(key, key))]
-    told = names + [
-        Column(
-            s.label,
-            18,
-            "0",
-            lambda key, s=s: Styled(share_text(shares[s.name].get(key) or results.flexibility_total(s.name)), "número"),
-        )
-        for s in systems
+    totals = {system.name: results.flexibility_total(system.name) for system in systems}
+    family = Column("Família", 46, "", lambda key: flexibility.FAMILIES.get(key, key))
+    told = [
+        Column(s.label, 18, "0", lambda key, s=s: _rate(shares[s.name].get(key) or totals[s.name])) for s in systems
     ]
     sheet.heading("Aprovação, com o intervalo de 95 %")
-    sheet.table(told, [*families, "Todas as perguntas"])
-    rates = names + [
-        Column(s.label, 18, "0%", lambda key, s=s: shares[s.name][key].rate if key in shares[s.name] else None)
-        for s in systems
-    ]
-    sheet.heading("As taxas do gráfico")
-    place = sheet.table(rates, families)
+    sheet.table([family, *told], [*families, "Todas as perguntas"])
     _forgetting(sheet, results)
+    top, size = sheet.row, (980, 140 + 11 * len(families) * len(systems))
+    sheet.row += ceil(size[1] / 20) + 1
+    sheet.heading("As taxas do gráfico")
+    rates = [Column(s.label, 18, "0%", lambda key, s=s: shares[s.name].get(key, NO_SHARE).rate) for s in systems]
+    place = sheet.table([family, *rates], families)
     series = [
-        {
-            "name": s.label,
-            "categories": place.range("Família"),
-            "values": place.range(s.label),
-            "fill": {"color": colour},
-            "gap": 50,
-        }
-        for s, colour in zip(systems, SERIES, strict=False)
+        {"name": system.label, "categories": place.range("Família"), "values": place.range(system.label)}
+        | {"fill": {"color": colour(system)}, "gap": 40}
+        for system in systems
     ]
-    size = (900, max(300, 34 * len(families)))
-    sheet.chart(
-        {"type": "bar"},
-        series,
-        title="Aprovação por família",
-        x={"min": 0, "max": 1, "num_format": "0%"},
-        y={"reverse": True, "label_position": "low"},
-        size=size,
-    )
-    sheet.row += int(size[1] / 20) + 2
+    percent = {"min": 0, "max": 1, "num_format": "0%"}
+    sheet.chart("bar", series, title="Aprovação por família", x=percent, row=top, size=size)
+
+
+def _rate(share: Share | None) -> Styled:
+    return Styled(share_text(share), "número")
 
 
 def _forgetting(sheet: Sheet, results: Results) -> None:
@@ -321,159 +313,9 @@ def _forgetting(sheet: Sheet, results: Results) -> None:
         ),
         Column("Perdidas", 18, "0", lambda row: row.lost),
         Column("Ganhas", 18, "0", lambda row: row.gained),
-        Column("p", 18, "0.0000", lambda row: _p(row.estimate)),
+        Column("p", 18, P_VALUE, lambda row: p_cell(row.estimate)),
     ]
     sheet.table(columns, rows)
-
-
-FACTS = (
-    ("Modelo", "model", ""),
-    ("Motor", "engine", ""),
-    ("Máquina", "device", ""),
-    ("Carregar o modelo (s)", "load", "0.0"),
-    ("Treinar (s)", "train", "0.0"),
-    ("Avaliar (s)", "evaluate", "0.0"),
-    ("Passos", "steps", "#,##0"),
-    ("Exemplos vistos", "examples_seen", "#,##0"),
-    ("Tokens vistos", "tokens_seen", "#,##0"),
-    ("Tokens por segundo", "tokens_per_second", "0.0"),
-    ("Parâmetros treináveis", "trainable_parameters", "#,##0"),
-    ("Pico de memória da GPU (GB)", "gpu_gb", "0.00"),
-    ("Pico de memória do processo (GB)", "rss_gb", "0.00"),
-    ("Tokens cobrados", "billed_tokens", "#,##0"),
-    ("Queda da perda por hora de treino", "gain_per_hour", "0.00"),
-)
-
-
-def training_sheet(sheet: Sheet, results: Results) -> None:
-    """As trilhas lado a lado, o que foi aprendido, as curvas e os experimentos do caderno 05."""
-    arms = [arm for arm in dict.fromkeys([*ARMS, *results.study.reports]) if results.efficiency(arm)]
-    sheet.wide([46, *[26] * 4])
-    sheet.title(
-        "Treino",
-        "De treino.json: as mesmas fases nas duas trilhas. Uma execução por trilha: outra semente daria outros números.",
-        4,
-    )
-    if not arms:
-        sheet.paragraph(f"{NOT_RUN.capitalize()}: nenhuma trilha treinou.", 4)
-        return
-    columns = [Column("Fato", 46, "", lambda fact: fact[0])]
-    columns += [Column(ARMS.get(arm, arm), 26, "0", _fact(results, arm)) for arm in arms]
-    sheet.table(columns, FACTS)
-    _learning(sheet, results, arms)
-    _curves(sheet, results, arms)
-    _experiments(sheet, results.study.run / "hiperparametros")
-
-
-def _fact(results: Results, arm: str):
-    def value(fact: tuple[str, str, str]) -> Styled | str:
-        known = getattr(results.efficiency(arm), fact[1])
-        if known is None:
-            return NOT_MEASURED
-        return Styled(known, "número", fact[2])
-
-    return value
-
-
-def _learning(sheet: Sheet, results: Results, arms: list[str]) -> None:
-    """A queda da perda e a parte que é do título: o resto é estilo."""
-    rows: list[tuple[str, str, Estimate]] = []
-    for arm in arms:
-        known = results.title_learning(arm)
-        drop = results.learning(arm)
-        if known:
-            parts = (
-                ("sob o próprio título", known.own),
-                ("sob o título de outro item (estilo)", known.style),
-                ("que é do título (conteúdo)", known.content),
-            )
-            rows += [(arm, words, estimate) for words, estimate in parts]
-        elif drop.n:
-            rows.append((arm, "sob o próprio título", drop))
-    if not rows:
-        return
-    sheet.heading("O que foi aprendido: queda da perda de teste (base − ajustado, nats por token)")
-    columns = [
-        Column("Queda", 46, "", lambda row: f"{ARMS.get(row[0], row[0])}, {row[1]}"),
-        Column("Média", 26, "0.000", lambda row: row[2].mean),
-        Column(
-            "Intervalo de 95 %",
-            26,
-            "0",
-            lambda row: Styled(between(row[2].mean, row[2].low, row[2].high, 3).partition(" ")[2] or ABSENT, "número"),
-        ),
-        Column("p", 26, "0.0000", lambda row: _p(row[2])),
-        Column("Itens", 26, "0", lambda row: row[2].n),
-    ]
-    sheet.table(columns, rows)
-
-
-def _curves(sheet: Sheet, results: Results, arms: list[str]) -> None:
-    points = [
-        (f"{ARMS.get(arm, arm)}, {words}", point)
-        for arm in arms
-        for key, words in (("loss_curve", "treino"), ("heldout_curve", "validação"))
-        for point in results.study.reports[arm].get(key) or []
-        if point.get("seconds") is not None
-    ]
-    if not points:
-        return
-    sheet.heading("Curvas de perda")
-    top = sheet.row
-    sheet.row += 17
-    columns = [
-        Column("Curva", 46, "", lambda row: row[0]),
-        Column("Passo", 26, "0", lambda row: row[1]["step"]),
-        Column("Minutos", 26, "0.00", lambda row: row[1]["seconds"] / 60),
-        Column("Perda", 26, "0.000", lambda row: row[1]["loss"]),
-    ]
-    place = sheet.table(columns, points)
-    names = [name for name, _ in points]
-    series = []
-    for number_, name in enumerate(dict.fromkeys(names)):
-        first, last = names.index(name), len(names) - 1 - names[::-1].index(name)
-        colour = SERIES[list(dict.fromkeys(n.partition(",")[0] for n in names)).index(name.partition(",")[0])]
-        dashed = name.endswith("validação")
-        line = {"color": colour, "width": 1.75, **({"dash_type": "dash"} if dashed else {})}
-        marker = (
-            {"type": "circle", "size": 5, "fill": {"color": colour}, "border": {"color": colour}}
-            if dashed
-            else {"type": "none"}
-        )
-        span = {"categories": place.range("Minutos", first, last), "values": place.range("Perda", first, last)}
-        series.append({"name": name, "line": line, "marker": marker, **span})
-    bottom, sheet.row = sheet.row, top
-    sheet.chart(
-        {"type": "scatter", "subtype": "straight_with_markers"},
-        series,
-        title="Perda contra tempo",
-        x={"name": "Minutos de treino", "min": 0, "num_format": "0.0"},
-        y={"name": "Perda (nats por token)", "num_format": "0.0"},
-        size=(900, 320),
-    )
-    sheet.row = bottom
-
-
-def _experiments(sheet: Sheet, folder: Path) -> None:
-    """O que o caderno 05 concluiu, se ele foi executado."""
-    path = folder / "resumo.json"
-    if not path.is_file():
-        return
-    known = read_json(path)
-    winner = known.get("winner") or {}
-    facts: list[tuple[str, Any]] = [
-        ("Vencedor", winner.get("trial")),
-        ("Perda na validação do vencedor", winner.get("heldout_loss")),
-        ("Perda na validação do perfil sem mudanças", known.get("profile_loss")),
-        ("Distância entre as sementes (ruído)", known.get("spread")),
-        ("Tempo usado", duration(known["spent_seconds"]) if known.get("spent_seconds") else None),
-    ]
-    sheet.heading("Experimentos do caderno 05 (a perda é a da validação; o teste não foi lido)")
-    columns = [
-        Column("Fato", 46, "", lambda fact: fact[0]),
-        Column("Valor", 26, "0.000", lambda fact: Styled(fact[1], "número") if isinstance(fact[1], str) else fact[1]),
-    ]
-    sheet.table(columns, facts)
 
 
 def provenance_sheet(sheet: Sheet, results: Results) -> None:

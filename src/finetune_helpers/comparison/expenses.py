@@ -11,7 +11,7 @@ from . import costs
 from .costs import Serving, Training
 from .results import Results
 from .summary import answered
-from .tables import Column, Formula, Place, Sheet, Styled
+from .tables import ACCENT, ORANGE, Column, Formula, Place, Sheet, Styled
 
 USD = '"US$" 0.0000;-"US$" 0.0000;"sem cobrança"'
 HOSTED = 4  # modelos hospedados do cenário
@@ -240,19 +240,12 @@ def _chart(sheet: Sheet, place: Place) -> None:
             "values": place.range(title),
             "line": {"color": colour, "width": 2},
         }
-        for title, colour in zip(titles, ("#0B5C8A", "#D55E00"), strict=True)
+        for title, colour in zip(titles, (ACCENT, ORANGE), strict=True)
     ]
-    row, sheet.row = sheet.row, place.first - 2
+    title, x = "US$ por 1.000 respostas, por ocupação da máquina", {"num_format": "0%"}
     sheet.chart(
-        {"type": "line"},
-        series,
-        title="US$ por 1.000 respostas, por ocupação",
-        x={"num_format": "0%"},
-        y={"num_format": "0.00"},
-        column=6,
-        size=(520, 240),
+        "line", series, title=title, x=x, y={"num_format": "0.00"}, row=place.first - 2, column=6, size=(520, 240)
     )
-    sheet.row = row
 
 
 def _tuned(results: Results) -> list[str]:

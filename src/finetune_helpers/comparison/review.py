@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from openpyxl import Workbook
 
 FILE = "revisao.xlsx"
+DEFAULT = Size()
 PROBLEMS = (
     "nenhum",
     "fato errado",
@@ -60,7 +61,7 @@ def write_review(
     run_folder: Path | str,
     data_folder: Path | str | None = None,
     *,
-    size: Size = Size(),
+    size: Size = DEFAULT,
     rng: random.Random | None = None,
 ) -> Path:
     """Escreve ``revisao.xlsx`` e a sua chave na pasta da rodada e devolve o caminho do arquivo.

@@ -11,7 +11,7 @@ from .judgements import TIES, Contest, Review
 from .results import Results, Share
 from .statistics import Interval
 from .study import REFERENCE, System
-from .tables import SERIES, Column, Place, Sheet, Styled
+from .tables import ACCENT, ORANGE, P_VALUE, Column, Place, Sheet, Styled
 
 NO_REVIEW = "ainda sem revisão"
 GROUPS = (
@@ -33,6 +33,17 @@ class Evidence:
     judge: tuple[Audit, ...] = ()
 
 
+# Uma cor por trilha: a forte é o ajustado, a média a base, a clara a base com exemplos.
+TONES = {"llama3": (ACCENT, "#79B4D6", "#C3DCEB"), "gpt": (ORANGE, "#EFA66B", "#F7D9BF")}
+ROLES = ("ajustado", "base", "base com 3 exemplos")
+
+
+def colour(system: System) -> str:
+    """A cor de um sistema nos gráficos e nas figuras."""
+    tones = TONES.get(system.arm, ("#4B5563", "#9CA3AF", "#D1D5DB"))
+    return tones[ROLES.index(system.role)] if system.role in ROLES else "#6B7280"
+
+
 def answered(results: Results) -> list[System]:
     """Os sistemas da rodada que responderam, sem as referências."""
     return [system for system in results.study.systems if system.role != REFERENCE and system.name in results.rows]
@@ -43,10 +54,9 @@ def between(mean: float | None, low: float | None, high: float | None, digits: i
     if mean is None:
         return ABSENT
     scale, unit = (100, " %") if percentage else (1, "")
-    middle = f"{number(scale * mean, digits)}{unit}"
-    if low is None or high is None:
-        return middle
-    return f"{middle} [{number(scale * low, digits)}; {number(scale * high, digits)}]"
+    # Somar zero tira o sinal do que se arredonda a zero.
+    ends = [number(round(scale * end, digits) + 0.0, digits) for end in (mean, low, high) if end is not None]
+    return f"{ends[0]}{unit} [{ends[1]}; {ends[2]}]" if len(ends) == 3 else f"{ends[0]}{unit}"
 
 
 def share_text(share: Share | None) -> str:
@@ -114,7 +124,11 @@ def expenses(results: Results, system: System) -> dict[str, str]:
         billed = serving.input_price and serving.output_price
         hours = costs.machine_time(serving.hours_per_thousand, serving.sku, serving.usd_per_thousand)
         each = usd(serving.usd_per_thousand, 4) if billed else hours
-    return {"Treino": str(training) if training else ABSENT, "Por 1.000 respostas": each}
+    return {"Treino": _lines(str(training)) if training else ABSENT, "Por 1.000 respostas": _lines(each)}
+
+
+def _lines(words: str) -> str:
+    return words.replace("; ", "\n").replace(" (", "\n(")
 
 
 def criteria(results: Results, system: System, review: Review | None) -> dict[str, str]:
@@ -176,55 +190,51 @@ def _reviewed(results: Results, review: Review | None) -> list[str]:
     ]
 
 
-def charts(
-    sheet: Sheet, effects: Place | None, quality: Place | None, names: Sequence[str], axis: dict[str, str]
-) -> None:
+@dataclass(frozen=True)
+class Charts:
+    """Onde estão os dados dos dois gráficos do Resumo; None onde não há o que desenhar."""
+
+    effects: Place | None
+    quality: Place | None
+    axis: dict[str, str]
+
+
+def charts(sheet: Sheet, results: Results, data: Charts) -> None:
     """Os dois gráficos do Resumo: o que o ajuste mudou, e custo contra qualidade."""
-    if effects:
-        series = [_effect(effects, name, colour) for name, colour in zip(names, SERIES, strict=False)]
-        sheet.chart(
-            {"type": "bar"},
-            series,
-            title="O que o ajuste mudou (à direita, melhor; em desvios-padrão do item)",
-            x={"num_format": "0.0"},
-            y={"reverse": True, "label_position": "low"},
-            size=(640, 300),
-        )
-    if quality:
-        points = range(quality.last - quality.first + 1)
-        series = [
-            {
-                "name": [quality.sheet, quality.first + point, 0],
-                "categories": quality.range(axis["x"], point, point),
-                "values": quality.range(axis["y"], point, point),
-                "marker": {"type": "circle", "size": 9, "fill": {"color": SERIES[point % 6]}, "border": {"none": True}},
-            }
-            for point in points
-        ]
-        sheet.chart(
-            {"type": "scatter"},
-            series,
-            title="Custo contra qualidade",
-            x={"name": axis["x"], "num_format": "0.00", "min": 0},
-            y={"name": axis["y"]},
-            column=6,
-            offset=60,
-            size=(560, 300),
-        )
-    sheet.row += 16 if effects or quality else 0
+    if data.effects:
+        tuned = [system for system in answered(results) if f"{system.label}: efeito" in data.effects.columns]
+        title = "O que o ajuste mudou (à direita, melhorou; em desvios-padrão do item)"
+        series = [_effect(data.effects, system) for system in tuned]
+        sheet.chart("bar", series, title=title, x={"num_format": "0"}, size=(690, 300))
+    if data.quality:
+        points = zip(answered(results), range(data.quality.last - data.quality.first + 1), strict=False)
+        series = [_dot(data, system, point) for system, point in points]
+        axes = {"x": {"name": data.axis["x"], "num_format": "0.00", "min": 0}, "y": {"name": data.axis["y"]}}
+        sheet.chart("scatter", series, title="Custo contra qualidade", **axes, column=6, offset=8, size=(550, 300))
+    sheet.row += 16 if data.effects or data.quality else 0
 
 
-def _effect(effects: Place, name: str, colour: str) -> dict:
+def _dot(data: Charts, system: System, point: int) -> dict:
+    assert data.quality
     return {
-        "name": name,
+        "name": system.label,
+        "categories": data.quality.range(data.axis["x"], point, point),
+        "values": data.quality.range(data.axis["y"], point, point),
+        "marker": {"type": "circle", "size": 9, "fill": {"color": colour(system)}, "border": {"none": True}},
+    }
+
+
+def _effect(effects: Place, system: System) -> dict:
+    return {
+        "name": system.label,
         "categories": effects.range("Medida"),
-        "values": effects.range(f"{name}: efeito"),
-        "fill": {"color": colour},
+        "values": effects.range(f"{system.label}: efeito"),
+        "fill": {"color": colour(system)},
         "gap": 60,
         "y_error_bars": {
             "type": "custom",
-            "plus_values": effects.reference(f"{name}: para cima"),
-            "minus_values": effects.reference(f"{name}: para baixo"),
+            "plus_values": effects.reference(f"{system.label}: para cima"),
+            "minus_values": effects.reference(f"{system.label}: para baixo"),
             "line": {"color": "#1F2937"},
         },
     }
@@ -263,7 +273,7 @@ def _contests(results: Results) -> list[Column]:
         Column("Pontos", 9, "0%", lambda contest: estimate(contest).mean),
         Column("de (95 %)", 9, "0%", lambda contest: estimate(contest).low),
         Column("até", 16, "0%", lambda contest: estimate(contest).high),
-        Column("p (sinal, exato)", 17, "0.0000", lambda contest: estimate(contest).p),
+        Column("p (sinal, exato)", 17, P_VALUE, lambda contest: estimate(contest).p),
         Column("Menor taxa visível", 13, "0%", lambda contest: contest.statistic.detectable),
     ]
 
@@ -331,11 +341,10 @@ def quality_rows(results: Results, review: Review | None) -> tuple[list[dict], d
     paid = any(serving and serving.usd_per_thousand for serving in served.values())
     graded = any(grade is not None for grade in grades.values())
     axis = {"x": "US$ por 1.000 respostas" if paid else "Horas de máquina por 1.000 respostas"}
-    axis["y"] = "Correção humana (1 a 5)" if graded else "chrF++ além do acaso (não é precisão)"
+    axis["y"] = "Correção humana (1 a 5)" if graded else "chrF++ além do acaso"
     rows = []
     for system, serving in served.items():
         y = grades[system] if graded else results.mean(system.name, "chrf_gain").mean
-        if serving and y is not None:
-            x = (serving.usd_per_thousand or 0.0) if paid else serving.hours_per_thousand
-            rows.append({"Sistema": system.label, axis["x"]: x, axis["y"]: y})
+        x = None if serving is None else serving.usd_per_thousand if paid else serving.hours_per_thousand
+        rows.append({"Sistema": system.label, axis["x"]: x, axis["y"]: y})
     return rows, axis

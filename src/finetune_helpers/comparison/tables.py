@@ -4,7 +4,7 @@ Só este módulo conhece letras de coluna, estilos e o XlsxWriter; quem escreve 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -23,7 +23,8 @@ NOTHING = "—"
 FACE = "Calibri"
 ACCENT, PALE, INK, GREY, RULE = "#0B5C8A", "#EAF2F8", "#1F2937", "#6B7280", "#D5DBE1"
 TYPED, ALERT = "#FFF8DC", "#FBE3D6"
-SERIES = (ACCENT, "#D55E00", "#56B4E9", "#E69F00", "#6B7280", "#009E73")
+ORANGE = "#D55E00"
+P_VALUE = '[<0.00005]"< 0,0001";0.0000'
 LINE_HEIGHT, HIGHEST = 15.0, 409.0
 # O XLSX guarda caracteres de controle como _x000D_ e escapa o texto literal com _x005F_. O Excel desfaz e refaz o
 # escape; o LibreOffice 7.4 só o desfaz. Por isso o escape é sempre reduzido, ao escrever e ao ler.
@@ -262,7 +263,7 @@ class Sheet:
         lines = max(_lines(column.title, (self.widths[number] - 1) * 0.85) for number, column in enumerate(columns))
         self.worksheet.set_row(self.row, max(20, 14 * lines + 5))
         for number, column in enumerate(columns):
-            aligned = {"align": "right"} if column.form else {"align": "left", "indent": 1}
+            aligned = {"align": "right" if column.form else "left", "indent": 1}
             side = self.book.format(**style, valign="vcenter", **aligned)
             self.worksheet.write_string(self.row, number, clean(column.title), side)
         self.row += 1
@@ -289,14 +290,14 @@ class Sheet:
             quoted = {"quote_prefix": True} if value.startswith(_REREAD) else {}
             if right and not style:
                 look = look | _STYLES["ausente"]
-            look = look | {"text_wrap": True, "align": "right" if right else "left", "indent": int(not right)} | quoted
+            look = look | {"text_wrap": True, "align": "right" if right else "left", "indent": 1} | quoted
             self.worksheet.write_string(self.row, number, clean(value), self.book.format(**look))
         elif isinstance(value, Formula):
-            source = value.source.format_map(_Row(place, self.row))
-            given = self.book.format(**look, num_format=form, align="right")
+            source = _resolved(value.source, place, self.row)
+            given = self.book.format(**look, num_format=form, align="right", indent=1)
             self.worksheet.write_formula(self.row, number, f"={source}", given, value.value)
         else:
-            given = self.book.format(**look, num_format=form or "General", align="right" if right else "left")
+            given = self.book.format(**look, num_format=form or "General", align="right", indent=1)
             self.worksheet.write_number(self.row, number, value, given)
 
     def scale(self, place: Place, titles: Iterable[str], *, low_is_good: bool = False) -> None:
@@ -356,36 +357,36 @@ class Sheet:
         if filtered and place.last >= place.first:
             self.worksheet.autofilter(head, 0, place.last, len(place.columns) - 1)
 
-    def chart(self, kind: Mapping[str, Any], series: Sequence[dict], **layout) -> None:
-        """Um gráfico nativo na linha atual: ``title``, ``x``, ``y`` (eixos), ``column``, ``size`` e ``legend``."""
-        chart = self.book.workbook.add_chart(dict(kind))
+    def chart(self, kind: str, series: Sequence[dict], **layout) -> None:
+        """Um gráfico nativo na linha atual: ``title``, ``x`` e ``y`` (eixos), ``column``, ``offset`` e ``size``."""
+        lined = {"type": "scatter", "subtype": "straight_with_markers"}
+        chart = self.book.workbook.add_chart(lined if kind == "curves" else {"type": kind})
         for one in series:
             chart.add_series(one)
         font = {"name": FACE, "size": 9, "color": INK}
-        axis = {"num_font": font, "name_font": font | {"bold": False}, "line": {"color": RULE}}
-        grid = {"major_gridlines": {"visible": True, "line": {"color": "#EEF1F4"}}}
+        axis = {"num_font": font, "name_font": font | {"bold": False}, "line": {"color": RULE}, "label_position": "low"}
+        grid = {"major_gridlines": {"visible": True, "line": {"color": "#E6EAEE", "width": 0.75}}}
+        none = {"major_gridlines": {"visible": False}}
+        across, along = (none, grid) if kind == "bar" else (grid, none if kind != "scatter" else grid)
         chart.set_title({"name": layout["title"], "name_font": font | {"size": 11, "bold": True}, "overlay": False})
-        chart.set_x_axis(axis | layout.get("x", {}))
-        chart.set_y_axis(axis | grid | layout.get("y", {}))
-        named = len(series) > 1 and layout.get("legend", True)
-        chart.set_legend({"position": "bottom", "font": font} if named else {"none": True})
+        chart.set_x_axis(axis | along | layout.get("x", {}))
+        # Nas barras, a primeira categoria fica em cima e o eixo dos valores embaixo.
+        chart.set_y_axis(
+            axis | across | ({"reverse": True, "crossing": "max"} if kind == "bar" else {}) | layout.get("y", {})
+        )
+        chart.set_legend({"position": "bottom", "font": font} if len(series) > 1 else {"none": True})
         chart.set_chartarea({"border": {"color": RULE}})
-        width, height = layout.get("size", (560, 300))
+        width, height = layout["size"]
         chart.set_size({"width": width, "height": height})
-        self.worksheet.insert_chart(self.row, layout.get("column", 0), chart, {"x_offset": layout.get("offset", 4)})
+        place = {"x_offset": layout.get("offset", 4), "y_offset": 4, "object_position": 1}
+        self.worksheet.insert_chart(layout.get("row", self.row), layout.get("column", 0), chart, place)
 
 
-class _Row(dict):
-    """Troca ``{Título}`` pela célula daquela coluna na linha que está sendo escrita."""
+def _resolved(source: str, place: Place, row: int) -> str:
+    """A fórmula com ``{Título}`` trocado pela célula daquela coluna na linha que está sendo escrita."""
+    from xlsxwriter.utility import xl_rowcol_to_cell
 
-    def __init__(self, place: Place, row: int) -> None:
-        super().__init__()
-        self.place, self.row = place, row
-
-    def __missing__(self, title: str) -> str:
-        from xlsxwriter.utility import xl_rowcol_to_cell
-
-        return xl_rowcol_to_cell(self.row, self.place.columns[title], False, True)
+    return re.sub(r"\{([^}]+)\}", lambda cited: xl_rowcol_to_cell(row, place.columns[cited[1]], False, True), source)
 
 
 def _lines(text: str, width: float) -> int:

@@ -9,8 +9,9 @@ from . import details, judge, judgements
 from .expenses import costs_sheet
 from .results import Results, score
 from .review import read_review
-from .summary import Evidence, charts, evidence_blocks, quality_rows, summary_sheet
+from .summary import Charts, Evidence, charts, evidence_blocks, quality_rows, summary_sheet
 from .tables import Book
+from .trainings import training_sheet
 
 FILE = "comparacao.xlsx"
 ANSWERS_PER_SECOND = 900  # respostas que entram na planilha por segundo, em dois núcleos
@@ -49,20 +50,19 @@ def read_evidence(results: Results, reviews: Path | str | Sequence[Path | str] |
     return Evidence(review, votes, tuple(judge.audits(judge.read(study), human)))
 
 
-def build(results: Results, evidence: Evidence = Evidence()) -> Book:
+def build(results: Results, evidence: Evidence) -> Book:
     """Monta a planilha em memória."""
     book = Book(f"Comparação: {results.study.run.name}")
     summary = book.sheet("Resumo")
     summary_sheet(summary, results, evidence)
     details.side_by_side(book.sheet("Lado a lado", pages=3), results, evidence)
     details.metrics_sheet(book.sheet("Métricas", pages=2), results)
-    names = [results.study.system(name).label.partition(",")[0] for name in details.compared(results)]
     effects = details.statistics_sheet(book.sheet("Estatística"), results)
     details.flexibility_sheet(book.sheet("Flexibilidade"), results)
-    details.training_sheet(book.sheet("Treino"), results)
+    training_sheet(book.sheet("Treino"), results)
     rows, axis = quality_rows(results, evidence.review)
     quality = costs_sheet(book.sheet("Custo"), results, rows, axis)
     details.provenance_sheet(book.sheet("Proveniência"), results)
-    charts(summary, effects, quality, names, axis)
+    charts(summary, results, Charts(effects, quality, axis))
     evidence_blocks(summary, results, evidence)
     return book
