@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from math import ceil
 from pathlib import Path
 from statistics import pstdev
 from typing import Any
@@ -33,7 +32,7 @@ def side_by_side(sheet: Sheet, results: Results, evidence: Evidence) -> None:
     if evidence.votes:
         cast = _votes(results)
         columns.append(Column("Votos da página", 30, "", lambda item: cast.get(normalise(item["title"]), ABSENT)))
-    columns.append(Column("Item", 18, "", lambda item: item["item_id"], "discreto"))
+    columns.append(Column("Identidade", 18, "", lambda item: item["item_id"], "discreto"))
     sheet.wide([column.width for column in columns])
     sheet.title(
         "Lado a lado",
@@ -108,6 +107,7 @@ def metrics_sheet(sheet: Sheet, results: Results) -> None:
         *(Column(metric.label, 11, metric.form, _value(metric)) for metric in METRICS),
         Column("Fatos sem apoio", 30, "", lambda row: ", ".join(row.specifics) or ABSENT),
         Column("Copiado de", 30, "", lambda row: row.copied_from or ABSENT),
+        Column("Identidade", 18, "", lambda row: row.item_id, "discreto"),
     ]
     sheet.wide([column.width for column in columns])
     sheet.title(
@@ -134,7 +134,7 @@ def compared(results: Results) -> list[str]:
 
 def statistics_sheet(sheet: Sheet, results: Results) -> Place | None:
     """Médias por sistema, diferenças pareadas e os efeitos do gráfico do Resumo; devolve onde os efeitos ficaram."""
-    sheet.wide([46, 36, *[13] * 8, 26])
+    sheet.wide([44, 36, *[17] * 8, 26])
     sheet.title(
         "Estatística",
         "Diferenças no mesmo item, intervalo de 95 % por grupo de quase duplicatas. Holm corrige o p pelas medidas todas: "
@@ -274,10 +274,9 @@ def flexibility_sheet(sheet: Sheet, results: Results) -> None:
         Column(s.label, 18, "0", lambda key, s=s: _rate(shares[s.name].get(key) or totals[s.name])) for s in systems
     ]
     sheet.heading("Aprovação, com o intervalo de 95 %")
+    top = sheet.row
     sheet.table([family, *told], [*families, "Todas as perguntas"])
     _forgetting(sheet, results)
-    top, size = sheet.row, (980, 140 + 11 * len(families) * len(systems))
-    sheet.row += ceil(size[1] / 20) + 1
     sheet.heading("As taxas do gráfico")
     rates = [Column(s.label, 18, "0%", lambda key, s=s: shares[s.name].get(key, NO_SHARE).rate) for s in systems]
     place = sheet.table([family, *rates], families)
@@ -287,7 +286,16 @@ def flexibility_sheet(sheet: Sheet, results: Results) -> None:
         for system in systems
     ]
     percent = {"min": 0, "max": 1, "num_format": "0%"}
-    sheet.chart("bar", series, title="Aprovação por família", x=percent, row=top, size=size)
+    sheet.chart(
+        "bar",
+        series,
+        title="Aprovação por família",
+        x=percent,
+        row=top,
+        column=len(systems) + 1,
+        offset=16,
+        size=(600, 200 + 16 * len(families)),
+    )
 
 
 def _rate(share: Share | None) -> Styled:
