@@ -5,7 +5,7 @@ from importlib import import_module
 _HOMES = {
     "score": "results",
     "write_workbook": "workbook",
-    "headline": "headlines",
+    "headline": "readme",
     "write_review": "review",
     "read_review": "review",
     "measure_similarity": "similarity",

@@ -27,7 +27,7 @@ LABEL = re.compile(
 )
 FENCE = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```|~~~[\w-]*\s*\n(.*?)\n?\s*~~~", re.DOTALL)
 MARKDOWN = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
-WRAPPING = " \t\n\"'.,;:!()[]«»*_`"
+WRAPPING = " \t\n\"'.,;:!¡()[]«»*_`=>"
 STRAIGHT = str.maketrans(
     {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-", "\u200b": "", "\ufeff": ""}
 )
@@ -37,14 +37,15 @@ PARTICLES = re.compile(
 )
 NUMBER = r"-?(?:\d{1,3}(?:[ ,.]\d{3})+|\d+)(?:[.,]\d{1,2})?"
 CLOCK = re.compile(
-    r"(?:(?:at|as|a las|a la) )?(\d{1,2})\s*[:.h]\s*(\d{2})(?::00)?\s*(?:min|h|hs|hrs|horas|hours)?\s*(?:([ap])\.?\s?m)?"
+    r"(?:(?:at|by|until|(?:ate )?as|ate|a las?|hasta las?) )?(\d{1,2})\s*[:.h]\s*(\d{2})(?::00)?\s*(?:min|h|hs|horas|hours)?\s*(?:([ap])\.?\s?m)?"
 )
-MONTHS = (
-    "january jan janeiro enero|february feb fevereiro febrero|march mar marco marzo|april apr abril|may maio mayo"
-    "|june jun junho junio|july jul julho julio|august aug agosto|september sep sept setembro septiembre"
-    "|october oct outubro octubre|november nov novembro noviembre|december dec dezembro diciembre"
-).split("|")
-NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+MONTHS = re.compile(
+    "(jan(?:uary|eiro)?|enero)|(feb(?:ruary|rero)?|fev(?:ereiro)?)|(mar(?:ch|co|zo)?)|(apr(?:il)?|abr(?:il)?)"
+    "|(may|maio|mayo)|(june?|jun[hi]o)|(july?|jul[hi]o)|(aug(?:ust)?|ago(?:sto)?)|(sept?(?:ember|iembre)?|set(?:embro)?)"
+    "|(oct(?:ober|ubre)?|out(?:ubro)?)|(nov(?:ember|embro|iembre)?)|(dec(?:ember)?|dez(?:embro)?|dic(?:iembre)?)"
+)
+NUMERALS = {"two": "2", "four": "4", "ten": "10", "eleven": "11", "forty": "40"}
+DATE_WORDS = frozenset(("of", "the", "de", "del", "on", "em", "el", "st", "nd", "rd", "th"))
 NEGATION = re.compile(
     r"\b(?:not(?! (?:only|just)\b)|no|never|nobody|none|neither|nor|without|false|untrue|instead|\w+n't)\b"
 )
@@ -87,17 +88,17 @@ def text(answer: str, value: str) -> bool:
 def letter(answer: str, right: str, option: str) -> bool:
     """A resposta é a letra certa, sozinha ou com o texto da própria opção."""
     match = re.fullmatch(
-        r"(?:(?:option|letter|choice|opcao|alternativa|letra|opcion)\s+)?([a-z])(?![a-z])\s*[).:\-]*\s*(.*)",
+        r"(?:(?:option|letter|choice|opcao|alternativa|letra|opcion)\s+)?([a-z])(?:\s*[).:,\-]+\s*(.+))?",
         plain(own_turn(answer)),
     )
-    return bool(match) and match[1] == right.casefold() and plain(match[2]) in ("", plain(option))
+    return match is not None and match[1] == right.casefold() and plain(match[2] or option) == plain(option)
 
 
 def number(answer: str, value: float, units: Sequence[str] = ()) -> bool:
     """A resposta é o número em algarismos, com ou sem separador de milhar e com ou sem uma das unidades."""
     unit = "|".join(re.escape(plain(word)) for word in units) or "(?!)"
     match = re.fullmatch(rf"(?:{unit})?\s*({NUMBER})\s*(?:{unit})?", plain(own_turn(answer)))
-    if not match:
+    if match is None:
         return False
     digits = re.sub(r"[ ,.](?=\d{3}(?!\d))", "", match[1])
     return float(digits.replace(",", ".")) == value
@@ -106,25 +107,21 @@ def number(answer: str, value: float, units: Sequence[str] = ()) -> bool:
 def time(answer: str, value: str) -> bool:
     """A resposta é a hora ``HH:MM``; valem 21:40, 21.40, 21h40 e 9:40 pm."""
     match = CLOCK.fullmatch(plain(own_turn(answer)))
-    if not match:
+    if match is None:
         return False
-    hour, minute, half = int(match[1]), int(match[2]), match[3]
-    if half and 1 <= hour <= 12:
-        hour = hour % 12 + (12 if half == "p" else 0)
-    return f"{hour:02d}:{minute:02d}" == value
+    hour, minute, half = int(match[1]), match[2], match[3]
+    hour = hour % 12 + 12 * (half == "p") if half and 1 <= hour <= 12 else hour
+    return f"{hour:02d}:{minute}" == value
 
 
 def day(answer: str, value: str) -> bool:
     """A resposta é a data ``AAAA-MM-DD``, em algarismos ou por extenso, em qualquer ordem que não a torne outra."""
     asked, given = date.fromisoformat(value), plain(own_turn(answer))
-    if not re.fullmatch(r"[\w\s,./-]+", given):
-        return False
-    marks = {"of", "the", "de", "del", "on", "em", "el", "st", "nd", "rd", "th"}
-    tokens = [token for token in re.findall(r"[a-z]+|\d+", given) if token not in marks]
-    months = MONTHS[asked.month - 1].split()
-    parts = ["month" if token in months else int(token) if token.isdigit() else token for token in tokens]
+    spoken = [token for token in re.findall(r"[a-z]+|\d{1,4}", given) if token not in DATE_WORDS]
+    named = [(MONTHS.fullmatch(token), token) for token in spoken]
+    parts = [month.lastindex if month else int(token) if token.isdigit() else token for month, token in named]
     d, m, y = asked.day, asked.month, asked.year
-    return parts in ([d, "month", y], ["month", d, y], [y, "month", d], [y, m, d], [d, m, y], [m, d, y])
+    return re.fullmatch(r"[\w\s,./-]+", given) is not None and parts in ([d, m, y], [m, d, y], [y, m, d])
 
 
 def fields(answer: str, value: dict) -> bool:
@@ -142,16 +139,13 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _same(given: object, asked: object) -> bool:
-    if isinstance(asked, dict):
-        return (
-            isinstance(given, dict) and set(given) == set(asked) and all(_same(given[key], asked[key]) for key in asked)
-        )
-    if isinstance(asked, list):
-        return isinstance(given, list) and len(given) == len(asked) and all(map(_same, given, asked))
-    if isinstance(asked, str):
-        return isinstance(given, str) and plain(given) == plain(asked)
-    numeric = isinstance(given, int | float) and not isinstance(given, bool) and not isinstance(asked, bool)
-    return given is asked or (numeric and given == asked)
+    if isinstance(asked, dict) and isinstance(given, dict):
+        return set(given) == set(asked) and all(_same(given[key], asked[key]) for key in asked)
+    if isinstance(asked, list) and isinstance(given, list):
+        return len(given) == len(asked) and all(map(_same, given, asked))
+    if isinstance(asked, str) and isinstance(given, str):
+        return plain(given) == plain(asked)
+    return given == asked and isinstance(given, bool) == isinstance(asked, bool)
 
 
 def listing(answer: str, marker: str, items: Sequence[str], ordered: bool = False) -> bool:
@@ -160,16 +154,13 @@ def listing(answer: str, marker: str, items: Sequence[str], ordered: bool = Fals
     ``marker`` é ``-`` ou ``1.``, um item por linha, ou ``,``, todos numa linha.
     """
     given = own_turn(answer)
-    lines = given.split(",") if marker == "," else given.splitlines()
-    pattern = {"-": r"\s*-\s+(.+)", "1.": r"\s*\d+[.)]\s+(.+)", ",": "(.+)"}[marker]
-    matches = [re.fullmatch(pattern, line) for line in lines if line.strip()]
+    lines = [line for line in (given.split(",") if marker == "," else given.splitlines()) if line.strip()]
+    pattern = {"-": r"()\s*-\s+(.+)", "1.": r"\s*(\d{1,3})[.)]\s+(.+)", ",": "()(.+)"}[marker]
+    matches = [match for line in lines if (match := re.fullmatch(pattern, line))]
     forms = [{_core(form) for form in item.split("|")} for item in items]
-    if len(matches) != len(forms) or not all(matches):
-        return False
-    positions = [next((n for n, form in enumerate(forms) if _core(match[1]) in form), -1) for match in matches]
-    counts = [int(count) for count in re.findall(r"^\s*(\d+)[.)]", given, re.MULTILINE)] if marker == "1." else []
-    right = positions if ordered else sorted(positions)
-    return right == list(range(len(forms))) and counts in ([], list(range(1, len(forms) + 1)))
+    places = [place for match in matches for place, form in enumerate(forms) if _core(match[2]) in form]
+    counted = marker != "1." or [match[1] for match in matches] == [str(n + 1) for n in range(len(forms))]
+    return counted and len(lines) == len(forms) and (places if ordered else sorted(places)) == list(range(len(forms)))
 
 
 def sentence(answer: str, start: str, most: int) -> bool:
@@ -197,7 +188,7 @@ def avoids(answer: str, terms: Sequence[str]) -> bool:
 def own_words(answer: str, source: str, longest: int) -> bool:
     """A frase é do texto sem ser cópia dele.
 
-    Nenhuma sequência copiada passa de ``longest`` palavras, todo número vem do texto, e também 60 % das palavras de
+    Nenhuma sequência copiada passa de ``longest`` palavras, todo número vem do texto, e também metade das palavras de
     quatro letras ou mais, comparadas pelas cinco primeiras.
     """
     given, known = (re.findall(r"\w+", plain(words)) for words in (own_turn(answer), source))
@@ -205,6 +196,5 @@ def own_words(answer: str, source: str, longest: int) -> bool:
     copied = any(tuple(given[n : n + longest + 1]) in runs for n in range(len(given) - longest))
     stems = {word[:5] for word in known}
     content = [word[:5] in stems for word in given if len(word) > 3]
-    written = {str(value) for value, word in enumerate(NUMERALS) if word in known}
-    numbers = all(word in known or word in written for word in given if word.isdigit())
-    return not copied and numbers and sum(content) >= 0.6 * len(content)
+    numbers = {word for word in given if word.isdigit()} - {NUMERALS.get(word, word) for word in known} - set(known)
+    return not copied and not numbers and sum(content) >= 0.5 * len(content)

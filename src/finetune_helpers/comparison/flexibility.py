@@ -42,7 +42,7 @@ FORGETTING_FAMILIES = frozenset(FAMILIES) - {"other_products", "paraphrase", "in
 
 @dataclass(frozen=True)
 class Prompt:
-    """Uma pergunta da suíte: o que se pede, as verificações (nome e argumentos) e a resposta certa mais simples."""
+    """Uma pergunta da suíte: o que se pede, as verificações (nome e argumentos), uma resposta certa e uma errada."""
 
     id: str
     family: str
@@ -52,6 +52,7 @@ class Prompt:
     input: str
     checks: tuple[tuple[str, MappingProxyType], ...]
     good: str
+    bad: str
     note: str
 
 
@@ -81,10 +82,8 @@ def load() -> tuple[Prompt, ...]:
 
 
 def _prompt(row: dict) -> Prompt:
-    # Só esta verificação compara a resposta com o texto dado; guardá-lo duas vezes no arquivo deixaria dois textos.
-    source = {"own_words": {"source": row["input"]}}
-    asked = ((check["name"], check["args"] | source.get(check["name"], {})) for check in row["checks"])
-    return Prompt(**(row | {"checks": tuple((name, MappingProxyType(args)) for name, args in asked)}))
+    asked = tuple((check["name"], MappingProxyType(check["args"])) for check in row["checks"])
+    return Prompt(**(row | {"checks": asked}))
 
 
 @cache

@@ -75,7 +75,7 @@ class Case:
     @cached_property
     def chrf(self) -> tuple[float, float | None]:
         """chrF++ do controle: com a própria descrição e, em média, com as de outros."""
-        return _own_and_swapped(_controlled_chrf, self.control)
+        return _own_and_swapped(chrf, self.control)
 
     @cached_property
     def rouge_l(self) -> tuple[float, float | None]:
@@ -158,9 +158,10 @@ def metric(key: str) -> Metric:
 
 
 def cases(study: Study, cosines: dict[tuple[str, str], Cosines]) -> Iterator[Case]:
-    """Um caso por resposta a item do teste, item por item; ``cosines`` vem de ``similarity.read``."""
+    """Um caso por resposta a item do teste, na ordem do controle; ``cosines`` vem de ``similarity.read``."""
     copies, losses, compared = index(study.train), _losses(study), controls(study)
-    for key in progress.bar("medindo as respostas", "itens", items=list(study.items), delay=1.0):
+    # Itens vizinhos dividem as descrições do controle, que o chrF++ assim não refaz.
+    for key in progress.bar("medindo as respostas", "itens", items=list(swaps(study.items)), delay=1.0):
         for name in [system.name for system in study.systems if key in study.answers.get(system.name, {})]:
             answer, extra = study.answers[name][key], (cosines.get((name, key)), losses.get((name, key)))
             copied = copied_share(answer.answer, copies)
@@ -207,10 +208,10 @@ def controls(study: Study) -> dict[tuple[str, str], Control]:
 
 
 def swaps(items: dict[str, dict]) -> dict[str, list[str]]:
-    """Até ``SWAPS`` itens de outro grupo e da mesma faixa de tamanho para cada item, todos usados o mesmo número de vezes.
+    """Até ``SWAPS`` itens de outro grupo e da mesma faixa para cada item, todos usados o mesmo número de vezes.
 
     São rotações da faixa ordenada por grupo, permutações sem ponto fixo: por isso uma resposta constante soma o mesmo
-    com as próprias descrições e com as trocadas. Vazio num item sozinho na sua faixa.
+    com as próprias descrições e com as trocadas. Vazio num item sozinho na sua faixa. O resultado vem nessa ordem.
     """
     ranges: dict[str, list[str]] = defaultdict(list)
     for key, item in items.items():
@@ -222,9 +223,8 @@ def swaps(items: dict[str, dict]) -> dict[str, list[str]]:
         largest, n = max(Counter(cluster.values()).values()), len(keys)
         # Saltos de pelo menos o maior grupo, dos dois lados, nunca caem no mesmo grupo.
         steps = range(largest, n - largest + 1) or range(1, n)
-        kept = [steps[round(place * (len(steps) - 1) / max(1, SWAPS - 1))] for place in range(SWAPS)] if steps else []
         for place, key in enumerate(keys):
-            chosen[key] = [keys[(place + step) % n] for step in dict.fromkeys(kept)]
+            chosen[key] = [keys[(place + step) % n] for step in steps[:SWAPS]]
     return chosen
 
 
@@ -250,31 +250,22 @@ def _difference(first: float | None, second: float | None) -> float | None:
 
 
 def chrf(answer: str, reference: str) -> float:
-    """chrF++ de uma resposta, de 0 a 100: o ``sentence_score`` do sacrebleu com ``word_order=2``."""
-    return _chrf_score(_ngrams(answer), _ngrams(reference))
+    """chrF++ de uma resposta, de 0 a 100: o ``sentence_score`` do sacrebleu com ``word_order=2``.
 
-
-def _controlled_chrf(answer: str, reference: str) -> float:
-    # As descrições do controle são comparadas dezenas de vezes: as suas sequências ficam prontas.
-    return _chrf_score(_ngrams(answer), _reference_ngrams(reference))
-
-
-def _chrf_score(hypothesis: list[Counter], reference: list[Counter]) -> float:
-    """A conta do sacrebleu com a interseção feita por chaves em comum: dez vezes mais rápida, o mesmo número."""
+    A interseção das sequências é feita aqui, sobre contagens já prontas: dez vezes mais rápida, o mesmo número.
+    """
     statistics: list[int] = []
-    for spoken, wanted in zip(hypothesis, reference, strict=True):
-        common = sum(min(spoken[gram], wanted[gram]) for gram in spoken.keys() & wanted.keys())
-        statistics += [spoken.total() if wanted else 0, wanted.total(), common]
+    for (spoken, length), (wanted, size) in zip(_ngrams(answer), _ngrams(reference), strict=True):
+        common = spoken.keys() & wanted.keys()
+        shared = sum(map(min, map(spoken.__getitem__, common), map(wanted.__getitem__, common)))
+        statistics += [length if size else 0, size, shared]
     return _chrf()._compute_f_score(statistics)
 
 
-def _extract(text: str) -> list[Counter]:
-    """As sequências de 1 a 6 caracteres e de 1 e 2 palavras."""
-    return _chrf()._extract_reference_info([text])["ref_ngrams"][0]
-
-
-_ngrams = lru_cache(32)(_extract)
-_reference_ngrams = lru_cache(600)(_extract)
+@lru_cache(64)
+def _ngrams(text: str) -> list[tuple[Counter, int]]:
+    """As sequências de 1 a 6 caracteres e de 1 e 2 palavras, com o total de cada tamanho."""
+    return [(counts, counts.total()) for counts in _chrf()._extract_reference_info([text])["ref_ngrams"][0]]
 
 
 def chrf_signature() -> str:

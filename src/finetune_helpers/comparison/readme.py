@@ -7,12 +7,27 @@ from pathlib import Path
 from ..errors import InputError
 from ..portuguese import ABSENT, NOT_RUN
 from ..records import atomic_write
-from .headlines import COLUMNS, headline
+from . import criteria
+from .criteria import COLUMNS
+from .judgements import Review
 from .metrics import METRICS
 from .results import Results, score
 from .workbook import FILE
 
 START, END = "<!-- resultados: início -->", "<!-- resultados: fim -->"
+
+
+def headline(
+    run: Results | Path | str, data_folder: Path | str | None = None, review: Review | None = None
+) -> list[dict[str, str]]:
+    """Uma linha por sistema e uma chave por critério; ``run`` é a rodada já pontuada ou a pasta dela.
+
+    ``review`` é a revisão lida, se há uma. InputError se a rodada não existe.
+    """
+    preferences = (
+        {(contest.first, contest.second): contest.statistic for contest in review.preference} if review else {}
+    )
+    return criteria.table(run, data_folder, preferences)
 
 
 def table(results: Results) -> str:

@@ -207,7 +207,7 @@ class Results:
             return ""
         fell = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
         verb = "caiu" if drop.mean > 0 else "não caiu em média: diminuiu só"
-        text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (queda média de {number(drop.mean, 2)}"
+        text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (em média, {number(drop.mean, 2)}"
         title = self.title_learning(arm)
         if title is None or title.content.mean is None:
             return f"{text})."
@@ -235,11 +235,12 @@ def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Resu
         values = {metric.key: metric.value(case) for metric in METRICS}
         key, details = case.item["item_id"], (case.defects, case.cut, case.specifics, case.copied_from)
         rows.setdefault(case.system, {})[key] = Row(key, case.system, values, *details)
+    ordered = {name: {key: mine[key] for key in study.items if key in mine} for name, mine in rows.items()}
     verdicts = {
         system: {key: flexibility.passes(key, row.answer) for key, row in asked.items()}
         for system, asked in study.flexibility.items()
     }
-    return Results(study, rows, verdicts, _contrasts(study, rows), metrics.common_length(study))
+    return Results(study, ordered, verdicts, _contrasts(study, ordered), metrics.common_length(study))
 
 
 def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast, ...]:

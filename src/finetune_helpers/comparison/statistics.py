@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 RESAMPLES = 2999
@@ -332,7 +333,6 @@ def detectable_share(n: int, opposite: float = 0.0) -> float | None:
 def detectable_mean(differences: Sequence[float], clusters: Sequence[str] | None = None) -> float | None:
     """Menor diferença média que o teste t pareado mostra com esta dispersão e estes grupos, com 80 % de poder."""
     import numpy as np
-    from statsmodels.stats.power import TTestPower
 
     totals, sizes = _by_cluster(differences, clusters)
     if len(totals) < 3:
@@ -340,7 +340,15 @@ def detectable_mean(differences: Sequence[float], clusters: Sequence[str] | None
     spread = float(np.std(totals / sizes, ddof=1))
     if spread < 1e-12:
         return None
-    return float(TTestPower().solve_power(nobs=len(totals), alpha=ALPHA, power=POWER)) * spread
+    return _detectable_effect(len(totals)) * spread
+
+
+@cache
+def _detectable_effect(n: int) -> float:
+    """Em desvios padrão."""
+    from statsmodels.stats.power import TTestPower
+
+    return float(TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER))
 
 
 def _critical(n: int) -> int:

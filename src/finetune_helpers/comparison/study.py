@@ -75,7 +75,8 @@ class Study:
         """Contrastes na ordem declarada: os dois ajustados (o principal), depois cada ajustado contra a sua base."""
         tuned = [system.name for system in self.systems if system.role == "ajustado" and system.name in self.answers]
         own = [(name, name.removesuffix("-tuned") + "-base") for name in tuned]
-        return [(tuned[0], tuned[1])][: len(tuned) - 1] + [pair for pair in own if pair[1] in self.answers]
+        main = [(tuned[0], tuned[1])] if len(tuned) > 1 else []
+        return main + [pair for pair in own if pair[1] in self.answers]
 
     def missing(self, system: str) -> list[str]:
         """Itens de teste que este sistema não respondeu."""
@@ -87,11 +88,9 @@ class Study:
         for name, rows in self.answers.items():
             strangers, gaps = sorted(set(rows) - set(self.items)), self.missing(name)
             if strangers:
-                told.append(
-                    f"{self.system(name).label}: {_listed(strangers, 'resposta')} a itens que não estão no teste."
-                )
+                told.append(f"{self.system(name).label}: há respostas a itens fora do teste ({_listed(strangers)}).")
             if gaps:
-                told.append(f"{self.system(name).label}: {_listed(gaps, 'item sem resposta', 'itens sem resposta')}.")
+                told.append(f"{self.system(name).label}: faltam respostas a {_listed(gaps)}.")
         return told
 
     def _leaks(self) -> list[str]:
@@ -120,9 +119,9 @@ class Study:
         return [f"As respostas usaram {len(seen)} prompts diferentes: {', '.join(seen)}."] if len(seen) > 1 else []
 
     def _unidentified(self) -> list[str]:
-        named = [system.label for system in self.systems if system.model_id and "@" not in system.model_id]
-        told = "sem a revisão do modelo nas respostas; que a base e o ajustado têm os mesmos pesos não se confere"
-        return [f"Rodada antiga ou modelo hospedado ({', '.join(named)}): {told}."] if named else []
+        named = [system.name for system in self.systems if system.model_id and "@" not in system.model_id]
+        told = "as respostas não trazem a revisão do modelo, e não se confere se a base e o ajustado têm os mesmos pesos"
+        return [f"Rodada antiga ou modelo hospedado: {told} ({', '.join(named)})."] if named else []
 
 
 def read_study(run_folder: Path | str, data_folder: Path | str | None = None) -> Study:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..portuguese import ABSENT, NOT_RUN, number
-from .judgements import Review
 from .results import Results, Share, score
 from .statistics import Interval, Preference
 from .study import REFERENCE, System
@@ -15,15 +14,14 @@ Preferences = Mapping[tuple[str, str], Preference]
 
 
 def headline(
-    run: Results | Path | str, data_folder: Path | str | None = None, review: Review | None = None
+    run: Results | Path | str, data_folder: Path | str | None = None, preferences: Preferences | None = None
 ) -> list[dict[str, str]]:
     """Linhas com as chaves de ``COLUMNS``; o que não foi feito diz "não executado".
 
-    ``run`` é a rodada já pontuada ou a pasta dela; ``review``, a revisão lida. InputError se a rodada não existe.
+    ``preferences`` traz a preferência das pessoas em cada contraste. InputError se a rodada não existe.
     """
     results = run if isinstance(run, Results) else score(run, data_folder)
-    preferences = {(one.first, one.second): one.statistic for one in review.preference} if review else {}
-    return [_row(results, system, preferences) for system in results.study.systems]
+    return [_row(results, system, preferences or {}) for system in results.study.systems]
 
 
 def _row(results: Results, system: System, preferences: Preferences) -> dict[str, str]:
