@@ -27,7 +27,7 @@ def headline(
     preferences = (
         {(contest.first, contest.second): contest.statistic for contest in review.preference} if review else {}
     )
-    return criteria.table(run, data_folder, preferences)
+    return criteria.headline(run, data_folder, preferences)
 
 
 def table(results: Results) -> str:
