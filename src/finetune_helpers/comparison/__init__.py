@@ -11,6 +11,7 @@ _HOMES = {
     "measure_similarity": "similarity",
     "judge_pairs": "judge",
     "Judge": "judge",
+    "in_words": "summary",
 }
 _MODULES = ("figures", "statistics", "flexibility", "costs", "metrics", "readme")
 __all__ = [*_HOMES, *_MODULES]

@@ -113,7 +113,7 @@ def metrics_sheet(sheet: Sheet, results: Results) -> None:
     sheet.title(
         "Métricas por resposta",
         f"Proximidade além do acaso: própria descrição menos as de outros itens, em {results.words} palavras e sem as do "
-        "título; 0 quer dizer que a resposta não depende do título. “Outro item” não tem defeito de forma e está errado.",
+        "título; 0 quer dizer que a resposta não depende do título. Um texto de treino ao acaso não tem defeito de forma e está errado.",
         8,
     )
     place = sheet.table(columns, rows)

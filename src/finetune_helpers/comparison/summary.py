@@ -142,6 +142,32 @@ def criteria(results: Results, system: System, review: Review | None) -> dict[st
     )
 
 
+def in_words(results: Results) -> str:
+    """A linha do primeiro ajustado, lida por extenso com os números desta rodada."""
+    system = next((system for system in answered(results) if system.role == "ajustado"), None)
+    if system is None:
+        return f"{NOT_RUN.capitalize()}: nenhum modelo ajustado respondeu nesta rodada."
+    defects, closeness = results.share(system.name, "defective"), results.mean(system.name, "chrf_gain")
+    told = [f"{system.label} ({system.model}), em {defects.n} respostas:"]
+    told.append(
+        f"- defeito de forma em {share_text(defects)}: em outros itens como estes, a taxa verdadeira deve estar entre os "
+        "dois números dos colchetes;"
+    )
+    depends = closeness.low is not None and closeness.low > 0
+    verdict = "o texto depende do título" if depends else "não se demonstra que o texto dependa do título"
+    told.append(f"- chrF++ além do acaso de {mean_text(closeness, 1)}: {verdict};")
+    rows = results.heldout(system.arm)
+    if rows:
+        before, after = (sum(row[key] for row in rows) / len(rows) for key in ("base_loss", "tuned_loss"))
+        moved = "caiu" if after < before else "subiu"
+        less = "menos" if after < before else "mais"
+        told.append(
+            f"- a perda {moved} de {number(before, 2)} para {number(after, 2)}: o texto verdadeiro surpreende {less} o modelo;"
+        )
+    told.append(f"- flexibilidade: {share_text(results.flexibility_total(system.name))} das perguntas aprovadas.")
+    return "\n".join(told)
+
+
 WIDTHS = {"Preferência humana": 16, "Com defeito de forma": 14, "Cortada no limite": 13, "chrF++ além do acaso": 14}
 WIDTHS |= {"Perda (nats por token)": 9.5, "Treino (min)": 8, "Tokens por segundo": 9, "Memória (GB)": 9}
 WIDTHS |= {"Treino": 16, "Por 1.000 respostas": 17, "Aprovados": 13}
