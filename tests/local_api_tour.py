@@ -5,6 +5,7 @@ Uso: python local_api_tour.py BASE_URL CHAVE ARQUIVO_DE_TREINO
 
 import sys
 import time
+from functools import partial
 
 import openai
 
@@ -79,9 +80,8 @@ def errors(client, base_url: str) -> None:
     refused(openai.AuthenticationError, "invalid_api_key", bad.models.list)
     ask = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
     for name, value in (("logprobs", True), ("tools", []), ("stop", ["x"]), ("seed", 1), ("n", 2)):
-        error = refused(
-            openai.BadRequestError, "unsupported_parameter", lambda n=name, v=value: client.chat.completions.create(**ask, **{n: v})
-        )
+        call = partial(client.chat.completions.create, **ask, **{name: value})
+        error = refused(openai.BadRequestError, "unsupported_parameter", call)
         assert error.param == name, error.param
 
 

@@ -146,7 +146,7 @@ def test_original_mode_ends_with_its_leak_declared_and_the_shared_test_free_of_i
     checks = curation.check_leaks(tmp_path / "dados")
     assert [(one.test, one.leaks) for one in checks[:2]] == [("gpt/teste.jsonl", 1), ("llama/teste.jsonl", 1)]
     assert [one.leaks for one in checks[2:]] == [0, 0]
-    assert str(checks[0]).endswith("1 de teste parecidas com o treino") and "nenhum par" in str(checks[2])
+    assert str(checks[0]).endswith("parecidas com o treino: 1") and "nenhum par" in str(checks[2])
 
 
 @pytest.mark.parametrize("model", ["llama", "gpt"])

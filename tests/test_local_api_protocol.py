@@ -125,7 +125,7 @@ def test_two_notebooks_at_once_share_one_job(busy, tmp_path):
 
     def create(number: int) -> str:
         client = gpt.client(provider, api_key=busy.api_key)
-        return gpt.find_or_create(client, tmp_path / str(number), path, provider=provider).id
+        return gpt.find_or_create(client, tmp_path / str(number), gpt.Request(path), provider=provider).id
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(create, range(4)))) == 1
@@ -151,7 +151,11 @@ def test_a_base_model_cannot_be_deleted_and_answers_to_its_old_name(server):
         ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "serve: use no máximo 50."),
         ({"hyperparameters": {"n_epochs": 1.5}}, "hyperparameters.n_epochs", "serve: use um número inteiro."),
         ({"hyperparameters": {"n_epochs": "x"}}, "hyperparameters.n_epochs", "use 'auto' ou um número inteiro."),
-        ({"hyperparameters": {"learning_rate_multiplier": 0}}, "hyperparameters.learning_rate_multiplier", "mais que 0"),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": 0}},
+            "hyperparameters.learning_rate_multiplier",
+            "mais que 0",
+        ),
         ({"hyperparameters": {}, "method": {"type": "supervised"}}, "hyperparameters", "não os dois"),
         ({"metadata": {"a": "x" * 513}}, "metadata.a", "use no máximo 512 caracteres"),
     ],

@@ -12,7 +12,7 @@ from local_api_server import ask, connect, submit, until, wait
 from tiny_llama import NAME, tiny_model
 
 import local_finetune_api
-from finetune_helpers import answers, gpt
+from finetune_helpers import answers
 from finetune_helpers.records import read_jsonl
 from local_finetune_api import store
 
@@ -49,22 +49,18 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def job(server, client, model, files):
+def job(client, model, files):
     """Um treino de duas épocas, com validação, até o fim; o modelo é pedido pela pasta dele."""
-    training_file, validation_file = files
-    created = gpt.find_or_create(
-        client,
-        training_file.parent,
-        training_file,
-        provider=gpt.provider("local", base_url=server.base_url),
-        model=model,
-        validation_file=validation_file,
-        n_epochs=2,
-        batch_size=6,
-        learning_rate_multiplier=50.0,
-        suffix="teste",
-    )
-    return gpt.follow(client, created.id, poll_seconds=0.2)
+    sent = []
+    for path in files:
+        with open(path, "rb") as file:
+            sent.append(client.files.create(file=file, purpose="fine-tune").id)
+    chosen = {"n_epochs": 2, "batch_size": 6, "learning_rate_multiplier": 50.0}
+    pair = {"training_file": sent[0], "validation_file": sent[1]}
+    created = client.fine_tuning.jobs.create(model=model, hyperparameters=chosen, suffix="teste", **pair)
+    done = wait(client, created, "succeeded", "failed")
+    assert done.status == "succeeded", done.error
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +73,7 @@ def test_training_lowers_the_loss_of_every_validation_line(results):
     assert [row["line"] for row in rows] == [1, 2, 3, 4]
     for row in rows:
         assert set(row) == set(
-            "line tokens characters base_loss tuned_loss base_other_loss tuned_other_loss".split()
+            ["line", "tokens", "characters", "base_loss", "tuned_loss", "base_other_loss", "tuned_other_loss"]
         )
         assert row["tuned_loss"] < row["base_loss"] and row["tuned_other_loss"] < row["base_other_loss"]
         assert row["tuned_loss"] != row["tuned_other_loss"]

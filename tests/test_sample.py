@@ -10,6 +10,7 @@ import pytest
 
 from finetune_helpers import curation, tokens
 from finetune_helpers.curation import clean, duplicates, filter_frame
+from finetune_helpers.errors import InputError
 from finetune_helpers.records import Example, normalise
 
 SAMPLE = Path(__file__).resolve().parents[1] / "dados" / "amostra" / "catalogo.jsonl"
@@ -115,6 +116,26 @@ def test_the_reader_of_notebook_01_sees_each_reason_at_work(in_notebook, reason)
 
 def test_no_reason_was_forgotten(in_notebook):
     assert {step.rule for made in in_notebook for step in made.funnel} == set(REASONS)
+
+
+@pytest.mark.parametrize("mode", ["recomendada", "original"])
+@pytest.mark.parametrize("full_scan", [False, True])
+@pytest.mark.parametrize("if_short", ["parar", "desligar_tokens"])
+@pytest.mark.parametrize("sizes", [NOTEBOOK_SIZE, (100, 40)])
+def test_every_choice_of_the_notebook_ends_or_stops_at_the_first_cell(tmp_path, mode, full_scan, if_short, sizes):
+    choices = {"mode": mode, "full_scan": full_scan, "if_short": if_short, "n_train": sizes[0], "n_test": sizes[1]}
+    if sizes != NOTEBOOK_SIZE and if_short == "parar":
+        with pytest.raises(InputError, match="Use `n_train` = .*, que cabem"):
+            curation.curate(SAMPLE, model="llama", **choices)
+        return
+    made = [curation.curate(SAMPLE, model=model, **choices) for model in SIZES]
+    for one in made:
+        curation.write(one, tmp_path / one.model)
+    curation.write_comparison(made, tmp_path / "comparacao")
+    checks = curation.check_leaks(tmp_path)
+    assert [check.leaks for check in checks if check.test.startswith("comparacao")] == [0, 0]
+    assert sum(check.leaks for check in checks) == sum(len(one.leaks) for one in made)
+    assert bool(sum(check.leaks for check in checks)) is (mode == "original")
 
 
 @pytest.mark.parametrize("column", ["title", "content"])

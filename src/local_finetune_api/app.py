@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from finetune_helpers import __version__
 
 from . import chat, errors, files, jobs, models
+from .scheduler import Scheduler
 from .schemas import ErrorBody
 from .server import Settings, trace
 
@@ -29,7 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.engine = chat.Engine(settings)
-    app.state.scheduler = jobs.Scheduler(settings, app.state.engine)
+    app.state.scheduler = Scheduler(settings, app.state.engine)
     for module in (files, jobs, models, chat):
         app.include_router(module.router, responses=ERRORS)
     app.add_api_route("/healthz", _health, methods=["GET"], tags=["saúde"])
@@ -73,11 +74,15 @@ class Guard:
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             return await _refuse(send, 413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
-        return await self._answered(scope, _limited(receive, limit), send)
+        received, started = 0, False
 
-    async def _answered(self, scope, receive, send) -> None:
-        """Uma falha inesperada vira erro 500 e um rastro sem pastas no registro; o uvicorn não a vê."""
-        started = False
+        async def counted():
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise errors.ApiError(413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
+            return message
 
         async def watched(message):
             nonlocal started
@@ -85,25 +90,11 @@ class Guard:
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
-        except Exception as error:
+            await self.app(scope, counted, watched)
+        except Exception as error:  # o uvicorn não a vê: o registro fica com um rastro sem pastas
             log.error("falha inesperada: %s", trace(error))
             if not started:
                 await _refuse(send, 500, "Falha interna da API local. Veja o registro do servidor.", "internal_error")
-
-
-def _limited(receive, limit: int):
-    seen = 0
-
-    async def counted():
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            raise errors.ApiError(413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
-        return message
-
-    return counted
 
 
 async def _refuse(send, status: int, message: str, code: str) -> None:

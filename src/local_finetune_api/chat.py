@@ -186,7 +186,7 @@ def _message(message: Message) -> dict[str, str]:
 
 async def _finished(chat: Chat, request: Request, timeout: float) -> dict:
     """A mensagem final; quem desistiu de esperar libera o lugar na fila na hora."""
-    answering, leaving = (asyncio.create_task(part) for part in (_last(chat), _left(request)))
+    answering, leaving = asyncio.create_task(_last(chat)), asyncio.create_task(_left(request))
     try:
         done, _ = await asyncio.wait({answering, leaving}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if answering in done:

@@ -14,7 +14,7 @@ from finetune_helpers.training import adapter_hash, measures
 from . import store
 
 if TYPE_CHECKING:
-    from .worker import Heldout, Task
+    from .worker import Task
 
 KEPT = 3  # como na OpenAI: os três últimos checkpoints ficam
 
@@ -25,7 +25,7 @@ class Reporting(TrainerCallback):
     A última época fica para ``finish``, depois do treino: a medida dela é também a das perdas finais.
     """
 
-    def __init__(self, task: "Task", model: Any, tokenizer: Any, heldout: "Heldout", curves: Any):
+    def __init__(self, task: "Task", model: Any, tokenizer: Any, heldout: list[dict], curves: Any):
         self.task, self.model, self.tokenizer, self.heldout, self.curves = task, model, tokenizer, heldout, curves
         self._started, self._first_step = 0.0, 0
         self._last: dict[str, float] = {}
@@ -57,12 +57,12 @@ class Reporting(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs):
         """Um checkpoint que serve de modelo, com a perda de toda a validação."""
         if state.global_step < state.max_steps:
-            self._save(state.global_step, self._measured(self.heldout.own))
+            self._save(state.global_step, self._measured("own"))
 
     def finish(self, step: int) -> tuple[Path, list[dict]]:
         """Salva o adaptador do último passo; devolve a pasta dele e as perdas de cada linha de validação."""
         started = time.perf_counter()
-        own, other = self._measured(self.heldout.own), self._measured(self.heldout.other)
+        own, other = self._measured("own"), self._measured("other")
         self.task.seconds["evaluate"] += time.perf_counter() - started
         rows = [
             before | {"tuned_loss": mine["loss"], "tuned_other_loss": another["loss"]}
@@ -83,9 +83,9 @@ class Reporting(TrainerCallback):
                 points[step] = {"step": step, "seconds": event["data"]["seconds"], "loss": loss}
         return [points[step] for step in sorted(points)]
 
-    def _measured(self, rows: list[dict[str, str]]) -> list[dict]:
+    def _measured(self, key: str) -> list[dict]:
         # O micro-lote do treino: é o que se sabe que cabe na memória ao lado do treino.
-        profile = self.task.profile
+        profile, rows = self.task.profile, [row[key] for row in self.heldout]
         limit, size = profile.max_length, profile.batch_size
         losses = measures.losses(self.model, self.tokenizer, rows, max_length=limit, batch_size=size) if rows else []
         return [{"tokens": item.tokens, "loss": round(item.loss, 6)} for item in losses]
@@ -95,22 +95,21 @@ class Reporting(TrainerCallback):
         path = self.task.folder / "base_losses.json"
         if not path.exists():
             started = time.perf_counter()
-            own, other = self._measured(self.heldout.own), self._measured(self.heldout.other)
-            self.task.seconds["evaluate"] += time.perf_counter() - started
+            measured = zip(self.heldout, self._measured("own"), self._measured("other"), strict=True)
             rows = [
                 {
-                    "line": line,
+                    "line": row["line"],
                     "tokens": mine["tokens"],
-                    "characters": len(row["completion"]),
+                    "characters": len(row["own"]["completion"]),
                     "base_loss": mine["loss"],
                     "base_other_loss": another["loss"],
                 }
-                for line, row, mine, another in zip(self.heldout.lines, self.heldout.own, own, other, strict=True)
+                for row, mine, another in measured
             ]
             write_json(path, {"seconds": time.perf_counter() - started, "rows": rows})
-        else:
-            self.task.seconds["evaluate"] += read_json(path)["seconds"]
-        return read_json(path)["rows"]
+        known = read_json(path)
+        self.task.seconds["evaluate"] += known["seconds"]
+        return known["rows"]
 
     def _save(self, step: int, losses: list[dict]) -> Path:
         metrics = {"step": step, **self._last}

@@ -1,6 +1,5 @@
 """O processo do servidor: uma pasta, uma porta, uma trava; e como um caderno o inicia e o encerra."""
 
-import contextlib
 import os
 import re
 import secrets
@@ -13,7 +12,7 @@ import time
 import traceback
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,11 +68,17 @@ def serve(settings: Settings, host: str, port: int, *, follow_parent: bool = Fal
     MachineError se outro servidor usa a pasta ou se a porta está ocupada.
     """
     import uvicorn
+    from filelock import FileLock, Timeout
 
     from .app import create_app
 
     settings.folder.mkdir(parents=True, exist_ok=True)
-    with _locked(settings.folder), _listening(host, port) as listening:
+    try:
+        # Uma trava que o sistema solta sozinho quando o processo morre, mesmo com kill -9.
+        lock = FileLock(settings.folder / "trava").acquire(timeout=LOCK_WAIT)
+    except Timeout:
+        raise MachineError("Outro servidor já usa esta pasta. Encerre-o ou escolha outra pasta.") from None
+    with lock, _listening(host, port) as listening:
         watch(settings.folder / "trava")
         config = uvicorn.Config(
             create_app(settings),
@@ -91,31 +96,13 @@ def serve(settings: Settings, host: str, port: int, *, follow_parent: bool = Fal
     return 0
 
 
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except OSError:
-            raise MachineError(f"A porta {port} de {host} está ocupada. Use outra, ou --port 0.") from None
-        listening.listen(512)
-        yield listening
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Uma trava que o sistema solta sozinho quando o processo morre, mesmo com kill -9."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / "trava")
+def _listening(host: str, port: int) -> socket.socket:
     try:
-        lock.acquire(timeout=LOCK_WAIT)
-    except Timeout:
-        raise MachineError("Outro servidor já usa esta pasta. Encerre-o ou escolha outra pasta.") from None
-    with lock:
-        yield
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
+        )
+    except OSError:
+        raise MachineError(f"A porta {port} de {host} está ocupada. Use outra, ou --port 0.") from None
 
 
 def _follow_parent() -> None:

@@ -14,13 +14,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from finetune_helpers.errors import FinetuneError, InputError, StorageError
+from finetune_helpers.gpt import validation
 from finetune_helpers.portuguese import counted, number
 from finetune_helpers.records import read_json, watch, write_json
 
@@ -52,7 +52,7 @@ def main() -> int:
         if (folder / "outcome.json").is_file():
             return 0  # um processo anterior terminou depois que o servidor dele caiu
         try:
-            task = Task(options.dir, store.known_job(options.dir, options.job), options.save_minutes)
+            task = read(options.dir, options.job, options.save_minutes)
             outcome = _success(task, train(task))
         except StorageError as error:
             print(f"Erro: {error}", file=sys.stderr)
@@ -63,7 +63,7 @@ def main() -> int:
             print(trace(error), file=sys.stderr)
             return 1
         write_json(folder / "outcome.json", outcome)
-        shutil.rmtree(task.checkpoints, ignore_errors=True)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return 0
 
 
@@ -76,11 +76,18 @@ def _leave_with_the_server() -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """O que um job pede: os arquivos dele, o perfil e as pastas; ``seconds`` soma o que cada fase levou."""
+    """Um job pronto para treinar: as linhas dos arquivos dele, os hiperparâmetros sem ``"auto"`` e o perfil da máquina.
+
+    ``seconds`` soma o que cada fase levou.
+    """
 
     root: Path
     job: dict
-    save_minutes: float = 0.0
+    base: base_models.BaseModel
+    examples: list[dict]
+    validation: list[dict]
+    hyperparameters: dict
+    profile: "Profile"
     seconds: dict[str, float] = field(default_factory=lambda: {"load": 0.0, "train": 0.0, "evaluate": 0.0})
 
     @property
@@ -88,54 +95,21 @@ class Task:
         """Pasta do job."""
         return store.job_folder(self.root, self.job["id"])
 
-    @property
-    def checkpoints(self) -> Path:
-        """Onde o treinador deixa os pontos de que se continua."""
-        return self.folder / "checkpoints"
-
-    @cached_property
-    def base(self) -> base_models.BaseModel:
-        """O modelo base."""
-        return base_models.of_source(self.job["model"], self.job["source"])
-
-    @cached_property
-    def examples(self) -> list[dict]:
-        """As linhas de treino, já validadas pelo servidor."""
-        return self._rows("training_file")
-
-    @cached_property
-    def validation(self) -> list[dict]:
-        """As linhas de validação; nenhuma, se o job não as tem."""
-        return self._rows("validation_file") if self.job["validation_file"] else []
-
-    @cached_property
-    def hyperparameters(self) -> dict:
-        """Hiperparâmetros com ``"auto"`` resolvido."""
-        return base_models.resolve(self.job["hyperparameters"], len(self.examples))
-
-    @cached_property
-    def profile(self) -> "Profile":
-        """Perfil de treino nesta máquina, com os hiperparâmetros do job."""
-        chosen = base_models.profile(self.base, self.hyperparameters, self.job["seed"])
-        return replace(chosen, save_minutes=self.save_minutes) if self.save_minutes else chosen
-
     def say(self, message: str, *, level: str = "info", data: dict | None = None) -> None:
         """Acrescenta um evento ao job."""
         store.event(self.root, self.job["id"], message, level=level, data=data)
 
-    def _rows(self, kind: str) -> list[dict]:
-        from finetune_helpers.gpt import validation
 
-        return validation.read_rows(store.content_path(self.root, self.job[kind]))
-
-
-@dataclass(frozen=True)
-class Heldout:
-    """As linhas de validação que se medem: número da linha, a própria pergunta e a pergunta da linha seguinte."""
-
-    lines: list[int]
-    own: list[dict[str, str]]
-    other: list[dict[str, str]]
+def read(root: Path, identifier: str, save_minutes: float) -> Task:
+    """O que o job ``identifier`` pede; os arquivos já foram validados pelo servidor."""
+    job = store.known_job(root, identifier)
+    base = base_models.of_source(job["model"], job["source"])
+    examples = validation.read_rows(store.content_path(root, job["training_file"]))
+    heldout = validation.read_rows(store.content_path(root, job["validation_file"])) if job["validation_file"] else []
+    hyperparameters = base_models.resolve(job["hyperparameters"], len(examples))
+    profile = base_models.profile(base, hyperparameters, job["seed"])
+    profile = replace(profile, save_minutes=save_minutes or profile.save_minutes)
+    return Task(root, job, base, examples, heldout, hyperparameters, profile)
 
 
 def train(task: Task) -> dict:
@@ -159,10 +133,11 @@ def train(task: Task) -> dict:
     reporting = Reporting(task, model, tokenizer, heldout(task, tokenizer), curves)
     callbacks = [curves, measures.TimedSave(task.profile.save_minutes), reporting]
     # Um tokenizador que põe o início sozinho (o do LLaMA 3) o repetiria: o formato de conversa já o traz.
-    start = tokenizer.decode(tokenizer("")["input_ids"])
+    start = str(tokenizer.decode(tokenizer("")["input_ids"]))
     learned = [row | {"prompt": row["prompt"].removeprefix(start)} for row in rows]
-    trainer = training.trainer(model, tokenizer, task.profile, (learned, []), task.checkpoints, callbacks=callbacks)
-    resumed = training.last_complete(task.checkpoints, unfinished=True)
+    folder = task.folder / "checkpoints"
+    trainer = training.trainer(model, tokenizer, task.profile, (learned, []), folder, callbacks=callbacks)
+    resumed = training.last_complete(folder, unfinished=True)
     if resumed:
         step = read_json(resumed / "trainer_state.json")["global_step"]
         task.say(f"Continua do passo {step}.", level="warn")
@@ -178,37 +153,44 @@ def train(task: Task) -> dict:
 
 def training_rows(task: Task, tokenizer: Any) -> list[dict[str, str]]:
     """As linhas ``{prompt, completion}`` que cabem; um evento avisa das outras. InputError se nenhuma cabe."""
-    numbered = [
-        (line, turn)
-        for line, example in enumerate(task.examples, start=1)
-        for turn in base_models.turns(tokenizer, example["messages"])
-    ]
-    fits = [base_models.tokens_of(tokenizer, turn) <= task.base.max_length for _, turn in numbered]
-    rows = [turn for (_, turn), fit in zip(numbered, fits, strict=True) if fit]
-    _warn(task, [line for (line, _), fit in zip(numbered, fits, strict=True) if not fit], "treino")
+    rows, long = [], []
+    for line, example in enumerate(task.examples, start=1):
+        for turn in base_models.turns(tokenizer, example["messages"]):
+            if base_models.tokens_of(tokenizer, turn) <= task.base.max_length:
+                rows.append(turn)
+            else:
+                long.append(line)
+    _warn(task, long, "treino")
     if not rows:
         raise InputError(f"Nenhum exemplo cabe em {task.base.max_length} tokens. Encurte os exemplos.")
     return rows
 
 
-def heldout(task: Task, tokenizer: Any) -> Heldout:
-    """As linhas de validação que cabem, com a última resposta sob a sua pergunta e sob a da linha seguinte."""
-    conversations = [row["messages"] for row in task.validation]
-    following = [*conversations[1:], *conversations[:1]]
-    own = [list(base_models.turns(tokenizer, messages))[-1] for messages in conversations]
-    other = [
-        list(base_models.turns(tokenizer, asked_as(messages, after)))[-1]
-        for messages, after in zip(conversations, following, strict=True)
-    ]
-    pairs = list(zip(own, other, strict=True))
-    fits = [max(base_models.tokens_of(tokenizer, row) for row in pair) <= task.base.max_length for pair in pairs]
-    kept = [index for index, fit in enumerate(fits) if fit]
-    _warn(task, [index + 1 for index, fit in enumerate(fits) if not fit], "validação")
-    return Heldout([index + 1 for index in kept], [own[index] for index in kept], [other[index] for index in kept])
+def heldout(task: Task, tokenizer: Any) -> list[dict[str, Any]]:
+    """As linhas de validação que cabem: ``line`` e a última resposta sob a sua pergunta (``own``) e a da linha seguinte
+    (``other``), cada uma ``{prompt, completion}``.
+    """
+    rows: list[dict[str, Any]] = []
+    long: list[int] = []
+    for line, row in enumerate(task.validation, start=1):
+        following = task.validation[line % len(task.validation)]
+        pair = {
+            key: list(base_models.turns(tokenizer, messages))[-1]
+            for key, messages in (
+                ("own", row["messages"]),
+                ("other", asked_as(row["messages"], following["messages"])),
+            )
+        }
+        if max(base_models.tokens_of(tokenizer, turn) for turn in pair.values()) > task.base.max_length:
+            long.append(line)
+        else:
+            rows.append({"line": line, **pair})
+    _warn(task, long, "validação")
+    return rows
 
 
 def asked_as(messages: list[dict], other: list[dict]) -> list[dict]:
-    """A conversa com a última pergunta trocada pela última de ``other``: o que a resposta perde, a pergunta explicava."""
+    """A conversa com a última pergunta trocada pela última de ``other``."""
     questions = [message["content"] for message in other if message["role"] == "user"]
     last = max((index for index, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None or not questions:

@@ -20,6 +20,7 @@ _HOMES = {
     "keep_frame": "rules",
     "filter_frame": "rules",
     "figures": "figures",
+    "training_structure": "figures",
     "forecast": "forecasts",
     "summary": "forecasts",
 }

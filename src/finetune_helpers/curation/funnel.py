@@ -112,3 +112,15 @@ def as_text(steps: Sequence[Step]) -> str:
         f" (sozinha cortaria {number(step.alone)} de {number(step.alone_of)})"
         for step in steps
     )
+
+
+def explained(steps: Sequence[Step]) -> str:
+    """Como ler o funil, numa frase com os números desta rodada."""
+    # O excedente não é um defeito das linhas: o treino e o teste já estavam completos.
+    worst = max((step for step in steps if step.rule != "excedente"), key=lambda step: step.dropped)
+    shorter = sum(step.dropped for step in steps if step.rule.endswith("_apos_limpeza"))
+    cleaning = f" A limpeza encurtou {number(shorter)}, que só passavam no texto bruto." if shorter else ""
+    return (
+        f"de {number(steps[0].rows_in)} linhas lidas, {number(steps[-1].rows_out)} foram escolhidas. A regra que mais "
+        f"cortou foi {worst.rule} ({worst.says}): {number(worst.dropped)}.{cleaning}"
+    )

@@ -134,7 +134,9 @@ class LeakCheck:
     leaks: int
 
     def __str__(self) -> str:
-        result = f"{number(self.leaks)} de teste parecidas com o treino" if self.leaks else "nenhum par parecido"
+        result = (
+            f"linhas de teste parecidas com o treino: {number(self.leaks)}" if self.leaks else "nenhum par parecido"
+        )
         return f"{self.test} ({number(self.n_test)}) × {self.train} ({number(self.n_train)}): {result}"
 
 

@@ -14,7 +14,7 @@ from ..records import Example
 from . import splits
 from .cleaning import clean
 from .duplicates import JACCARD, SHINGLE, TITLE_RATIO, Near, clusters, near_pairs
-from .funnel import Candidate, Funnel, Step, as_text
+from .funnel import Candidate, Funnel, Step, as_text, explained
 from .reading import Damage, Reader, reading
 from .rules import Plan, passed, plan
 
@@ -47,6 +47,10 @@ class Curation:
     def funnel_text(self) -> str:
         """O funil em linhas de texto."""
         return as_text(self.funnel)
+
+    def funnel_reading(self) -> str:
+        """Como ler o funil, numa frase com os números desta curadoria."""
+        return explained(self.funnel)
 
     def report(self) -> dict:
         """O conteúdo de ``curadoria.json``; fora a chave ``tempo``, a mesma entrada dá sempre o mesmo."""
