@@ -83,14 +83,16 @@ def test_conclusions_are_computed_from_the_run(run):
     assert compared == "Nenhuma diferença entre os dois ajustados é demonstrável com 24 itens."
 
 
-def test_a_demonstrable_difference_is_named_with_its_side(tmp_path):
-    run = make_run(tmp_path, n=50)
-    path = run / "gpt" / "respostas.jsonl"
-    rows = [row | ({"answer": ""} if row["system"] == "gpt-tuned" else {}) for row in records.read_jsonl(path)]
-    records.write_jsonl(path, rows)
+def test_a_demonstrable_difference_is_named_with_its_side(run):
+    items = results.read_study(run).items
+    for arm, text in (("gpt", lambda key: ""), ("llama3", lambda key: items[key]["content"])):
+        path = run / arm / "respostas.jsonl"
+        rows = records.read_jsonl(path)
+        changed = [row | {"answer": text(row["item_id"])} if row["suite"] == "teste" else row for row in rows]
+        records.write_jsonl(path, changed)
     told = results.score(run).conclusions()[-1]
-    assert told.startswith("Entre os dois ajustados, 50 itens demonstram diferença em: ")
-    assert "Com defeito de forma, menor em Trilha LLaMA, ajustado" in told and "copiado" not in told
+    assert told.startswith("Entre os dois ajustados, 24 itens demonstram diferença em: chrF++ além do acaso, maior em")
+    assert told.endswith("ROUGE-L além do acaso, maior em Trilha LLaMA, ajustado.")
 
 
 def test_shares_and_forgetting_respect_the_groups(run):

@@ -14,7 +14,7 @@ from openpyxl import load_workbook
 from test_comparison_review import HOSTILE, blind, fill, hostile_run, needs_office, recalculated
 
 from finetune_helpers import comparison, prices, records
-from finetune_helpers.comparison import figures, metrics, readme, results, review, summary, tables, workbook
+from finetune_helpers.comparison import details, figures, metrics, readme, results, review, summary, tables, workbook
 from finetune_helpers.errors import InputError, RunMismatchError
 
 SHEETS = ["Resumo", "Lado a lado", "Métricas", "Estatística", "Flexibilidade", "Treino", "Custo", "Proveniência"]
@@ -106,7 +106,7 @@ def test_every_answer_is_side_by_side_with_its_reference(scored):
             )
             assert row[system.label] == tables.clean(answer.answer)
             told = row[f"{system.label}: regras"]
-            assert all(name.replace("_", " ") in told for name in measured.defects)
+            assert all(details.defect_name(name) in told for name in measured.defects)
             assert ("cortada" in told) == measured.cut
             loss = row.get(f"{system.label}: perda")
             assert (

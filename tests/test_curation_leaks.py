@@ -1,5 +1,7 @@
 """Quase duplicatas, conjunto da comparação e a conferência dos arquivos gravados."""
 
+from dataclasses import replace
+
 import pytest
 from curation_rows import count_words, good_row, sentence, write_rows
 from hypothesis import given, settings
@@ -81,18 +83,7 @@ def test_the_comparison_has_both_regimes_in_the_recorded_proportion(rounds):
     assert len({row["item_id"] for row in rows}) == report["grupos"] == 16
 
 
-@pytest.mark.parametrize(
-    ("options", "sizes"),
-    [({"n_items": 10}, (5, 5)), ({"n_items": 10, "long_share": 0.8}, (8, 2)), ({"long_share": 0.2}, (2, 8))],
-)
-def test_size_and_proportion_are_obeyed(rounds, tmp_path, options, sizes):
-    curation.write_comparison(rounds[0], tmp_path / "x", **options)
-    assert tuple(read_json(tmp_path / "x" / "comparacao.json")["por_regime"].values()) == sizes
-
-
 def test_an_item_near_the_other_model_s_training_stays_out(rounds, tmp_path):
-    from dataclasses import replace
-
     long, short = rounds[0]
     title = long.test[0].title + " (Paperback)"
     short = replace(short, train=[Example(title, short.train[0].content, "curto"), *short.train[1:]])
@@ -103,8 +94,6 @@ def test_an_item_near_the_other_model_s_training_stays_out(rounds, tmp_path):
 
 
 def test_a_product_in_both_tests_is_asked_once(rounds, tmp_path):
-    from dataclasses import replace
-
     long, short = rounds[0]
     short = replace(short, test=[replace(long.test[0], regime="curto"), *short.test[1:]])
     curation.write_comparison([long, short], tmp_path / "x")
@@ -112,12 +101,13 @@ def test_a_product_in_both_tests_is_asked_once(rounds, tmp_path):
     assert titles.count(long.test[0].title) == 1
 
 
-def test_asking_for_more_items_than_there_are(rounds, tmp_path):
-    with pytest.raises(InputError, match=r"há 8 itens longos e 8 curtos.*no máximo 16 e foram pedidos 40"):
-        curation.write_comparison(rounds[0], tmp_path / "x", n_items=40)
-    with pytest.raises(InputError, match="use um número entre 0 e 1"):
-        curation.write_comparison(rounds[0], tmp_path / "x", long_share=1)
+def test_without_two_items_far_from_training_there_is_no_comparison(rounds, tmp_path):
+    long, short = rounds[0]
+    one = [replace(long, test=long.train[:3]), replace(short, test=short.test[:1])]
+    with pytest.raises(InputError, match=r"Dos 4 itens de teste, 3 se parecem.* Aumente `n_test` ou diminua `n_train`"):
+        curation.write_comparison(one, tmp_path / "x")
     assert not (tmp_path / "x" / "teste.jsonl").exists()
+    assert len(curation.shared_test([one[0], replace(short, test=short.test[:2])]).items) == 2
 
 
 def test_the_check_passes_on_what_the_curation_wrote(rounds):

@@ -86,16 +86,6 @@ def test_dropped_rows_are_kept_ten_a_reason_with_line_and_partner(catalogue):
     assert dropped["perto_do_treino"][0]["like_line"] == 8
 
 
-def test_the_report_names_what_was_moved(catalogue):
-    report = curate(catalogue, n_train=5).report()
-    assert [(one["line"], one["reason"]) for one in report["movidas"]] == [
-        (9, "duplicata_exata"),
-        (10, "duplicata_exata"),
-        (11, "quase_duplicata"),
-        (17, "perto_do_treino"),
-    ]
-
-
 def test_original_mode_keeps_raw_text_and_repetitions_and_counts_the_leak(tmp_path):
     rows = [good_row(seed) | {"content": f" author&#8217;s {sentence(80, seed)} "} for seed in range(3)]
     path = write_rows(tmp_path / "o.jsonl", [*rows, rows[0]])

@@ -125,7 +125,7 @@ def test_no_reason_was_forgotten(in_notebook):
 def test_every_choice_of_the_notebook_ends_or_stops_at_the_first_cell(tmp_path, mode, full_scan, if_short, sizes):
     choices = {"mode": mode, "full_scan": full_scan, "if_short": if_short, "n_train": sizes[0], "n_test": sizes[1]}
     if sizes != NOTEBOOK_SIZE and if_short == "parar":
-        with pytest.raises(InputError, match="Use `n_train` = .*, que cabem"):
+        with pytest.raises(InputError, match=r"Use `n_train` = .*, que cabem"):
             curation.curate(SAMPLE, model="llama", **choices)
         return
     made = [curation.curate(SAMPLE, model=model, **choices) for model in SIZES]

@@ -16,7 +16,7 @@ import pytest
 from finetune_helpers import prompts, training
 from finetune_helpers.errors import InputError, RunMismatchError
 from finetune_helpers.records import Example, read_json, write_json, write_jsonl
-from finetune_helpers.training import findings, profiles, search
+from finetune_helpers.training import budgets, findings, profiles, search, trial
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(__file__).with_name("experiments_run.py")
@@ -53,7 +53,7 @@ def noted(bench: search.Bench, loss: float, *, state: str = "COMPLETE", kind: st
 @pytest.fixture
 def bench(tmp_path) -> search.Bench:
     """Quatro ensaios já feitos: dois completos, um podado e um que falhou."""
-    budget = search.budget("demonstracao", trials=4, minutes=60)
+    budget = budgets.budget("demonstracao", trials=4, minutes=60)
     bench = search.Bench(tmp_path / "r" / search.FOLDER, tmp_path / "treino.jsonl", CPU, budget, 12)
     noted(bench, 4.2)
     noted(bench, 4.0)
@@ -126,7 +126,7 @@ def test_the_summary_comes_from_the_journal_alone_and_does_not_change(bench):
 
 
 def test_all_failures_are_told_with_their_reasons(tmp_path):
-    lost = search.Bench(tmp_path, tmp_path / "t.jsonl", CPU, search.budget("cafe"), 12)
+    lost = search.Bench(tmp_path, tmp_path / "t.jsonl", CPU, budgets.budget("cafe"), 12)
     noted(lost, 0.0, state="FAIL", reason="a memória não bastou", curve=[], result={})
     with pytest.raises(InputError, match="busca-1: a memória não bastou"):
         findings.conclude(lost)
@@ -139,7 +139,7 @@ def test_trials_of_another_model_or_profile_are_never_compared(bench):
 
 
 def test_no_trial_starts_that_would_not_fit(bench, monkeypatch):
-    monkeypatch.setattr(search, "_start", lambda *asked: pytest.fail("começou um ensaio"))
+    monkeypatch.setattr(trial, "_start", lambda *asked: pytest.fail("começou um ensaio"))
     tight = replace(bench, budget=replace(bench.budget, minutes=175 / 60, trials=9))
     assert [row["trial"] for row in search.search(tight)] == ["busca-1", "busca-2", "busca-3", "busca-4"]
     assert len(search.vary(tight)) == 4
@@ -155,7 +155,7 @@ def test_a_smaller_trial_may_still_fit(bench):
 
 def test_the_presentation_tells_time_cost_and_what_is_not_measured(bench):
     t4 = replace(CPU, price_sku="T4")
-    new = search.Bench(bench.folder / "novo", bench.data, t4, search.budget("cafe"), 48)
+    new = search.Bench(bench.folder / "novo", bench.data, t4, budgets.budget("cafe"), 48)
     text = findings.presentation(new)
     assert "1 h 25 min" in text and "unidades do Colab" in text
     assert "não medido nesta máquina" in text and "são todas as que há" in text
@@ -164,8 +164,8 @@ def test_the_presentation_tells_time_cost_and_what_is_not_measured(bench):
 
 def test_an_unknown_budget_names_the_others():
     with pytest.raises(InputError, match="demonstracao, cafe, completo"):
-        search.budget("infinito")
-    assert search.budget("cafe", minutes=3, trials=2).seconds == 180
+        budgets.budget("infinito")
+    assert budgets.budget("cafe", minutes=3, trials=2).seconds == 180
 
 
 def test_the_search_starts_from_the_profile_and_stays_in_its_range():
@@ -292,8 +292,8 @@ def test_a_search_killed_and_resumed_counts_each_trial_once_and_never_reads_the_
     killed.communicate()
     assert until(lambda: not orphans(data), 20), "o ensaio sobreviveu a quem o pediu"
     ended(started(data, toy_model, 3, MORRE="busca-4"))
-    budget = search.budget("demonstracao", minutes=60, trials=3)
-    profile = search.base_profile(budget, engine="transformers", model=str(toy_model), max_steps=2)
+    budget = budgets.budget("demonstracao", minutes=60, trials=3)
+    profile = budgets.base_profile(budget, engine="transformers", model=str(toy_model), max_steps=2)
     bench = search.prepare(folder.parent, data / "dados" / "r" / "llama" / "treino.jsonl", budget, profile)
     rows = {row["trial"]: row for row in search.rows(bench)}
     assert {name: row["state"] for name, row in rows.items()} == {
@@ -318,7 +318,7 @@ def tried(data: Path, toy_model: Path, seconds: float, monkeypatch) -> search.Ro
     import optuna
 
     profile = training.choose("cpu", engine="transformers", model=str(toy_model), max_steps=2)
-    budget = search.budget("demonstracao", minutes=60)
+    budget = budgets.budget("demonstracao", minutes=60)
     bench = search.Bench(
         data / f"avulso-{seconds}", data / "dados" / "r" / "llama" / "treino.jsonl", profile, budget, 6
     )
@@ -334,7 +334,7 @@ def tried(data: Path, toy_model: Path, seconds: float, monkeypatch) -> search.Ro
 def test_a_trial_is_pruned_by_what_it_reports_and_leaves_no_folder(data, toy_model, monkeypatch):
     # Atrasar a leitura deixaria o ensaio de brinquedo acabar antes de ser podado.
     row = tried(data, toy_model, 300, monkeypatch)
-    assert row["reason"] == search.WORSE and row["curve"][0]["step"] == 1 and row["curve"][0]["loss"] > 1
+    assert row["reason"] == trial.WORSE and row["curve"][0]["step"] == 1 and row["curve"][0]["loss"] > 1
     assert list((data / "avulso-300" / search.FOLDERS).iterdir()) == []
 
 

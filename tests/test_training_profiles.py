@@ -13,7 +13,7 @@ import pytest
 from finetune_helpers import training
 from finetune_helpers.errors import InputError, MachineError, RunMismatchError
 from finetune_helpers.records import Example, sha256_file, write_json
-from finetune_helpers.training import bases, export, guards, model, profiles, resume
+from finetune_helpers.training import bases, export, guards, machine, model, profiles, resume
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +26,9 @@ def own_environment(monkeypatch):
 def gpu(monkeypatch):
     """Finge uma placa: nome, GB ao todo, capacidade e GB livres (quase tudo, se nada é dito)."""
 
-    def pretend(name: str, total: float, capability: int = 80, free: float = 0.0) -> profiles.Card:
-        card = profiles.Card(name, free or total - 0.5, total, capability)
-        monkeypatch.setattr(profiles, "gpu", lambda: card)
+    def pretend(name: str, total: float, capability: int = 80, free: float = 0.0) -> machine.Card:
+        card = machine.Card(name, free or total - 0.5, total, capability)
+        monkeypatch.setattr(machine, "gpu", lambda: card)
         return card
 
     return pretend
@@ -36,7 +36,7 @@ def gpu(monkeypatch):
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(profiles, "gpu", lambda: None)
+    monkeypatch.setattr(machine, "gpu", lambda: None)
 
 
 def test_without_a_gpu_the_small_model_is_chosen_and_the_reason_said(no_gpu):
@@ -85,7 +85,7 @@ def test_another_torch_or_cuda_is_said_in_one_line(monkeypatch):
     for version, cuda, lines in (("2.11.0+cu128", "12.8", 0), ("2.13.0+cpu", None, 0), ("2.15.0", "13.0", 1)):
         monkeypatch.setattr(torch, "__version__", version)
         monkeypatch.setattr(torch.version, "cuda", cuda)
-        assert len(profiles.unproved()) == lines
+        assert len(machine.unproved()) == lines
 
 
 @pytest.mark.parametrize("name", profiles.BY_NAME)

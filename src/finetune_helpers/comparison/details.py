@@ -17,6 +17,15 @@ from .study import ARMS, REFERENCE, System
 from .summary import Evidence, answered, between, colour, share_text
 from .tables import P_VALUE, Column, Place, Sheet, Styled
 
+DEFECTS = {
+    "repeticao": "repetição",
+    "eco_titulo": "eco do título",
+    "instrucao": "instrução copiada",
+    "enumeracao": "enumeração",
+    "outra_lingua": "outra língua",
+    "ilegivel": "ilegível",
+}
+
 
 def side_by_side(sheet: Sheet, results: Results, evidence: Evidence) -> None:
     """Uma linha por item: título, referência e a resposta de cada sistema, com o que as regras acharam e a perda."""
@@ -51,7 +60,7 @@ def _answer_columns(results: Results, system: System) -> list[Column]:
 
     def marks(item: dict) -> Styled | str:
         row = rows.get(item["item_id"])
-        named = [name.replace("_", " ") for name in row.defects] if row else []
+        named = [defect_name(name) for name in row.defects] if row else []
         told = "\n".join([*named, *(["cortada"] if row and row.cut else [])]) or ABSENT
         return Styled(told, "alerta") if named else told
 
@@ -59,10 +68,15 @@ def _answer_columns(results: Results, system: System) -> list[Column]:
         row = rows.get(item["item_id"])
         return row.values["loss"] if row else None
 
-    columns = [Column(system.label, 60, "", answer), Column(f"{system.label}: regras", 15, "", marks, "discreto")]
+    columns = [Column(system.label, 60, "", answer), Column(f"{system.label}: regras", 16, "", marks, "discreto")]
     if any(row.values["loss"] is not None for row in rows.values()):
-        columns.append(Column(f"{system.label}: perda", 10, "0.00", loss))
+        columns.append(Column(f"{system.label}: perda", 12, "0.00", loss))
     return columns
+
+
+def defect_name(key: str) -> str:
+    """O nome de um defeito de forma para quem lê."""
+    return DEFECTS.get(key, key.replace("_", " "))
 
 
 def _told(results: Results, review: Review, item: dict) -> str:

@@ -225,10 +225,8 @@ class Results:
             return f"Nenhuma diferença entre {who} é demonstrável com {number(n)} itens."
         # Maior ou menor, e não melhor: quem cala também inventa menos.
         sides = {True: "menor em", False: "maior em"}
-        told = "; ".join(
-            f"{one.metric.label}, {sides[one.metric.low_is_good]} {self.study.system(one.better).label}"
-            for one in shown
-        )
+        better = [(one.metric, self.study.system(one.better).label) for one in shown]
+        told = "; ".join(f"{metric.label}, {sides[metric.low_is_good]} {label}" for metric, label in better)
         return f"Entre {who}, {number(n)} itens demonstram diferença em: {told}."
 
 
@@ -280,7 +278,8 @@ def _difference(
     differences = [a - b for a, b in both.values()]
     if not metric.share:
         return statistics.mean_difference(differences, groups), statistics.detectable_mean(differences, groups)
-    estimate = statistics.paired_share(*([bool(pair[side]) for pair in both.values()] for side in (0, 1)), groups)
+    passed = [bool(a) for a, _ in both.values()], [bool(b) for _, b in both.values()]
+    estimate = statistics.paired_share(passed[0], passed[1], groups)
     if estimate.clusters < estimate.n:
         return estimate, statistics.detectable_mean(differences, groups)
     fewer = min(differences.count(1.0), differences.count(-1.0))

@@ -82,7 +82,7 @@ def precision(system: System, review: Review | None) -> str:
                 if mine
                 else [None if end is None else 1 - end for end in (known.mean, known.high, known.low)]
             )
-            return f"{between(*ends, 0, True)} contra {'a base' if system.role == 'ajustado' else 'o ajustado'}"
+            return f"{between(*ends, 0, True)}\ncontra {'a base' if system.role == 'ajustado' else 'o ajustado'}"
     return ABSENT
 
 
@@ -169,7 +169,7 @@ def in_words(results: Results) -> str:
 
 
 WIDTHS = {"Preferência humana": 16, "Com defeito de forma": 14, "Cortada no limite": 13, "chrF++ além do acaso": 14}
-WIDTHS |= {"Perda (nats por token)": 9.5, "Treino (min)": 8, "Tokens por segundo": 9, "Memória (GB)": 9}
+WIDTHS |= {"Perda (nats por token)": 9.5, "Treino (min)": 9.5, "Tokens por segundo": 9, "Memória (GB)": 9}
 WIDTHS |= {"Treino": 16, "Por 1.000 respostas": 17, "Aprovados": 13}
 
 
@@ -236,7 +236,7 @@ def charts(sheet: Sheet, results: Results, data: Charts) -> None:
         points = zip(answered(results), range(data.quality.last - data.quality.first + 1), strict=False)
         series = [_dot(data, system, point) for system, point in points]
         axes = {"x": {"name": data.axis["x"], "num_format": "0.00", "min": 0}, "y": {"name": data.axis["y"]}}
-        sheet.chart("scatter", series, title="Custo contra qualidade", **axes, column=6, offset=8, size=(550, 300))
+        sheet.chart("scatter", series, title="Custo contra qualidade", **axes, column=6, offset=8, size=(530, 300))
     sheet.row += 16 if data.effects or data.quality else 0
 
 

@@ -274,7 +274,7 @@ class Sheet:
             (_lines(text, self.widths[number] - 1) for number, text in enumerate(texts) if isinstance(text, str)),
             default=1,
         )
-        return min(limit, 13.2 * max(lines, 1) + 4)
+        return min(limit, 12.6 * max(lines, 1) + 5)
 
     def _cell(self, number: int, column: Column, value: Any, place: Place) -> None:
         style, form = column.style, column.form
@@ -285,7 +285,9 @@ class Sheet:
         right = bool(column.form)
         look = _STYLES[style] | {"bottom": 1, "bottom_color": RULE}
         if style == "vazio":
-            self.worksheet.write_blank(self.row, number, None, self.book.format(**look, text_wrap=True, align="left"))
+            self.worksheet.write_blank(
+                self.row, number, None, self.book.format(**look, text_wrap=True, align="left", indent=1)
+            )
         elif isinstance(value, str):
             quoted = {"quote_prefix": True} if value.startswith(_REREAD) else {}
             if right and not style:

@@ -21,8 +21,8 @@ _HOMES = {
     "filter_frame": "rules",
     "figures": "figures",
     "training_structure": "figures",
-    "forecast": "forecasts",
-    "summary": "forecasts",
+    "forecast": "outputs",
+    "summary": "outputs",
 }
 
 __all__ = sorted(_HOMES)

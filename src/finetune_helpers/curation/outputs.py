@@ -1,20 +1,28 @@
 """Arquivos da curadoria: treino e teste de cada modelo, o teste comum da comparação e a conferência do gravado."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from .. import progress, prompts
+from .. import estimates, progress, prompts
 from ..errors import InputError
-from ..portuguese import number, percent, plain
+from ..portuguese import number, percent
 from ..records import Example, read_json, read_jsonl, sha256_file, write_json, write_jsonl
+from . import remote
 from .duplicates import Near, clusters, near_pairs
-from .pipeline import Curation
+from .pipeline import SMALL, Curation
+from .sources import find_sample
 
 FORMATS: dict[str, Callable[[Example], dict]] = {"llama": prompts.to_alpaca, "gpt": prompts.to_chat}
 REPORT = "curadoria.json"
 SHARED_REPORT = "comparacao.json"
+STEP, MACHINE = "01_curadoria", "cpu"
+# O que não depende da fonte (abrir tokenizadores, gravar, conferir, desenhar) custa o mesmo que ler tantas linhas.
+FIXED_ROWS = 500_000
+_BYTES_PER_ROW = 845  # a média do arquivo verdadeiro
+_ROWS_PER_CHOSEN = 45  # linhas lidas por linha escolhida, no começo do arquivo
+_PACKED = 2.1  # o arquivo de treino descompactado sobre o zip oficial inteiro
 
 
 def write(curation: Curation, folder: str | Path) -> Path:
@@ -42,32 +50,39 @@ class SharedTest:
     near_train: list[str]
 
 
-def shared_test(
-    curations: Sequence[Curation], *, n_items: int | None = None, long_share: float | None = None
-) -> SharedTest:
+def shared_test(curations: Sequence[Curation]) -> SharedTest:
     """O conjunto de teste da comparação: um só para todos os modelos, das duas faixas, longe de todo treino.
 
-    Os itens vêm dos testes das curadorias, na ordem: todos, ou ``long_share`` deles da faixa longa; ``n_items`` limita
-    o total (None: quantos a proporção permitir). Sai quem se parece com um treino de qualquer modelo. InputError se os
-    itens não bastam.
+    Os itens são os dos testes das curadorias, os longos primeiro; sai quem repete outro ou se parece com um treino de
+    qualquer modelo. InputError se sobram menos de dois.
     """
-    if long_share is not None and not 0 < long_share < 1:
-        raise InputError(f"A parte longa pedida foi {plain(long_share)}: use um número entre 0 e 1, sem as pontas.")
-    pool, near_train = _eligible(curations)
-    sizes = _sizes(pool, n_items, long_share)
-    return SharedTest([*pool["longo"][: sizes["longo"]], *pool["curto"][: sizes["curto"]]], sizes, near_train)
+    tests = list(chain.from_iterable(one.test for one in curations))
+    trains = list(chain.from_iterable(one.train for one in curations))
+    near = {pair.left for pair in near_pairs(tests, trains)}
+    # Um mesmo produto pode ser curto para um tokenizador e longo para o outro: fica a primeira vez que aparece.
+    repeated = {
+        max(pair.left, pair.right)
+        for pair in near_pairs(tests, tests)
+        if pair.kind == "conteúdo" and pair.left != pair.right
+    }
+    items = [item for at, item in enumerate(tests) if at not in near | repeated]
+    items.sort(key=lambda item: item.regime != "longo")
+    if len(items) < 2:
+        raise InputError(
+            f"Dos {number(len(tests))} itens de teste, {number(len(near))} se parecem com um de treino, e a comparação "
+            "precisa de ao menos dois longe dele. Aumente `n_test` ou diminua `n_train`."
+        )
+    sizes = {regime: sum(item.regime == regime for item in items) for regime in ("longo", "curto")}
+    return SharedTest(items, sizes, [tests[at].title for at in sorted(near)])
 
 
-def write_comparison(
-    curations: Sequence[Curation], folder: str | Path, *, n_items: int | None = None, long_share: float | None = None
-) -> Path:
+def write_comparison(curations: Sequence[Curation], folder: str | Path) -> Path:
     """Grava ``teste.jsonl`` e, por último, ``comparacao.json`` em ``folder`` (``dados/<rodada>/comparacao``).
 
     Os itens são os de ``shared_test``; a proporção entre as faixas fica registrada.
     """
-    shared = shared_test(curations, n_items=n_items, long_share=long_share)
+    shared, folder = shared_test(curations), Path(folder)
     groups = clusters(shared.items)
-    folder = Path(folder)
     (folder / SHARED_REPORT).unlink(missing_ok=True)
     rows = [
         {"item_id": item.item_id, "title": item.title, "content": item.content, "regime": item.regime, "cluster": group}
@@ -85,42 +100,6 @@ def write_comparison(
     }
     write_json(folder / SHARED_REPORT, report)
     return folder
-
-
-def _eligible(curations: Sequence[Curation]) -> tuple[dict[str, list[Example]], list[str]]:
-    """Itens de teste por faixa, sem repetição e longe de todos os treinos; e os títulos dos que ficaram de fora."""
-    tests = list(chain.from_iterable(one.test for one in curations))
-    trains = list(chain.from_iterable(one.train for one in curations))
-    near = {pair.left for pair in near_pairs(tests, trains)}
-    # Um mesmo produto pode ser curto para um tokenizador e longo para o outro: fica a primeira vez que aparece.
-    repeated = {
-        max(pair.left, pair.right)
-        for pair in near_pairs(tests, tests)
-        if pair.kind == "conteúdo" and pair.left != pair.right
-    }
-    pool: dict[str, list[Example]] = {"longo": [], "curto": []}
-    for at, item in enumerate(tests):
-        if at not in near | repeated:
-            pool[item.regime].append(item)
-    return pool, [tests[at].title for at in sorted(near)]
-
-
-def _sizes(pool: dict[str, list[Example]], n_items: int | None, long_share: float | None) -> dict[str, int]:
-    everything = sum(map(len, pool.values()))
-    if long_share is None and n_items is None and everything >= 2:
-        return {regime: len(items) for regime, items in pool.items()}
-    share = len(pool["longo"]) / max(1, everything) if long_share is None else long_share
-    limits = [len(pool[regime]) / part for regime, part in (("longo", share), ("curto", 1 - share)) if part]
-    most = int(min(limits))
-    total = most if n_items is None else n_items
-    n_long = round(total * share)
-    if total < 2 or n_long > len(pool["longo"]) or total - n_long > len(pool["curto"]):
-        raise InputError(
-            f"Para a comparação há {len(pool['longo'])} itens longos e {len(pool['curto'])} curtos longe dos treinos; "
-            f"com {percent(share, 0)} de longos cabem no máximo {most} e foram pedidos {total}. Aumente `n_test`, ou "
-            "diminua `n_train`."
-        )
-    return {"longo": n_long, "curto": total - n_long}
 
 
 @dataclass(frozen=True)
@@ -201,3 +180,48 @@ def _pair(near: Near, tests: list[Example], trains: list[Example]) -> str:
         f'- linha {near.left + 1} ("{tests[near.left].title[:60]}") e linha {near.right + 1} '
         f'("{trains[near.right].title[:60]}"): {near.kind}, semelhança {percent(near.share)}'
     )
+
+
+def forecast(run: Path, source: str, *, n_train: int, n_test: int, full_scan: bool = False, **_: object) -> str:
+    """O tempo e o custo previstos do caderno 01; a rede não se prevê."""
+    size = _size(source)
+    if size is None:
+        return "Tempo previsto: não medido (a fonte ainda está na rede)\nCusto previsto: nenhum"
+    rows = size / _BYTES_PER_ROW
+    if not full_scan and size > SMALL:
+        rows = min(rows, (n_train + n_test) * _ROWS_PER_CHOSEN)
+    return estimates.before(run, STEP, MACHINE, 2 * rows + FIXED_ROWS)
+
+
+def summary(run: Path, data: Path, seconds: Mapping[str, float]) -> str:
+    """O resumo do caderno 01, lido de ``curadoria.json`` e dos arquivos gravados em ``data``."""
+    reports = {model: read_json(data / model / "curadoria.json") for model in ("llama", "gpt")}
+    shared = read_json(data / "comparacao" / "comparacao.json")
+    facts = {
+        f"dados do {model}": f"{_rows(report)} de {number(report['fonte']['linhas_lidas'])} linhas lidas; "
+        + estimates.files(data / model, "treino.jsonl", "teste.jsonl")
+        for model, report in reports.items()
+    }
+    facts["teste da comparação"] = (
+        f"{number(shared['itens'])} itens; {estimates.files(data / 'comparacao', 'teste.jsonl')}"
+    )
+    leaks = sum(len(report["leaks"]) for report in reports.values())
+    facts["vazamento"] = f"{number(leaks)} linhas de teste parecidas com o treino do mesmo modelo"
+    units = sum(report["fonte"]["linhas_lidas"] for report in reports.values()) + FIXED_ROWS
+    return estimates.after(run, STEP, (MACHINE, units), seconds, facts | {"custo": "nenhum"})
+
+
+def _rows(report: Mapping) -> str:
+    train, test = report["treino"], report["teste"]
+    return f"{number(train['linhas'])} de treino ({number(train['tokens'])} tokens) e {number(test['linhas'])} de teste"
+
+
+def _size(source: str) -> float | None:
+    """Bytes da fonte já descompactada; None se ela ainda está na rede."""
+    if source == "oficial":
+        return _PACKED * remote.KNOWN_SIZES[remote.OFFICIAL_DRIVE_ID]
+    path = find_sample() if source == "amostra" else Path(source)
+    if not path.exists():
+        return None
+    files = [path] if path.is_file() else [one for one in path.iterdir() if one.is_file()]
+    return sum(one.stat().st_size * (_PACKED if one.suffix in (".gz", ".zip") else 1) for one in files)

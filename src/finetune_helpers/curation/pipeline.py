@@ -28,7 +28,7 @@ RAW, CLEANED, TOKENS = range(3)  # os estágios do funil
 class Curation:
     """O resultado: exemplos de treino e de teste, funil, linhas cortadas por motivo e o que vai ao relatório.
 
-    ``moved`` são as linhas retiradas por repetição; ``leaks``, as de teste parecidas com uma de treino que ficaram.
+    ``leaks`` são as linhas de teste que ficaram embora se pareçam com uma de treino.
     """
 
     model: str
@@ -37,7 +37,6 @@ class Curation:
     test: list[Example]
     funnel: tuple[Step, ...]
     dropped_examples: dict[str, list[dict]]
-    moved: list[dict]
     leaks: list[dict]
     damages: list[Damage]
     token_histogram: dict[int, int]
@@ -59,7 +58,6 @@ class Curation:
             "leaks": self.leaks,
             "funil": [asdict(step) | {"dropped": step.dropped} for step in self.funnel],
             "linhas_danificadas": {"total": len(self.damages), "primeiras": [asdict(one) for one in self.damages[:20]]},
-            "movidas": self.moved,
             "tempo": {
                 "segundos": round(self.seconds, 3),
                 "linhas_por_segundo": round(self.facts["fonte"]["linhas_lidas"] / self.seconds),
@@ -122,7 +120,9 @@ def _fill(order: _Order, reader: Reader) -> Curation:
     """A história de uma linha: regras no texto bruto, limpeza, regras no texto limpo, tokens, repetições, escolha."""
     started = time.perf_counter()
     chosen, histogram = order.plan, Counter[int]()
-    funnel = Funnel((chosen.raw, chosen.cleaned, chosen.tokens), (splits.SURPLUS, *splits.repeats(chosen.unique)))
+    funnel = Funnel(
+        (chosen.raw, chosen.cleaned, chosen.tokens), (splits.SURPLUS, *(splits.REPEATS if chosen.unique else ()))
+    )
     selection = splits.Selection(order.n_train, order.n_test, chosen.unique, funnel)
     read_all = order.full_scan or reader.path.stat().st_size <= SMALL
     waiting: list[Candidate] = []
@@ -193,7 +193,6 @@ def _result(
         test=splits.examples(selection.test, groups[cut:]),
         funnel=funnel.steps(),
         dropped_examples=_examples(funnel, reader),
-        moved=[_moved(one, reader) for one in selection.moved],
         leaks=_leaks([pair for pair in pairs if pair.left >= cut > pair.right], plain),
         damages=reader.skipped(),
         token_histogram=histogram,
@@ -215,17 +214,6 @@ def _examples(funnel: Funnel, reader: Reader) -> dict[str, list[dict]]:
         return {"line": reader.line(row)} | shown | example | like
 
     return {name: [whole(one) for one in examples] for name, examples in funnel.examples.items()}
-
-
-def _moved(moved: splits.Moved, reader: Reader) -> dict:
-    return {
-        "line": reader.line(moved.row.row),
-        "title": moved.row.title,
-        "reason": moved.reason,
-        "like_line": reader.line(moved.like.row),
-        "like_title": moved.like.title,
-        "score": moved.score,
-    }
 
 
 def _leaks(pairs: Sequence[Near], rows: Sequence[Example]) -> list[dict]:

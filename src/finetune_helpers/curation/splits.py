@@ -1,7 +1,6 @@
 """Divisão em treino e teste: ordem do arquivo, sem repetições e sem teste parecido com o treino."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..records import Example, normalise
 from .duplicates import ContentIndex, near_title, title_key
@@ -16,21 +15,6 @@ REPEATS = (
 SURPLUS = ("excedente", "linhas que chegaram antes de o treino e o teste estarem completos")
 
 
-def repeats(unique: bool) -> tuple[tuple[str, str], ...]:
-    """Nome e frase dos passos contra repetições, se eles valem."""
-    return REPEATS if unique else ()
-
-
-@dataclass(frozen=True)
-class Moved:
-    """Uma linha retirada, por quê, a linha com que ela se parece e quanto (0 a 1)."""
-
-    row: Candidate
-    reason: str
-    like: Candidate
-    score: float
-
-
 class Selection:
     """Escolhe, em ordem de chegada, ``n_train`` linhas de treino e depois ``n_test`` de teste."""
 
@@ -39,7 +23,6 @@ class Selection:
         self.n_train, self.n_test, self.unique, self._funnel = n_train, n_test, unique, funnel
         self.train: list[Candidate] = []
         self.test: list[Candidate] = []
-        self.moved: list[Moved] = []
         self._exact: dict[str, Candidate] = {}
         self._contents = ContentIndex()
         self._accepted: list[Candidate] = []
@@ -71,7 +54,6 @@ class Selection:
             if found := check(row):
                 like, score = found
                 self._funnel.drop(name, row, like_row=like.row, like_title=like.title, score=score)
-                self.moved.append(Moved(row, name, like, score))
                 return True
         return False
 

@@ -15,7 +15,8 @@ from ..errors import MachineError
 from ..portuguese import number
 from ..records import read_json, sha256_file
 from ..runs import cache_folder, need_disk
-from .profiles import EMBEDDED, EMBEDDED_NAME, EMBEDDED_PARAMETERS, LLAMA_3_8B, Profile, memory_gb
+from .machine import memory_gb
+from .profiles import EMBEDDED, EMBEDDED_NAME, EMBEDDED_PARAMETERS, LLAMA_3_8B, Profile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

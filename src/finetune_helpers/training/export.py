@@ -7,8 +7,9 @@ from ..errors import MachineError, without_key
 from ..portuguese import number
 from ..runs import need_disk
 from . import bases
+from .machine import memory_gb
 from .model import source
-from .profiles import LLAMA_3_8B, Profile, memory_gb
+from .profiles import LLAMA_3_8B, Profile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -127,7 +127,7 @@ class _Batch(StoppingCriteria):
 
     def _deliver(self, row: int, on_text: Callable[[int, str], None]) -> None:
         text = self._text(row)
-        # Um caractere que ainda não está inteiro é decodificado como U+FFFD, no fim.
+        # Um caractere que ainda não está inteiro é decodificado como o sinal de substituição, no fim.
         whole = text if self.reasons[row] else text.rstrip("\ufffd")
         if len(whole) > self.sent[row]:
             on_text(row, whole[self.sent[row] :])
@@ -144,6 +144,7 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
 
 
 def padding_id(tokenizer: Any) -> int:
+    """O token de padding; sem um, o de fim de sequência."""
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 

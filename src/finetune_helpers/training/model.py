@@ -9,7 +9,8 @@ from .. import answers, prompts
 from ..errors import InputError, RunMismatchError
 from ..records import read_json, sha256_file, storage, write_json
 from . import bases
-from .profiles import Profile, point_unsloth
+from .machine import point_unsloth
+from .profiles import Profile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -76,7 +77,7 @@ def dtype(profile: Profile) -> Any:
 
 
 def _load_unsloth(profile: Profile, adapter: Path | None) -> tuple:
-    point_unsloth(profile)
+    point_unsloth(profile.engine, profile.device)
     from unsloth import FastLanguageModel
 
     return FastLanguageModel.from_pretrained(**model_arguments(profile, adapter))

@@ -1,7 +1,5 @@
 """Perfis de treino: o que muda entre uma CPU e cada placa de vídeo, e por quê."""
 
-import os
-import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,8 @@ from .. import prices
 from ..errors import InputError, MachineError, RunMismatchError
 from ..portuguese import number, plain
 from ..records import read_json
+from . import machine
+from .machine import Card
 
 EMBEDDED, EMBEDDED_NAME, EMBEDDED_PARAMETERS = "embutido", "SmolLM2-135M-Instruct", 134_515_008
 LLAMA_3_8B = "unsloth/llama-3-8b-bnb-4bit"
@@ -17,8 +17,6 @@ ENGINES = ("unsloth", "transformers")
 SEVEN_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WINNER, WINNER_FILE = "vencedor", Path("hiperparametros") / "vencedor.json"
 EXPLAINED = {"model": "modelo pequeno", "batch_size": "lote de", "learning_rate": "taxa de"}  # o motivo de cada valor
-# Com o que o conjunto de versões foi provado; outro costuma funcionar, mas ninguém o viu.
-PROVED_TORCH, PROVED_CUDA = ("2.11", "2.13"), "12.8"
 
 
 @dataclass(frozen=True)
@@ -153,16 +151,6 @@ _H100 = replace(
 BY_NAME = {profile.name: profile for profile in (_CPU, _T4, _L4, _A100, _H100)}
 
 
-@dataclass(frozen=True)
-class Card:
-    """A placa de vídeo desta máquina: nome, memória livre e total (GB) e capacidade do CUDA, em décimos (75 na T4)."""
-
-    name: str
-    free_gb: float
-    total_gb: float
-    capability: int
-
-
 def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Profile:
     """Escolhe o perfil da máquina (ou o de nome ``name``) e aplica as mudanças pedidas.
 
@@ -173,7 +161,7 @@ def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Pr
     """
     if name.partition(":")[0] == WINNER:
         return _winner(name, run, changes)
-    card = gpu()
+    card = machine.gpu()
     chosen = nearest(card) if name == "auto" else BY_NAME.get(name)
     if chosen is None:
         known = ", ".join([*BY_NAME, WINNER])
@@ -185,35 +173,8 @@ def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Pr
     if chosen.engine not in ENGINES:
         raise InputError(f'Motor "{chosen.engine}" desconhecido. Em `engine`, use "unsloth" ou "transformers".')
     _check_card(chosen, card)
-    point_unsloth(chosen)
+    machine.point_unsloth(chosen.engine, chosen.device)
     return chosen
-
-
-def point_unsloth(profile: Profile) -> None:
-    """Diz ao Unsloth, antes que ele seja importado, se o treino é na CPU; MachineError se ele já escolheu a GPU.
-
-    Onde há CUDA ele não ouve ``use_cpu``: carregaria em float16 e o treinador pediria bfloat16.
-    """
-    if profile.engine != "unsloth":
-        return
-    os.environ["UNSLOTH_FORCE_CPU"] = str(int(profile.device == "cpu"))
-    loaded = getattr(sys.modules.get("unsloth"), "DEVICE_TYPE", profile.device)
-    if loaded != profile.device:
-        raise MachineError(
-            f'O Unsloth já foi carregado para {loaded} e o perfil "{profile.name}" treina em {profile.device}. '
-            "Reinicie a sessão (*Ambiente de execução → Reiniciar sessão*) e execute de novo."
-        )
-
-
-def gpu() -> Card | None:
-    """A placa de vídeo visível, ou None."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
-    free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
-    major, minor = torch.cuda.get_device_capability()
-    return Card(torch.cuda.get_device_name(), free, total, 10 * major + minor)
 
 
 def nearest(card: Card | None) -> Profile:
@@ -323,22 +284,4 @@ def describe(profile: Profile) -> str:
         f"  {profile.batch_size} × {profile.gradient_accumulation} = {profile.effective_batch} exemplos por passo, até "
         f"{number(profile.max_length)} tokens cada, taxa {plain(profile.learning_rate)}, LoRA r={profile.lora_r}",
     ]
-    return "\n".join(lines + [f"  · {reason}" for reason in (*profile.reasons, *unproved())])
-
-
-def unproved() -> list[str]:
-    """Uma linha de aviso se o torch ou o CUDA não são os que o conjunto de versões provou; nenhuma, se são."""
-    import torch
-
-    version, cuda = ".".join(torch.__version__.split(".")[:2]), torch.version.cuda
-    if version in PROVED_TORCH and cuda in (None, PROVED_CUDA):
-        return []
-    return [
-        f"aviso: torch {torch.__version__} com CUDA {cuda or '—'}; o conjunto foi provado com torch "
-        f"{' e '.join(PROVED_TORCH)} e CUDA {PROVED_CUDA}"
-    ]
-
-
-def memory_gb() -> float:
-    """A memória desta máquina, em GB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return "\n".join(lines + [f"  · {reason}" for reason in (*profile.reasons, *machine.unproved())])

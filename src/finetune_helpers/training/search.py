@@ -4,16 +4,9 @@ O diário do Optuna (``hiperparametros/estudo.log``) é o único registro: parâ
 estão nele. Cada ensaio é um processo próprio e só lê as linhas de treino, parte delas como validação.
 """
 
-import contextlib
-import json
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from .. import progress, prompts
 from ..errors import InputError, RunMismatchError
 from ..records import drop_truncated_tail, read_json, read_jsonl, write_json
+from .budgets import Budget
 from .guards import split_validation
-from .profiles import Profile, choose
+from .profiles import Profile
 from .resume import card
-from .trial import CURVE, LOG, REQUEST, RESULT
+from .trial import REQUEST, RESULT, WORSE, follow, points
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -34,8 +28,7 @@ SEARCH, CHANGE = "busca", "mudanca"
 COMPLETE, PRUNED, FAILED, INTERRUPTED = "complete", "pruned", "failed", "interrupted"
 SEARCH_SHARE = 0.6  # do tempo, para a busca; o resto é das mudanças, uma por vez, no vencedor
 LEAST_SEARCHED = 3  # ensaios de que a busca não abre mão, mesmo que tomem o tempo das mudanças
-SEED, POLL = 3407, 0.2
-WORSE = "pior que a mediana dos ensaios no mesmo passo"
+SEED = 3407
 # As sementes vêm primeiro: sem elas não se sabe qual diferença é ruído.
 CHANGES: dict[str, tuple[dict[str, Any], float]] = {
     "semente-2": ({"seed": SEED + 1}, 1.0),
@@ -47,33 +40,6 @@ CHANGES: dict[str, tuple[dict[str, Any], float]] = {
     "dora": ({"use_dora": True}, 1.0),
 }
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Limites de uma bateria de ensaios: minutos, ensaios da busca, linhas e épocas de cada um, medidas por ensaio."""
-
-    name: str
-    minutes: float
-    trials: int
-    rows: int
-    epochs: float
-    evaluations: int
-    profile: str = "auto"
-    batch_size: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """O limite de tempo, em segundos."""
-        return 60 * self.minutes
-
-
-BUDGETS = {
-    # O lote de 2 dá mais passos com poucas linhas.
-    "demonstracao": Budget("demonstracao", 5.0, 3, 8, 1.0, 2, profile="cpu", batch_size=2),
-    "cafe": Budget("cafe", 85.0, 6, 192, 1.0, 4),
-    "completo": Budget("completo", 8 * 60.0, 20, 1500, 3.0, 6),
-}
 
 
 class TrialFailed(Exception):
@@ -89,23 +55,6 @@ class Bench:
     profile: Profile
     budget: Budget
     size: int
-
-
-def budget(name: str, *, minutes: float = 0, trials: int = 0) -> Budget:
-    """O orçamento de nome ``name``; zero fica com o valor dele. InputError se o nome não existe."""
-    if name not in BUDGETS:
-        raise InputError(f'Orçamento "{name}" desconhecido. Em `budget`, use um destes: {", ".join(BUDGETS)}.')
-    chosen = BUDGETS[name]
-    return replace(chosen, minutes=minutes or chosen.minutes, trials=trials or chosen.trials)
-
-
-def base_profile(chosen: Budget, name: str = "auto", **changes: Any) -> Profile:
-    """O perfil de que todos os ensaios partem; ``demonstracao`` usa o modelo pequeno na CPU, com ou sem GPU."""
-    profile = choose(
-        chosen.profile if name == "auto" else name, epochs=chosen.epochs, batch_size=chosen.batch_size, **changes
-    )
-    few = (f"lote de {profile.batch_size}: mais passos com as poucas linhas de um ensaio",)
-    return replace(profile, reasons=profile.reasons + (few if chosen.batch_size else ()))
 
 
 def prepare(run: Path, data: Path, budget: Budget, profile: Profile) -> Bench:
@@ -342,7 +291,7 @@ def _train(
         trial.report(point["loss"], point["step"])
         return prune and trial.should_prune()
 
-    failure = _follow(own, bench.profile, started + seconds, worse)
+    failure = follow(own, bench.profile, started + seconds, worse)
     curve = [point for point in points(own) if math.isfinite(point["loss"])]
     known = {"curve": curve, "reason": failure, "result": read_json(own / RESULT) if (own / RESULT).is_file() else {}}
     for key, value in (known | {"seconds": round(time.monotonic() - started, 2)}).items():
@@ -355,63 +304,3 @@ def _train(
         raise TrialFailed(failure)
     shutil.rmtree(own)
     return float(min(point["loss"] for point in curve))
-
-
-def _follow(own: Path, profile: Profile, deadline: float, worse: Callable[[Row], bool]) -> str:
-    """Acompanha o processo do ensaio até o fim; devolve por que ele não chegou lá, ou nada."""
-    process, seen = _start(own, profile), 0
-    try:
-        while True:
-            ended = process.poll() is not None
-            for point in points(own)[seen:]:
-                seen += 1
-                if not math.isfinite(point["loss"]):
-                    return "a perda deixou de ser um número: taxa de aprendizado alta demais"
-                if worse(point) and not ended:
-                    return WORSE
-            if ended:
-                return "" if (own / RESULT).is_file() else _reason(process.returncode, own / LOG)
-            if time.monotonic() > deadline:
-                return "passou do tempo que restava no orçamento"
-            time.sleep(POLL)
-    finally:
-        _end(process)
-
-
-def _start(own: Path, profile: Profile) -> "subprocess.Popen[bytes]":
-    # Um perfil de CPU não pode ocupar a GPU que a máquina tenha.
-    hidden = {"CUDA_VISIBLE_DEVICES": "", "UNSLOTH_FORCE_CPU": "1"} if profile.device == "cpu" else {}
-    with open(own / LOG, "wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "finetune_helpers.training.trial", str(own)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | hidden,
-        )
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Encerra o ensaio e tudo o que ele começou: só assim a memória da GPU volta inteira."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdin:
-        process.stdin.close()
-
-
-def points(own: Path) -> list[Row]:
-    """As medidas da validação já escritas por inteiro."""
-    path = own / CURVE
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    return [json.loads(line) for line in lines]
-
-
-def _reason(code: int, log: Path) -> str:
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return "o sistema encerrou o processo (sinal 9), quase sempre por falta de memória"
-    if code < 0:
-        return f"o processo caiu com o sinal {-code}"
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("Erro: ")[:300] if lines else f"o processo saiu com o código {code}"
