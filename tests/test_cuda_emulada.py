@@ -43,7 +43,10 @@ def test_every_profile_builds_and_learns_only_the_description(tmp_path, capabili
     assert set(seen) == {"t4", "l4", "a100", "h100"}
     for name, row in seen.items():
         assert row["begins"] == 1, name
-        assert row["prompt_masked"] and row["ends_learned"] and row["learned_text"] and row["unsloth_trainer"], (name, row)
+        assert row["prompt_masked"] and row["ends_learned"] and row["learned_text"] and row["unsloth_trainer"], (
+            name,
+            row,
+        )
         assert row["fp16"] == (name == "t4"), name
         assert "padding" not in row["check"].lower() or "sem padding" in row["check"].lower(), row["check"]
 
