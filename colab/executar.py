@@ -15,7 +15,7 @@ import psutil
 from nbclient.exceptions import DeadKernelError
 
 from finetune_helpers import comparison, portuguese
-from finetune_helpers.errors import FinetuneError
+from finetune_helpers.errors import FinetuneError, notebook_text
 from finetune_helpers.records import write_json
 from finetune_helpers.runs import refuse_credentials
 
@@ -100,7 +100,7 @@ def _run(name: str, folder: Path, parameters: dict) -> dict | None:
         return _stopped(name, wrong + "Feche outros programas e execute outra vez: o que já foi feito está guardado.")
     except papermill.PapermillExecutionError as error:
         known = error.ename in {kind.__name__ for kind in FinetuneError.__subclasses__()}
-        return _stopped(name, str(error.evalue if known else error))
+        return _stopped(name, notebook_text(error.evalue) if known else str(error))
     finally:
         peak.stop()
     return {"segundos": round(time.monotonic() - started, 1), "pico_gb": round(peak.bytes / 1e9, 2)}
