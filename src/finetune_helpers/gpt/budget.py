@@ -60,16 +60,13 @@ class Estimate:
     @property
     def total_usd(self) -> float | None:
         """Treino mais respostas; None se falta um dos preços."""
-        if self.training_usd is None or self.answering_usd is None:
-            return None
-        return self.training_usd + self.answering_usd
+        known = self.training_usd is not None and self.answering_usd is not None
+        return self.training_usd + self.answering_usd if known else None  # type: ignore[operator]
 
     @property
     def most_usd(self) -> float | None:
         """O total com a margem de uma contagem que não é exata: o que se compara com o teto."""
-        if self.total_usd is None:
-            return None
-        return self.total_usd if self.exact else self.total_usd * (1 + MARGIN)
+        return self.total_usd if self.exact or not self.total_usd else self.total_usd * (1 + MARGIN)
 
     @property
     def work(self) -> tuple[str, float]:
@@ -81,30 +78,24 @@ class Estimate:
     @property
     def cost(self) -> str:
         """O custo numa linha, com a data e a fonte dos preços."""
-        if PROVIDERS.get(self.provider) and not PROVIDERS[self.provider].paid:
+        if not self.total_usd:  # sem cobrança, ou preço desconhecido
             return self.source
-        total = usd(self.total_usd)
-        return f"{total if self.exact else f'cerca de {total} (margem de {number(100 * MARGIN)} %)'} · {self.source}"
+        return f"{'' if self.exact else 'cerca de '}{usd(self.total_usd)} · {self.source}"
 
     def __str__(self) -> str:
+        examples, epochs = counted(self.examples, "exemplo"), counted(self.n_epochs, "época")
         tokens = f"{number(self.training_tokens)} tokens cobrados"
         if not self.exact:
-            tokens = f"cerca de {tokens} (o tokenizador deste modelo não é público; margem de {number(100 * MARGIN)} %)"
-        asked = (
-            f"{counted(self.questions, 'pergunta')} ao modelo base e ao ajustado: em cada um, cerca de "
-            f"{number(self.tokens_in)} tokens de entrada e até {number(self.tokens_out)} de saída"
+            tokens = f"cerca de {tokens} (contados pelo {O200K}; margem de {number(100 * MARGIN)} %)"
+        training, answering = (
+            "sem cobrança" if amount == 0 else usd(amount) for amount in (self.training_usd, self.answering_usd)
         )
-        return "\n".join(
-            [
-                f"Treino de {self.model}: {counted(self.examples, 'exemplo')} × {counted(self.n_epochs, 'época')} = "
-                f"{tokens} · {self._priced(self.training_usd)}",
-                f"Respostas: {asked} · {self._priced(self.answering_usd)}",
-                f"Total: {self.cost}",
-            ]
+        return (
+            f"Treino de {self.model}: {examples} × {epochs} = {tokens} · {training}\n"
+            f"Respostas: {counted(self.questions, 'pergunta')} ao modelo base e ao ajustado: em cada um, cerca de "
+            f"{number(self.tokens_in)} tokens de entrada e até {number(self.tokens_out)} de saída · {answering}\n"
+            f"Total: {self.cost}"
         )
-
-    def _priced(self, amount: float | None) -> str:
-        return "sem cobrança" if amount == 0 else usd(amount)
 
 
 def estimate(

@@ -41,6 +41,7 @@ def training_report(
     steps = next((rows for rows in tables if "step" in rows[0]), [])
     losses = next((rows for rows in tables if "base_loss" in rows[0]), [])
     report = measured or _hosted(job, provider, steps, _step_seconds(client, job))
+    report["fine_tuned_model"] = job.fine_tuned_model
     report["job_seconds"] = _took(job)
     report["heldout"] = [_heldout(row, item_ids) for row in losses]
     report["billed_tokens"] = job.trained_tokens if provider.paid else None

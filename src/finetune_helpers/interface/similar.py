@@ -1,4 +1,4 @@
-"""As fontes de uma resposta: os títulos de treino mais próximos da pergunta e as palavras copiadas deles."""
+"""Os títulos de treino parecidos com uma pergunta e as palavras que uma resposta tem em comum com eles."""
 
 import hashlib
 import re
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 FILE = "titulos_minilm.npz"
 RUN = 4
+COPIED = "copiado"
 TITLES_PER_SECOND = 120  # em dois núcleos, com títulos de 90 caracteres
 # Letras e números, com os acentos que vêm soltos: a pontuação e o sublinhado separam palavras.
 _WORD = re.compile("(?:[^\\W_][\u0300-\u036f]*)+")
@@ -28,7 +30,7 @@ _ONE_AT_A_TIME = RLock()
 
 
 @dataclass(frozen=True)
-class Source:
+class Similar:
     """Um produto do treino e o cosseno, de -1 a 1, entre o seu título e a pergunta."""
 
     item_id: str
@@ -57,16 +59,16 @@ class Catalogue:
         with _ONE_AT_A_TIME:
             return cls(examples, _vectors([example.title for example in examples], Path(data_folder) / FILE))
 
-    def nearest(self, text: str, k: int = 3) -> list[Source]:
+    def nearest(self, text: str, k: int = 3) -> list[Similar]:
         """Os ``k`` produtos de título mais próximo do texto, do maior cosseno ao menor; nenhum para um texto vazio."""
         if not self.examples or not text.strip():
             return []
         cosines = self.vectors @ _encode([text])[0]
-        return [self._source(place, cosines[place]) for place in (-cosines).argsort(kind="stable")[:k]]
+        return [self._similar(place, cosines[place]) for place in (-cosines).argsort(kind="stable")[:k]]
 
-    def _source(self, place: int, cosine: float) -> Source:
+    def _similar(self, place: int, cosine: float) -> Similar:
         example = self.examples[place]
-        return Source(example.item_id, example.title, example.content, float(cosine))
+        return Similar(example.item_id, example.title, example.content, float(cosine))
 
 
 def _vectors(titles: list[str], path: Path) -> "np.ndarray":
@@ -95,10 +97,10 @@ def _encode(texts: list[str]) -> "np.ndarray":
         return _model()(texts)
 
 
-def copied_words(answer: str, source: Source | str) -> list[tuple[int, int]]:
-    """Trechos ``(início, fim)`` da resposta, em caracteres, cobertos por 4 ou mais palavras seguidas da fonte.
+def copied_words(answer: str, source: Similar | str) -> list[tuple[int, int]]:
+    """Trechos ``(início, fim)`` da resposta, em caracteres, cobertos por 4 ou mais palavras seguidas de ``source``.
 
-    Caixa e pontuação não contam. De uma ``Source``, procura na descrição e no título, cada um por si.
+    Caixa e pontuação não contam. De um ``Similar``, procura na descrição e no título, cada um por si.
     """
     texts = (source,) if isinstance(source, str) else (source.content, source.title)
     known = {gram for text in texts for gram in _grams([word for word, _, _ in _words(text)])}
@@ -108,6 +110,16 @@ def copied_words(answer: str, source: Source | str) -> list[tuple[int, int]]:
         if gram in known:
             copied.update(range(start, start + RUN))
     return _joined(words, sorted(copied))
+
+
+def highlighted(answer: str, similar: Sequence[Similar]) -> list[tuple[str, str | None]]:
+    """A resposta em pedaços, marcados ``COPIED`` quando estão num dos títulos parecidos ou na descrição dele."""
+    spans = [span for one in similar for span in copied_words(answer, one)]
+    cuts = sorted({0, len(answer), *(cut for span in spans for cut in span)})
+    return [
+        (answer[start:end], COPIED if any(a <= start and end <= b for a, b in spans) else None)
+        for start, end in pairwise(cuts)
+    ]
 
 
 def _words(text: str) -> Iterator[tuple[str, int, int]]:

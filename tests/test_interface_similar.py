@@ -1,10 +1,9 @@
-"""Fontes: os títulos mais próximos, os vetores guardados e as palavras copiadas, contra uma busca por força bruta."""
+"""Títulos parecidos: os mais próximos, os vetores salvos e as palavras em comum, contra uma busca por força bruta."""
 
 import errno
 import re
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 
 from finetune_helpers import embeddings, prompts, records
 from finetune_helpers.errors import InputError
-from finetune_helpers.interface import sources
-from finetune_helpers.interface.sources import Catalogue, Source, copied_words
+from finetune_helpers.interface import similar
+from finetune_helpers.interface.similar import COPIED, Catalogue, Similar, copied_words, highlighted
 from finetune_helpers.records import Example
 
 BOOKS = [
@@ -37,7 +36,7 @@ def letters(texts):
 
 
 def refuse(texts):
-    pytest.fail("os vetores guardados não foram usados")
+    pytest.fail("os vetores salvos não foram usados")
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def toy(data, monkeypatch):
-    monkeypatch.setattr(sources, "_model", lambda: letters)
+    monkeypatch.setattr(similar, "_model", lambda: letters)
     return data
 
 
@@ -66,30 +65,29 @@ def test_the_title_itself_is_the_nearest_and_the_order_falls(toy):
         assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
 
 
-def test_more_sources_than_books_gives_every_book(toy):
+def test_asking_for_more_titles_than_books_gives_every_book(toy):
     assert len(Catalogue.open(toy).nearest("a", k=10)) == len(BOOKS)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])
-def test_an_empty_question_has_no_source(toy, text):
+def test_an_empty_question_has_no_similar_title(toy, text):
     assert Catalogue.open(toy).nearest(text) == []
 
 
 def test_the_second_opening_reads_the_vectors_from_disk(toy, monkeypatch):
     first = Catalogue.open(toy)
-    monkeypatch.setattr(sources, "_model", lambda: refuse)
+    monkeypatch.setattr(similar, "_model", lambda: refuse)
     assert (Catalogue.open(toy).vectors == first.vectors).all()
 
 
 def test_visitors_who_open_it_at_once_read_the_titles_once(data, monkeypatch):
     read = []
 
-    def slow(texts):
+    def counting(texts):
         read.append(len(texts))
-        time.sleep(0.1)
         return letters(texts)
 
-    monkeypatch.setattr(sources, "_model", lambda: slow)
+    monkeypatch.setattr(similar, "_model", lambda: counting)
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(Catalogue.open, [data] * 4))
     assert read == [len(BOOKS)] and all((one.vectors == opened[0].vectors).all() for one in opened)
@@ -98,7 +96,7 @@ def test_visitors_who_open_it_at_once_read_the_titles_once(data, monkeypatch):
 @pytest.mark.parametrize("change", ["título", "modelo", "arquivo cortado", "arquivo vazio", "outro arquivo"])
 def test_vectors_of_something_else_are_made_again(toy, monkeypatch, change):
     Catalogue.open(toy)
-    saved = toy / sources.FILE
+    saved = toy / similar.FILE
     if change == "título":
         records.append_jsonl(toy / "gpt" / "treino.jsonl", [prompts.to_chat(Example("Another Book", "x"))])
     elif change == "modelo":
@@ -108,7 +106,7 @@ def test_vectors_of_something_else_are_made_again(toy, monkeypatch, change):
         saved.write_bytes({"arquivo cortado": whole[: len(whole) // 2], "arquivo vazio": b""}.get(change, b"x" * 99))
     found = Catalogue.open(toy)
     assert (found.vectors == letters([one.title for one in found.examples]).astype("float32")).all()
-    monkeypatch.setattr(sources, "_model", lambda: refuse)
+    monkeypatch.setattr(similar, "_model", lambda: refuse)
     assert len(Catalogue.open(toy).vectors) == len(found.examples)
 
 
@@ -121,8 +119,8 @@ def test_a_failed_write_leaves_no_half_file_and_the_catalogue_opens(toy, monkeyp
     assert len(Catalogue.open(toy).vectors) == len(BOOKS) and sorted(toy.iterdir()) == [toy / "gpt", toy / "llama"]
 
 
-def test_a_run_without_training_has_no_source_and_needs_no_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_model", lambda: refuse)
+def test_a_run_without_training_has_no_title_and_needs_no_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(similar, "_model", lambda: refuse)
     assert Catalogue.open(tmp_path).nearest("anything") == []
 
 
@@ -133,7 +131,7 @@ def test_a_folder_that_does_not_exist_says_what_to_do(tmp_path):
 
 def test_importing_the_page_pieces_loads_nothing_heavy():
     code = (
-        "import sys, finetune_helpers.interface.sources, finetune_helpers.interface.votes; "
+        "import sys, finetune_helpers.interface.similar, finetune_helpers.interface.votes; "
         "print({'torch', 'numpy', 'transformers', 'gradio'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -173,7 +171,7 @@ def covered(answer: str, source: str) -> list[bool]:
 @given(TEXT, TEXT)
 def test_the_spans_are_exactly_the_words_of_the_common_runs(answer, source):
     spans = copied_words(answer, source)
-    words = list(sources._WORD.finditer(answer))
+    words = list(similar._WORD.finditer(answer))
     inside = [any(start <= word.start() and word.end() <= end for start, end in spans) for word in words]
     assert inside == covered(answer, source)
 
@@ -182,7 +180,7 @@ def test_the_spans_are_exactly_the_words_of_the_common_runs(answer, source):
 @given(TEXT | st.text(), TEXT | st.text())
 def test_the_spans_are_in_order_apart_and_start_and_end_in_words(answer, source):
     spans = copied_words(answer, source)
-    words = list(sources._WORD.finditer(answer))
+    words = list(similar._WORD.finditer(answer))
     starts, ends = {word.start() for word in words}, {word.end() for word in words}
     assert all(start in starts and end in ends for start, end in spans)
     assert [place for span in spans for place in span] == sorted({place for span in spans for place in span})
@@ -192,7 +190,7 @@ def test_the_spans_are_in_order_apart_and_start_and_end_in_words(answer, source)
 @settings(max_examples=100)
 @given(TEXT)
 def test_a_text_copies_the_whole_of_itself_whatever_the_case_and_the_punctuation(text):
-    words = list(sources._WORD.finditer(text))
+    words = list(similar._WORD.finditer(text))
     changed = "; ".join(word.group().upper() for word in words)
     expected = [(words[0].start(), words[-1].end())] if len(words) >= 4 else []
     assert copied_words(text, changed) == expected
@@ -205,8 +203,18 @@ def test_three_words_are_not_a_copy_and_four_are():
     assert answer[slice(*span)] == "he SAW the dark, dark"
 
 
-def test_a_source_gives_its_title_and_its_description_each_by_itself():
-    source = Source("id", "Winter Light on Roads", "Old houses by the river", 0.9)
+def test_a_book_gives_its_title_and_its_description_each_by_itself():
+    source = Similar("id", "Winter Light on Roads", "Old houses by the river", 0.9)
     answer = "Winter light on roads, old houses by the river. On roads old houses."
     assert copied_words(answer, source) == [(0, 46)]
     assert copied_words("light on roads old houses by", source) == []
+
+
+def test_the_words_in_common_are_marked_and_nothing_is_lost():
+    text = "It says the quick brown fox jumps over them. The end of the story comes soon & fast"
+    books = [Similar("id", "Título", content, 0.5) for content in ("the quick brown fox jumps", "the end of the story")]
+    pieces = highlighted(text, books)
+    assert "".join(part for part, _ in pieces) == text
+    assert [part for part, label in pieces if label] == ["the quick brown fox jumps", "The end of the story"]
+    assert {label for _, label in pieces} == {None, COPIED}
+    assert highlighted("nada em comum aqui", books) == [("nada em comum aqui", None)]
