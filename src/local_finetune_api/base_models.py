@@ -76,7 +76,7 @@ def find(models: Iterable[str], name: str) -> BaseModel | None:
 
 
 def of_source(name: str, source: str) -> BaseModel:
-    """O modelo base que um treino guardou, mesmo que o servidor já não o ofereça."""
+    """O modelo base que um treino anotou, mesmo que o servidor já não o ofereça."""
     return next((base for base in (EMBEDDED, GPT_OSS) if base.source == source), BaseModel(name, source))
 
 
