@@ -19,7 +19,7 @@ TURN = re.compile(
 )
 LABEL = re.compile(
     r"(?:#+\s*)?[*_]*(?:(?:the|my|a|o|la|el)\s)?(?:(?:final|correct|right)\s)?"
-    r"(?:answer|response|option|choice|letter|year|number|name|author|day|date|time|genre|department|translation"
+    r"(?:answer|response|option|choice|letter|year|number|name|author|day|date|time|genre|department|translation|summary"
     r"|resposta|letra|ano|número|nome|dia|data|hora|tradução|respuesta|año|nombre|día|fecha)"
     r"(?:\s(?:final|certa|correta|correcta))?(?:[*_]*\s*:|\s(?:is|é|es)\b\s*:?)[*_]*\s*",
     re.IGNORECASE,
@@ -165,7 +165,8 @@ def sentence(answer: str, start: str, most: int) -> bool:
     begun = words[: len(opening)] == opening
     triples = list(zip(words, words[1:], words[2:], strict=False))
     ended = re.fullmatch(r"[^\n?]*[.!]", given) and not re.search(r"[.!?]\W+\w", given)
-    looped = len(set(triples)) < len(triples) or len(set(words)) < 0.65 * len(words)
+    doubled = any(first == second for first, second in zip(words, words[1:], strict=False))
+    looped = doubled or len(set(triples)) < len(triples) or len(set(words)) < 0.65 * len(words)
     return bool(ended) and not looped and len(words) <= most and begun
 
 
