@@ -86,7 +86,7 @@ _INLINE = re.compile(
 _FIELD = re.compile(r"^[\W_]*[A-Z][\w'’/ -]{0,30}:(?=\s|\Z)", re.M)
 _MARKS = re.compile(
     r"^\s*#{1,6}(?:\s|\Z)|(?<!\*)\*\*\w[^*\n]*\*\*(?!\*)|<\||\|>|\[/?INST\]|<</?SYS>>|</?s>|```"
-    r"|^\s*(?:-{3,}|={3,})\s*$|(?:[^|\n]+\|){3}|\[(?:insert|your|title|author|name|product|book|description|publisher)\b[^\]]*\]",
+    r"|^\s*(?:-{3,}|={3,})\s*$|^(?:[^|\n]+\|){3}|\[(?:insert|your|title|author|name|product|book|description)\b[^\]]*\]",
     re.I | re.M,
 )
 _BULLET = re.compile(
