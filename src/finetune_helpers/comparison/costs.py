@@ -66,14 +66,21 @@ def efficiency(report: Mapping[str, Any] | None) -> Efficiency | None:
     seconds, heldout = report.get("seconds") or {}, report.get("heldout") or []
     hours = (seconds.get("train") or 0) / 3600
     drops = [row["base_loss"] - row["tuned_loss"] for row in heldout]
-    plain = ("tokens_seen", "tokens_per_second", "examples_seen", "steps", "trainable_parameters", "billed_tokens")
-    named = {key: str(report.get(key) or portuguese.NOT_MEASURED) for key in ("model", "engine", "device")}
     return Efficiency(
-        **named,
-        **{phase: seconds.get(phase) for phase in ("load", "train", "evaluate")},
-        **{key: report.get(key) for key in plain},
+        model=str(report.get("model") or portuguese.NOT_MEASURED),
+        engine=str(report.get("engine") or portuguese.NOT_MEASURED),
+        device=str(report.get("device") or portuguese.NOT_MEASURED),
+        load=seconds.get("load"),
+        train=seconds.get("train"),
+        evaluate=seconds.get("evaluate"),
+        tokens_seen=report.get("tokens_seen"),
+        tokens_per_second=report.get("tokens_per_second"),
+        examples_seen=report.get("examples_seen"),
+        steps=report.get("steps"),
+        trainable_parameters=report.get("trainable_parameters"),
         gpu_gb=report.get("peak_gpu_gb"),
         rss_gb=report.get("peak_rss_gb"),
+        billed_tokens=report.get("billed_tokens"),
         gain_per_hour=fmean(drops) / hours if drops and hours else None,
     )
 
@@ -176,7 +183,7 @@ def training(study: Study, arm: str) -> Training | None:
     sku, billed, phases = report.get("price_sku") or "", report.get("billed_tokens"), report.get("seconds") or {}
     hours = sum(value or 0.0 for value in phases.values()) / 3600 or report.get("gpu_hours") or 0.0
     item = "train" if billed and find(sku, "train") else "gpu_hour"
-    return Training(arm, sku, item, float(billed if item == "train" else hours), find(sku, item))
+    return Training(arm, sku, item, float((billed if item == "train" else hours) or 0), find(sku, item))
 
 
 def serving(study: Study, system: str) -> Serving | None:

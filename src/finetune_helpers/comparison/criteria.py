@@ -49,11 +49,11 @@ def _preferred(results: Results, system: System, preferences: Preferences) -> st
     for (first, second), preference in preferences.items():
         if system.name in (first, second) and preference.estimate.n:
             rate = preference.estimate
-            limits = (rate.mean, rate.low, rate.high)
-            if system.name == second:
-                limits = tuple(None if value is None else 1 - value for value in (rate.mean, rate.high, rate.low))
-            other = results.study.system(second if system.name == first else first).label
-            return f"preferida em {_percent(*limits)} de {rate.n} pares contra {other}"
+            if system.name == first:
+                won, other = _percent(rate.mean, rate.low, rate.high), second
+            else:
+                won, other = _percent(*(None if x is None else 1 - x for x in (rate.mean, rate.high, rate.low))), first
+            return f"preferida em {won} de {rate.n} pares contra {results.study.system(other).label}"
     return UNREVIEWED
 
 

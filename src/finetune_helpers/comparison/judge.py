@@ -148,8 +148,9 @@ def _ask(judge: Judge, question: dict) -> dict:
     from openai import OpenAIError
 
     verdict = {"name": "verdict", "strict": True, "schema": SCHEMA}
+    client: Any = judge.client
     try:
-        reply = judge.client.chat.completions.create(
+        reply = client.chat.completions.create(
             model=judge.model,
             messages=[{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": question["prompt"]}],
             response_format={"type": "json_schema", "json_schema": verdict},

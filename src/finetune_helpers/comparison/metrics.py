@@ -19,7 +19,7 @@ from . import rules
 from .study import REFERENCE, Study
 
 GRAM = 8  # palavras seguidas iguais às do treino a partir das quais é cópia
-SWAPS = 5  # descrições de outros itens contra as quais cada resposta é medida
+SWAPS = 4  # descrições de outros itens contra as quais cada resposta é medida
 SHORTEST = 20  # palavras: um sistema que quase nada responde não encurta a medida dos outros
 
 
@@ -148,7 +148,7 @@ METRICS = (
     Metric(
         "specifics", "Fatos específicos sem apoio por resposta", "0.00", True, lambda case: float(len(case.specifics))
     ),
-    Metric("copied", "Texto copiado do treino", "0.0%", True, lambda case: case.copied),
+    Metric("copied", "Texto copiado do treino", "0.0%", True, lambda case: case.copied, compared=False),
 )
 
 

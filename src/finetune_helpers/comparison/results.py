@@ -8,7 +8,7 @@ from pathlib import Path
 from ..answers import base_of
 from ..portuguese import number
 from . import costs, flexibility, metrics, similarity, statistics
-from .metrics import METRICS, Metric
+from .metrics import Metric
 from .statistics import Estimate, Interval
 from .study import ARMS, Study, read_study
 
@@ -134,7 +134,7 @@ class Results:
 
     def flexibility_total(self, system: str) -> Share | None:
         """Aprovações na suíte inteira, com intervalo por grupo de prompts; None se não foi respondida."""
-        verdicts = self.verdicts.get(system, {})
+        verdicts = self.verdicts.get(system)
         return self._passed(system, list(verdicts)) if verdicts else None
 
     def _passed(self, system: str, keys: list[str]) -> Share:
@@ -206,7 +206,7 @@ class Results:
         if not rows or drop.mean is None:
             return ""
         fell = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
-        verb = "caiu" if drop.mean > 0 else "não caiu em média: diminuiu só"
+        verb = "caiu" if drop.mean > 0 else "subiu em média e só caiu"
         text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (em média, {number(drop.mean, 2)}"
         title = self.title_learning(arm)
         if title is None or title.content.mean is None:
@@ -223,7 +223,10 @@ class Results:
         shown = [one for one in mine if one.holm is not None and one.holm <= statistics.ALPHA]
         if not shown:
             return f"Nenhuma diferença entre {who} é demonstrável com {number(n)} itens."
-        told = "; ".join(f"{one.metric.label}, melhor em {self.study.system(one.better).label}" for one in shown)
+        # Maior ou menor, e não melhor: quem cala também inventa menos.
+        sides = {True: "menor em", False: "maior em"}
+        better = [(one.metric, self.study.system(one.better).label) for one in shown]
+        told = "; ".join(f"{metric.label}, {sides[metric.low_is_good]} {label}" for metric, label in better)
         return f"Entre {who}, {number(n)} itens demonstram diferença em: {told}."
 
 
@@ -232,12 +235,13 @@ def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Resu
     study = read_study(run_folder, data_folder)
     rows: dict[str, dict[str, Row]] = {}
     for case in metrics.cases(study, similarity.read(study)):
-        values = {metric.key: metric.value(case) for metric in METRICS}
+        values = {metric.key: metric.value(case) for metric in metrics.METRICS}
         key, details = case.item["item_id"], (case.defects, case.cut, case.specifics, case.copied_from)
         rows.setdefault(case.system, {})[key] = Row(key, case.system, values, *details)
     ordered = {name: {key: mine[key] for key in study.items if key in mine} for name, mine in rows.items()}
+    known = {prompt.id for prompt in flexibility.load()}
     verdicts = {
-        system: {key: flexibility.passes(key, row.answer) for key, row in asked.items()}
+        system: {key: flexibility.passes(key, row.answer) for key, row in asked.items() if key in known}
         for system, asked in study.flexibility.items()
     }
     return Results(study, ordered, verdicts, _contrasts(study, ordered), metrics.common_length(study))
@@ -247,7 +251,7 @@ def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast,
     asked = [
         (first, second, metric)
         for first, second in study.pairs()
-        for metric in METRICS
+        for metric in metrics.METRICS
         if metric.compared and (not metric.same_model or _same_base(study, first, second))
     ]
     measured = [_difference(study, rows[first], rows[second], metric) for first, second, metric in asked]
@@ -274,7 +278,8 @@ def _difference(
     differences = [a - b for a, b in both.values()]
     if not metric.share:
         return statistics.mean_difference(differences, groups), statistics.detectable_mean(differences, groups)
-    estimate = statistics.paired_share(*([bool(pair[side]) for pair in both.values()] for side in (0, 1)), groups)
+    passed = [bool(a) for a, _ in both.values()], [bool(b) for _, b in both.values()]
+    estimate = statistics.paired_share(passed[0], passed[1], groups)
     if estimate.clusters < estimate.n:
         return estimate, statistics.detectable_mean(differences, groups)
     fewer = min(differences.count(1.0), differences.count(-1.0))

@@ -319,7 +319,7 @@ def detectable_share(n: int, opposite: float = 0.0) -> float | None:
     from scipy import stats
 
     discordant = np.arange(n + 1)
-    needed = np.array([_critical(count) for count in discordant])
+    needed = np.array([_critical(count) for count in range(n + 1)])
 
     def power(difference: float) -> float:
         moved = min(1.0, 2 * opposite + difference)

@@ -12,6 +12,7 @@ from ..errors import InputError, RunMismatchError
 from ..portuguese import NOT_RUN, counted
 from ..prompts import read_train
 from ..records import Example, read_json, read_jsonl
+from . import flexibility
 
 ROLES = {"base": "base", "tuned": "ajustado", "fewshot": "base com 3 exemplos"}
 REFERENCE, OTHER = "referência", "outro modelo"
@@ -84,7 +85,7 @@ class Study:
 
     def notices(self) -> list[str]:
         """Frases sobre o que põe a comparação em dúvida: vazamentos, respostas iguais, prompts e itens que faltam."""
-        told = [*self._leaks(), *self._identical(), *self._fingerprints(), *self._unidentified()]
+        told = [*self._leaks(), *self._identical(), *self._fingerprints(), *self._unidentified(), *self._other_suite()]
         for name, rows in self.answers.items():
             strangers, gaps = sorted(set(rows) - set(self.items)), self.missing(name)
             if strangers:
@@ -120,8 +121,13 @@ class Study:
 
     def _unidentified(self) -> list[str]:
         named = [system.name for system in self.systems if system.model_id and "@" not in system.model_id]
-        told = "as respostas não trazem a revisão do modelo, e não se confere se a base e o ajustado têm os mesmos pesos"
+        told = "as respostas não trazem a revisão, e não se confere se a base e o ajustado têm os mesmos pesos"
         return [f"Rodada antiga ou modelo hospedado: {told} ({', '.join(named)})."] if named else []
+
+    def _other_suite(self) -> list[str]:
+        known = {prompt.id for prompt in flexibility.load()}
+        other = {key for rows in self.flexibility.values() for key in rows if key not in known}
+        return [f"{_listed(sorted(other))} de outra versão da suíte de flexibilidade não contam."] if other else []
 
 
 def read_study(run_folder: Path | str, data_folder: Path | str | None = None) -> Study:
