@@ -125,8 +125,9 @@ def metrics_sheet(sheet: Sheet, results: Results) -> None:
     sheet.wide([column.width for column in columns])
     sheet.title(
         "Métricas por resposta",
-        f"Além do acaso: própria descrição menos as de outros itens, em {results.words} palavras e sem as do título; 0"
-        " quer dizer que a resposta não depende dele. Um texto de treino ao acaso não tem defeito de forma e está errado.",
+        f"Além do acaso: própria descrição menos as de outros itens, em {results.words} palavras e sem as do título."
+        " Zero quer dizer que a resposta não depende dele. Um texto de treino ao acaso não tem defeito de forma e está"
+        " errado.",
         8,
     )
     place = sheet.table(columns, rows)
