@@ -12,7 +12,9 @@ HERE = Path(__file__).resolve().parent
 SHEETS = ("Resumo", "Lado a lado")
 PORTUGUESE = """<?xml version="1.0" encoding="UTF-8"?>
 <oor:items xmlns:oor="http://openoffice.org/2001/registry">
-<item oor:path="/org.openoffice.Setup/L10N"><prop oor:name="ooSetupSystemLocale" oor:op="fuse"><value>pt-BR</value></prop></item>
+<item oor:path="/org.openoffice.Setup/L10N">
+<prop oor:name="ooSetupSystemLocale" oor:op="fuse"><value>pt-BR</value></prop>
+</item>
 </oor:items>
 """
 

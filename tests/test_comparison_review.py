@@ -380,7 +380,7 @@ def test_a_reviewer_who_prefers_one_system_is_recovered(blank):
 
 
 def test_a_simulated_preference_is_recovered_and_its_interval_covers():
-    """Pontos 1, ½ e 0 com probabilidades conhecidas: a média certa, e intervalos que a contêm em 93 a 97 % das vezes."""
+    """Pontos 1, ½ e 0 com probabilidades conhecidas: média certa, e intervalos que a contêm em 93 a 97 % das vezes."""
     rng, truth, n, times = random.Random(5), 0.60, 60, 400
     pair, covered, means = ("um", "outro"), 0, []
     for _ in range(times):

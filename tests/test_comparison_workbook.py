@@ -14,7 +14,17 @@ from openpyxl import load_workbook
 from test_comparison_review import HOSTILE, blind, fill, hostile_run, needs_office, recalculated
 
 from finetune_helpers import comparison, prices, records
-from finetune_helpers.comparison import details, figures, metrics, readme, results, review, summary, tables, workbook
+from finetune_helpers.comparison import (
+    answers_sheets,
+    figures,
+    metrics,
+    readme,
+    results,
+    review,
+    tables,
+    wording,
+    workbook,
+)
 from finetune_helpers.errors import InputError, RunMismatchError
 
 SHEETS = ["Resumo", "Lado a lado", "Métricas", "Estatística", "Flexibilidade", "Treino", "Custo", "Proveniência"]
@@ -67,6 +77,14 @@ def test_only_costs_has_formulas_and_each_has_its_value(scored):
 def test_libreoffice_recalculates_what_is_stored_after_prices_are_sorted_too(scored, tmp_path):
     stored = load_workbook(scored[1], data_only=True)["Custo"]
     book = load_workbook(scored[1])  # o openpyxl não guarda os valores das fórmulas: o LibreOffice os calcula
+    sheet = book["Custo"]
+    first = 1 + next(cell.row for (cell,) in sheet.iter_rows(max_col=1) if cell.value == "Chave")
+    priced = [
+        [cell.value for cell in row] for row in sheet.iter_rows(min_row=first, max_row=first + len(prices.load()) - 1)
+    ]
+    for line, values in enumerate(reversed(priced), start=first):
+        for column, value in enumerate(values, start=1):
+            sheet.cell(line, column).value = value
     book.save(tmp_path / "custo.xlsx")
     computed = load_workbook(recalculated(tmp_path / "custo.xlsx", tmp_path), data_only=True)["Custo"]
     places = [cell.coordinate for row in book["Custo"] for cell in row if cell.data_type == "f"]
@@ -99,14 +117,14 @@ def test_every_answer_is_side_by_side_with_its_reference(scored):
     for row in rows:
         item = found.study.items[row["Identidade"]]
         assert row["Referência do catálogo"] == item["content"]
-        for system in summary.answered(found):
+        for system in wording.answered(found):
             answer, measured = (
                 found.study.answers[system.name][item["item_id"]],
                 found.rows[system.name][item["item_id"]],
             )
             assert row[system.label] == tables.clean(answer.answer)
             told = row[f"{system.label}: regras"]
-            assert all(details.defect_name(name) in told for name in measured.defects)
+            assert all(answers_sheets.defect_name(name) in told for name in measured.defects)
             assert ("cortada" in told) == measured.cut
             loss = row.get(f"{system.label}: perda")
             assert (
@@ -130,9 +148,9 @@ def test_every_measure_of_every_answer_is_in_metrics(scored):
 
 def test_the_summary_says_the_model_under_each_system_and_what_was_not_reviewed(scored):
     found, path = scored
-    rows = table(path, "Resumo", "Sistema e modelo")[: len(summary.answered(found))]
-    assert [row["Sistema e modelo"] for row in rows] == [f"{s.label}\n{s.model}" for s in summary.answered(found)]
-    assert {row["Preferência humana"] for row in rows} == {summary.NO_REVIEW}
+    rows = table(path, "Resumo", "Sistema e modelo")[: len(wording.answered(found))]
+    assert [row["Sistema e modelo"] for row in rows] == [f"{s.label}\n{s.model}" for s in wording.answered(found)]
+    assert {row["Preferência humana"] for row in rows} == {tables.NO_REVIEW}
     assert all(sentence in words(path) for sentence in found.conclusions())
 
 
@@ -204,7 +222,7 @@ def test_a_review_changes_the_summary_and_side_by_side(tmp_path):
     before = words(comparison.write_workbook(run))
     book = comparison.write_workbook(run, reviews=run / "preenchida.xlsx")
     after = words(book)
-    assert "Revisão humana" not in before and summary.NO_REVIEW in before
+    assert "Revisão humana" not in before and tables.NO_REVIEW in before
     assert "Revisão humana" in after and "Às cegas, Trilha LLaMA, ajustado fez 100 %" in after and "Ana" in after
     told = [row["Revisão humana"] for row in table(book, "Lado a lado", "Título")]
     assert any("Ana: Trilha LLaMA, ajustado melhor que Trilha GPT, ajustado (=boa)" in str(text) for text in told)
@@ -231,7 +249,7 @@ def vote(number, choice, *sides, question="x"):
 
 
 def test_page_votes_are_counted_with_the_exact_sign_test_whatever_the_side(tmp_path):
-    run = make_run(tmp_path, suite=False)
+    run = make_run(tmp_path, n=8, suite=False, few_shot=False)
     tuned = ("llama3-tuned", "gpt-tuned")
     title = comparison.score(run).study.items.values().__iter__().__next__()["title"]
     votes = [vote(n, "A", *tuned, question=title.upper()) for n in range(5)] + [
@@ -316,7 +334,10 @@ def test_a_new_metric_is_one_function_and_one_line(tmp_path, monkeypatch):
     for module in (
         metrics,
         results,
-        *(sys.modules[f"finetune_helpers.comparison.{name}"] for name in ("details", "figures", "readme")),
+        *(
+            sys.modules[f"finetune_helpers.comparison.{name}"]
+            for name in ("answers_sheets", "statistics_sheets", "figures", "readme")
+        ),
     ):
         monkeypatch.setattr(module, "METRICS", (*metrics.METRICS, added), raising=False)
     found = comparison.score(make_run(tmp_path, n=10, suite=False))

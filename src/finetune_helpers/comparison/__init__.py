@@ -7,11 +7,11 @@ _HOMES = {
     "write_workbook": "workbook",
     "headline": "readme",
     "write_review": "review",
-    "read_review": "review",
+    "read_review": "reading",
     "measure_similarity": "similarity",
     "judge_pairs": "judge",
     "Judge": "judge",
-    "in_words": "summary",
+    "in_words": "wording",
 }
 _MODULES = ("figures", "statistics", "flexibility", "costs", "metrics", "readme")
 __all__ = [*_HOMES, *_MODULES]

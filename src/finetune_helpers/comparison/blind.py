@@ -134,8 +134,8 @@ def _attention(dealt: list[Row], rng: random.Random) -> list[Row]:
     same, empty = rng.sample(dealt, 2)
     sides = [REFERENCE, BLANK]
     rng.shuffle(sides)
-    known = {"kind": ATTENTION, "first": "", "second": ""}
-    return [replace(same, right=same.left, **known), replace(empty, left=sides[0], right=sides[1], **known)]
+    control = replace(same, kind=ATTENTION, first="", second="")
+    return [replace(control, right=same.left), replace(control, item_id=empty.item_id, left=sides[0], right=sides[1])]
 
 
 def texts(study: Study, row: Row) -> tuple[str, str, str, str]:

@@ -9,13 +9,14 @@ from .. import portuguese
 from ..portuguese import number
 from ..records import atomic_write
 from . import flexibility
-from .details import compared, effect
 from .judgements import Review
 from .metrics import METRICS
 from .results import Results
+from .statistics_sheets import compared, effect
 from .study import ARMS
-from .summary import TONES, answered, colour, quality_rows
+from .summary_sheet import quality_rows
 from .tables import GREY, INK
+from .wording import TONES, answered, colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,20 +64,20 @@ def losses(results: Results, axes: "Axes") -> bool:
 
     A distância entre os dois pontos de uma linha é o que o título explica.
     """
-    lines = []
+    lines: list[str] = []
     for arm in [arm for arm in results.study.reports if results.heldout(arm)]:
         strong = TONES.get(arm, TONES["llama3"])[0]
         for role, key in (("base", "base"), ("ajustado", "tuned")):
             place = len(lines)
             own, other = (_average(results.heldout(arm), f"{key}{kind}_loss") for kind in ("", "_other"))
-            if other is not None:
+            if own is not None and other is not None:
                 axes.plot([own, other], [place, place], color=strong, linewidth=1.5, zorder=1)
             for value, face, side in ((own, strong, "right"), (other, "white", "left")):
                 if value is not None:
                     axes.scatter([value], [place], facecolor=face, edgecolor=strong, s=46, zorder=2)
                     shift = (-8 if side == "right" else 8, -3)
-                    style = {"textcoords": "offset points", "ha": side, "fontsize": 8}
-                    axes.annotate(number(value, 2), (value, place), shift, **style)
+                    text = number(value, 2)
+                    axes.annotate(text, (value, place), shift, textcoords="offset points", ha=side, fontsize=8)
             lines.append(f"{ARMS.get(arm, arm)}, {role}")
     axes.scatter([], [], color=INK, s=46, label="sob o próprio título")
     axes.scatter([], [], facecolor="white", edgecolor=INK, s=46, label="sob o título de outro item")

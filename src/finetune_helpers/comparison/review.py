@@ -1,42 +1,21 @@
-"""A revisão cega: escreve ``revisao.xlsx``, que não diz quem escreveu o quê, e a lê de volta, preenchida por pessoas."""
+"""``revisao.xlsx``, para julgar às cegas: um guia e uma aba por pessoa, sem nada que diga quem escreveu o quê."""
 
 import hashlib
 import random
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, RunMismatchError
-from ..records import atomic_write, normalise, sha256_file
+from ..records import atomic_write, sha256_file
 from . import blind
 from .blind import KEY, Plan, Row, Size
-from .judgements import PREFERENCES, Judgement, Rating, Review, review
+from .judgements import PREFERENCES, Rating
+from .reading import CODE, CODES, COMMENT, NOTES, PREFERENCE, PROBLEMS, REVIEWER, SHOWN, TOKEN, read_review
 from .study import Study, read_study
-from .tables import Book, Column, Formula, Place, shown
-
-if TYPE_CHECKING:
-    from openpyxl import Workbook
+from .tables import GREY, Book, Column, Formula, Place
 
 FILE = "revisao.xlsx"
 DEFAULT = Size()
-PROBLEMS = (
-    "nenhum",
-    "fato errado",
-    "fora do assunto",
-    "repetição",
-    "vazia",
-    "resenha em vez de descrição",
-    "idioma errado",
-    "incompleta",
-)
-NOTES = {"Correção A": "correct_a", "Correção B": "correct_b", "Fluência A": "fluent_a", "Fluência B": "fluent_b"}
-CODES = {"Problema A": "problem_a", "Problema B": "problem_b"}
-PREFERENCE, COMMENT, CODE = "Preferência", "Comentário", "Código"
-SHOWN = ("Título", "Referência do catálogo", "Resposta A", "Resposta B")
-INPUTS = (PREFERENCE, *NOTES, *CODES, COMMENT)
-REVIEWER, TOKEN = "Revisor(a):", "Código desta revisão"
 STEPS = (
     "1. Escreva o seu nome no alto da sua aba. Cada pessoa avalia uma aba, sem ler a das outras.",
     "2. Leia o título e a referência. Ela é uma descrição válida entre muitas: outra pode ser tão boa quanto ela.",
@@ -132,8 +111,8 @@ def _guide(book: Book, plan: Plan) -> None:
         Column("Quando dar", 86, "", lambda scale: scale[2]),
     ]
     sheet.table(rating, SCALES)
-    sheet.paragraph("As notas 2 e 4 de fluência ficam entre as descritas.", 3, font_color="#6B7280")
-    sheet.paragraph(f"{TOKEN}: {plan.code}", 3, font_color="#6B7280")
+    sheet.paragraph("As notas 2 e 4 de fluência ficam entre as descritas.", 3, font_color=GREY)
+    sheet.paragraph(f"{TOKEN}: {plan.code}", 3, font_color=GREY)
 
 
 def _reviewer(book: Book, number: int, token: str, rows: list[tuple[Row, tuple[str, ...]]]) -> None:
@@ -174,207 +153,3 @@ def _progress(place: Place, rows: int) -> Formula:
     return Formula(
         f'COUNTA({place.area(PREFERENCE)})&" de {rows} linhas com preferência"', f"0 de {rows} linhas com preferência"
     )
-
-
-def read_review(path_or_paths: Path | str | Sequence[Path | str], run_folder: Path | str | None = None) -> Review:
-    """Lê uma ou várias planilhas preenchidas da mesma rodada: as chaves vêm de ``run_folder`` ou da pasta do arquivo.
-
-    O que não serve fica em ``problems``, com o endereço da célula, e conta como vazio; nada some em silêncio.
-    InputError se um arquivo não é uma revisão; RunMismatchError se ele é de outra rodada.
-    """
-    paths = [Path(path_or_paths)] if isinstance(path_or_paths, (str, Path)) else [Path(path) for path in path_or_paths]
-    if not paths:
-        raise InputError("Nenhuma planilha revisada foi indicada. Informe em `reviews` pelo menos um arquivo .xlsx.")
-    books = [(path, _load(path)) for path in paths]
-    plans = [_plan(path, book, Path(run_folder) if run_folder else path.parent) for path, book in books]
-    if len({plan.code for plan in plans}) > 1:
-        listed = "; ".join(f"{path.name}: {plan.code}" for path, plan in zip(paths, plans, strict=True))
-        raise RunMismatchError(f"As planilhas são de revisões diferentes ({listed}). Junte só as da mesma revisão.")
-    problems: list[str] = []
-    copies = [copy for path, book in books for copy in _copies(path, book, plans[0], problems)]
-    judgements = _joined(copies, problems)
-    missing = set(range(1, plans[0].size.reviewers + 1)) - {row.row.sheet for row in judgements}
-    problems += [
-        f"A aba Revisor {number} não veio em nenhum arquivo; conta como não avaliada." for number in sorted(missing)
-    ]
-    return review(plans[0], judgements, problems)
-
-
-def _load(path: Path) -> "Workbook":
-    from openpyxl import load_workbook
-
-    try:
-        return load_workbook(path)
-    except FileNotFoundError:
-        raise InputError(f"A planilha {path} não existe. Confira em `reviews` o caminho do arquivo revisado.") from None
-    except Exception as error:  # o openpyxl levanta tipos variados para um arquivo danificado
-        raise InputError(f"{path} não abre como .xlsx ({error}). Salve de novo a planilha como .xlsx.") from error
-
-
-def _plan(path: Path, book: "Workbook", folder: Path) -> Plan:
-    """A chave que abre o arquivo: pelo código da revisão ou, se alguém o apagou, pelos códigos das linhas."""
-    plans = blind.keys(folder)
-    words = [_text(cell) for sheet in book for row in sheet.iter_rows() for cell in row if cell.value is not None]
-    token = next((found[1] for word in words if (found := re.search(rf"{TOKEN}:\s*([0-9a-f]{{16}})", word))), "")
-    codes = set(words)
-    for plan in plans:
-        if plan.code == token or (not token and any(row.code in codes for row in plan.rows)):
-            return plan
-    if not plans:
-        raise InputError(
-            f"A chave de {path.name} não está em {folder}: deveria haver ali um {KEY}. Ponha a planilha na pasta da "
-            "rodada que a escreveu, ou indique essa rodada em `run`."
-        )
-    raise RunMismatchError(
-        f"{path} não é uma revisão desta rodada (código {token or 'ausente'}; as chaves daqui são "
-        f"{', '.join(plan.code for plan in plans)}). Use em `reviews` um arquivo escrito por esta rodada."
-    )
-
-
-@dataclass(frozen=True)
-class _Copy:
-    """Uma aba lida de um arquivo: quem assinou e o que escreveu em cada linha."""
-
-    file: str
-    sheet: int
-    reviewer: str
-    judgements: tuple[Judgement, ...]
-
-
-def _copies(path: Path, book: "Workbook", plan: Plan, problems: list[str]) -> Iterator[_Copy]:
-    known = {row.code: row for row in plan.rows}
-    for sheet in book:
-        head, names = _heading(sheet)
-        if not head:
-            continue
-        where = f"{path.name}, aba {sheet.title}"
-        if CODE not in names:
-            raise InputError(
-                f"{where}: falta a coluna {CODE}. Devolva-a da planilha original: ela diz que linha é cada uma."
-            )
-        problems += [
-            f"{where}: falta a coluna {title}; ela conta como vazia." for title in INPUTS if title not in names
-        ]
-        problems += [
-            f'{where}!{cell.coordinate}: a coluna "{_text(cell)}" se repete ou não é da revisão; ela não foi lida.'
-            for cell in sheet[head]
-            if _text(cell).strip() and cell.column not in names.values()
-        ]
-        lines = _lines(sheet, head, names, known, where, problems)
-        numbers = sorted({known[code].sheet for code in lines})
-        name = _reviewer_name(sheet, head)
-        for number in numbers:
-            expected = {row.code for row in plan.sheet(number)}
-            absent = sorted(expected - set(lines))
-            problems += [f"{where}: falta a linha de código {code}; ela conta como não avaliada." for code in absent]
-            rows = [_judgement(known[code], lines[code], where, problems) for code in lines if code in expected]
-            signed = name or f"{path.name}, {sheet.title}"
-            yield _Copy(path.name, number, signed, tuple(replace(row, reviewer=signed, file=path.name) for row in rows))
-
-
-def _heading(sheet) -> tuple[int, dict[str, int]]:
-    """A linha do cabeçalho e a coluna de cada título, onde quer que estejam; (0, {}) se a aba não é de revisão."""
-    titles = {normalise(title): title for title in (*SHOWN, *INPUTS, CODE)}
-    for cells in sheet.iter_rows(max_row=60):
-        names: dict[str, int] = {}
-        for cell in cells:
-            if title := titles.get(normalise(_text(cell))):
-                names.setdefault(title, cell.column)
-        if len(names) >= 4 and (PREFERENCE in names or CODE in names):
-            return cells[0].row, names
-    return 0, {}
-
-
-def _reviewer_name(sheet, head: int) -> str:
-    for cells in sheet.iter_rows(max_row=head):
-        words = [_text(cell).strip() for cell in cells if cell.value is not None]
-        if any(normalise(word) == normalise(REVIEWER) for word in words):
-            return next((word for word in words if normalise(word) != normalise(REVIEWER)), "")
-    return ""
-
-
-def _lines(
-    sheet, head: int, names: dict[str, int], known: dict[str, Row], where: str, problems: list[str]
-) -> dict[str, dict]:
-    """As linhas preenchidas, por código; o que não se sabe a que linha pertence vira um problema."""
-    lines: dict[str, dict] = {}
-    for cells in sheet.iter_rows(min_row=head + 1):
-        by_column = {cell.column: cell for cell in cells}
-        line = {title: by_column[column] for title, column in names.items() if column in by_column}
-        code = _text(line[CODE]).strip()
-        typed = [line[title] for title in INPUTS if title in line and _text(line[title]).strip()]
-        at = f"{where}!{line[CODE].coordinate}"
-        if code in lines:
-            before = [_text(lines[code].get(title)) for title in INPUTS]
-            if not any(before):
-                lines[code] = line
-            if typed and any(before):
-                problems.append(f"{at}: o código {code} se repete; vale a primeira linha preenchida.")
-        elif code in known:
-            lines[code] = line
-        elif typed:
-            said = f"o código {code} não é desta revisão" if code else "falta o código"
-            cited = ", ".join(cell.coordinate for cell in typed)
-            problems.append(f"{at}: {said}; o que está em {cited} não foi lido.")
-    return lines
-
-
-def _judgement(row: Row, line: dict, where: str, problems: list[str]) -> Judgement:
-    values: dict[str, Any] = {"preference": _choice(line.get(PREFERENCE), PREFERENCES, where, problems)}
-    values |= {field: _note(line.get(title), where, problems) for title, field in NOTES.items()}
-    values |= {field: _choice(line.get(title), PROBLEMS, where, problems) for title, field in CODES.items()}
-    values["comment"] = _text(line.get(COMMENT)).strip()
-    edited = (
-        all(title in line for title in SHOWN) and blind.mark(tuple(_text(line[title]) for title in SHOWN)) != row.mark
-    )
-    if edited:
-        problems.append(f"{where}!{line[CODE].coordinate}: os textos da linha {row.code} foram editados.")
-    rating = Rating(**{field.name: values[field.name] for field in fields(Rating)})
-    return Judgement(row, rating, edited=edited)
-
-
-def _text(cell) -> str:
-    return "" if cell is None else shown(cell.value)
-
-
-def _choice(cell, options: Sequence[str], where: str, problems: list[str]) -> str:
-    typed = normalise(_text(cell))
-    chosen = next((option for option in options if normalise(option) == typed), "")
-    if typed and not chosen:
-        problems.append(f'{where}!{cell.coordinate}: "{_text(cell)}" não está na lista ({", ".join(options)}).')
-    return chosen
-
-
-def _note(cell, where: str, problems: list[str]) -> int | None:
-    typed = _text(cell).strip().replace(",", ".")
-    if not typed:
-        return None
-    try:
-        value = float(typed)
-    except ValueError:
-        value = 0.0
-    if value in (1, 2, 3, 4, 5):
-        return int(value)
-    problems.append(f'{where}!{cell.coordinate}: "{_text(cell)}" não é uma nota inteira de 1 a 5.')
-    return None
-
-
-def _joined(copies: list[_Copy], problems: list[str]) -> list[Judgement]:
-    """Um julgamento por pessoa e linha: cópias da mesma pessoa se completam; abas que ninguém preencheu contam uma vez."""
-    empty = Rating()
-    filled = [copy for copy in copies if any(row.rating != empty for row in copy.judgements)]
-    used = {copy.sheet for copy in filled}
-    blank = {copy.sheet: copy for copy in copies if copy.sheet not in used}
-    merged: dict[tuple[str, str], Judgement] = {}
-    for copy in [*filled, *blank.values()]:
-        for judgement in copy.judgements:
-            key = (normalise(copy.reviewer), judgement.row.code)
-            before = merged.get(key)
-            if before and before.rating != empty and judgement.rating not in (empty, before.rating):
-                problems.append(
-                    f"{copy.file}: a linha {judgement.row.code} de {judgement.reviewer} é diferente em {before.file}; "
-                    f"vale a de {copy.file}."
-                )
-            if before is None or judgement.rating != empty:
-                merged[key] = judgement
-    return list(merged.values())

@@ -12,13 +12,15 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN
 from ..records import atomic_write
 
 LIMIT = 32_000
 MAX_BREAKS = 250
 EMPTY = "[resposta vazia]"
 CUT = " […cortado; o texto inteiro está em respostas.jsonl]"
-NOTHING = "—"
+NO_REVIEW, NO_PRICE = "ainda sem revisão", "preço desconhecido"
+MISSING = (ABSENT, NOT_RUN, NOT_MEASURED, NO_REVIEW, NO_PRICE)  # o que aparece em cinza no lugar de um número
 
 FACE = "Calibri"
 ACCENT, PALE, INK, GREY, RULE = "#0B5C8A", "#EAF2F8", "#1F2937", "#6B7280", "#D5DBE1"
@@ -61,7 +63,7 @@ class Formula:
 
 @dataclass(frozen=True)
 class Styled:
-    """Um valor com aparência própria: ``alerta``, ``destaque``, ``ausente``, ``digitado``, ``forte`` ou ``discreto``."""
+    """Um valor com aparência própria: ``alerta``, ``ausente``, ``digitado``, ``forte`` ou ``discreto``."""
 
     value: Any
     style: str
@@ -155,9 +157,7 @@ class Book:
 _STYLES: dict[str, dict[str, Any]] = {
     "": {},
     "alerta": {"bg_color": ALERT},
-    "destaque": {"bg_color": PALE, "bold": True},
     "forte": {"bold": True},
-    "número": {},
     "ausente": {"font_color": GREY, "italic": True},
     "discreto": {"font_color": GREY, "font_size": 9},
     "digitado": {"bg_color": TYPED, "border": 1, "border_color": RULE},
@@ -280,8 +280,9 @@ class Sheet:
         style, form = column.style, column.form
         if isinstance(value, Styled):
             value, style, form = value.value, value.style, value.form or form
-        if value is None:
-            value, style = NOTHING, style or "ausente"
+        value = ABSENT if value is None else value
+        if value in MISSING:
+            style = style or "ausente"
         right = bool(column.form)
         look = _STYLES[style] | {"bottom": 1, "bottom_color": RULE}
         if style == "vazio":
@@ -290,8 +291,6 @@ class Sheet:
             )
         elif isinstance(value, str):
             quoted = {"quote_prefix": True} if value.startswith(_REREAD) else {}
-            if right and not style:
-                look = look | _STYLES["ausente"]
             look = look | {"text_wrap": True, "align": "right" if right else "left", "indent": 1} | quoted
             self.worksheet.write_string(self.row, number, clean(value), self.book.format(**look))
         elif isinstance(value, Formula):
@@ -392,6 +391,6 @@ def _resolved(source: str, place: Place, row: int) -> str:
 
 
 def _lines(text: str, width: float) -> int:
-    """Linhas de um texto de corpo 10 numa coluna: cabem 1,2 letra por unidade de largura, menos a quebra de palavras."""
+    """Linhas de um texto de corpo 10 numa coluna: 1,2 letra por unidade de largura, menos a quebra de palavras."""
     room = 1.2 * width
     return sum(1 if len(line) <= room else ceil(len(line) / max(room - 3, 1)) for line in text.split("\n"))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from .. import progress
 from ..errors import InputError
-from . import details, judge, judgements
-from .expenses import costs_sheet
+from . import answers_sheets, judge, judgements, statistics_sheets
+from .costs_sheet import costs_sheet
+from .reading import read_review
 from .results import Results, score
-from .review import read_review
-from .summary import Charts, Evidence, charts, evidence_blocks, quality_rows, summary_sheet
+from .summary_sheet import Charts, Evidence, charts, evidence_blocks, quality_rows, summary_sheet
 from .tables import Book
-from .trainings import training_sheet
+from .training_sheet import training_sheet
 
 FILE = "comparacao.xlsx"
 ANSWERS_PER_SECOND = 900  # respostas que entram na planilha por segundo, em dois núcleos
@@ -55,14 +55,14 @@ def build(results: Results, evidence: Evidence) -> Book:
     book = Book(f"Comparação: {results.study.run.name}")
     summary = book.sheet("Resumo")
     summary_sheet(summary, results, evidence)
-    details.side_by_side(book.sheet("Lado a lado", pages=3), results, evidence)
-    details.metrics_sheet(book.sheet("Métricas", pages=2), results)
-    effects = details.statistics_sheet(book.sheet("Estatística"), results)
-    details.flexibility_sheet(book.sheet("Flexibilidade"), results)
+    answers_sheets.side_by_side(book.sheet("Lado a lado", pages=3), results, evidence)
+    answers_sheets.metrics_sheet(book.sheet("Métricas", pages=2), results)
+    effects = statistics_sheets.statistics_sheet(book.sheet("Estatística"), results)
+    statistics_sheets.flexibility_sheet(book.sheet("Flexibilidade"), results)
     training_sheet(book.sheet("Treino"), results)
     rows, axis = quality_rows(results, evidence.review)
     quality = costs_sheet(book.sheet("Custo"), results, rows, axis)
-    details.provenance_sheet(book.sheet("Proveniência"), results)
+    answers_sheets.provenance_sheet(book.sheet("Proveniência"), results)
     charts(summary, results, Charts(effects, quality, axis))
     evidence_blocks(summary, results, evidence)
     return book

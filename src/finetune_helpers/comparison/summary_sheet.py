@@ -4,16 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, number, p_value, percent, usd
-from . import costs
+from ..portuguese import number, p_value, percent
 from .judge import Audit
 from .judgements import TIES, Contest, Review
-from .results import Results, Share
-from .statistics import Interval
+from .results import Results
 from .study import REFERENCE, System
-from .tables import ACCENT, ORANGE, P_VALUE, Column, Place, Sheet, Styled
+from .tables import ALERT, GREY, INK, P_VALUE, Column, Place, Sheet, Styled
+from .wording import answered, between, colour, criteria
 
-NO_REVIEW = "ainda sem revisão"
 GROUPS = (
     ("", 1),
     ("Precisão", 1),
@@ -33,142 +31,12 @@ class Evidence:
     judge: tuple[Audit, ...] = ()
 
 
-# Uma cor por trilha: a forte é o ajustado, a média a base, a clara a base com exemplos.
-TONES = {"llama3": (ACCENT, "#79B4D6", "#C3DCEB"), "gpt": (ORANGE, "#EFA66B", "#F7D9BF")}
-ROLES = ("ajustado", "base", "base com 3 exemplos")
-
-
-def colour(system: System) -> str:
-    """A cor de um sistema nos gráficos e nas figuras."""
-    tones = TONES.get(system.arm, ("#4B5563", "#9CA3AF", "#D1D5DB"))
-    return tones[ROLES.index(system.role)] if system.role in ROLES else "#6B7280"
-
-
-def answered(results: Results) -> list[System]:
-    """Os sistemas da rodada que responderam, sem as referências."""
-    return [system for system in results.study.systems if system.role != REFERENCE and system.name in results.rows]
-
-
-def between(mean: float | None, low: float | None, high: float | None, digits: int, percentage: bool = False) -> str:
-    """``62,5 % [45; 77]``: a média e o intervalo de 95 % quando ele existe."""
-    if mean is None:
-        return ABSENT
-    scale, unit = (100, " %") if percentage else (1, "")
-    # Somar zero tira o sinal do que se arredonda a zero.
-    ends = [number(round(scale * end, digits) + 0.0, digits) for end in (mean, low, high) if end is not None]
-    return f"{ends[0]}{unit} [{ends[1]}; {ends[2]}]" if len(ends) == 3 else f"{ends[0]}{unit}"
-
-
-def share_text(share: Share | None) -> str:
-    """Uma taxa com o intervalo; ``não executado`` sem nenhuma resposta."""
-    return NOT_RUN if share is None or not share.n else between(share.rate, share.low, share.high, 0, True)
-
-
-def mean_text(interval: Interval, digits: int) -> str:
-    """Uma média com o intervalo; ``não medido`` se ninguém a mediu."""
-    return between(interval.mean, interval.low, interval.high, digits) if interval.n else NOT_MEASURED
-
-
-def precision(system: System, review: Review | None) -> str:
-    """Pontos do sistema na preferência humana contra a própria base (ou contra o ajustado), com intervalo."""
-    if review is None or not any(contest.n for contest in review.preference):
-        return NO_REVIEW
-    for contest in review.preference:
-        rival = {contest.first: contest.second, contest.second: contest.first}.get(system.name, "")
-        if contest.n and rival and rival.partition("-")[0] == system.name.partition("-")[0]:
-            known, mine = contest.statistic.estimate, contest.first == system.name
-            ends = (
-                (known.mean, known.low, known.high)
-                if mine
-                else [None if end is None else 1 - end for end in (known.mean, known.high, known.low)]
-            )
-            return f"{between(*ends, 0, True)}\ncontra {'a base' if system.role == 'ajustado' else 'o ajustado'}"
-    return ABSENT
-
-
-def text_measures(results: Results, system: System) -> dict[str, str]:
-    """O que as regras e a perda dizem do texto de um sistema; nada disto é precisão."""
-    return {
-        "Com defeito de forma": share_text(results.share(system.name, "defective")),
-        "Cortada no limite": share_text(results.share(system.name, "cut")),
-        "chrF++ além do acaso": mean_text(results.mean(system.name, "chrf_gain"), 1),
-        "Perda (nats por token)": _loss(results, system),
-    }
-
-
-def _loss(results: Results, system: System) -> str:
-    if system.role not in ("base", "ajustado"):
-        return ABSENT
-    return mean_text(results.mean(system.name, "loss"), 2).partition(" [")[0]
-
-
-def efficiency(results: Results, system: System) -> dict[str, str]:
-    """Minutos, tokens por segundo e memória do treino; só os ajustados treinam."""
-    measured = results.efficiency(system.arm) if system.role == "ajustado" else None
-    titles = ("Treino (min)", "Tokens por segundo", "Memória (GB)")
-    if measured is None:
-        return dict.fromkeys(titles, NOT_RUN if system.role == "ajustado" else ABSENT)
-    values = (measured.minutes, measured.tokens_per_second, measured.memory_gb)
-    return {
-        title: NOT_MEASURED if value is None else number(value, digits)
-        for title, value, digits in zip(titles, values, (1, 0, 1), strict=True)
-    }
-
-
-def expenses(results: Results, system: System) -> dict[str, str]:
-    """O que custaram o treino e 1.000 respostas; trabalho local é tempo de máquina."""
-    training = results.training(system.arm) if system.role == "ajustado" else None
-    serving = results.serving(system.name)
-    each = NOT_RUN
-    if serving:
-        billed = serving.input_price and serving.output_price
-        hours = costs.machine_time(serving.hours_per_thousand, serving.sku, serving.usd_per_thousand)
-        each = usd(serving.usd_per_thousand, 4) if billed else hours
-    return {"Treino": _lines(str(training)) if training else ABSENT, "Por 1.000 respostas": _lines(each)}
-
-
-def _lines(words: str) -> str:
-    return words.replace("; ", "\n").replace(" (", "\n(")
-
-
-def criteria(results: Results, system: System, review: Review | None) -> dict[str, str]:
-    """Todas as colunas de um sistema, na ordem do Resumo."""
-    return (
-        {"Preferência humana": precision(system, review)}
-        | text_measures(results, system)
-        | efficiency(results, system)
-        | expenses(results, system)
-        | {"Aprovados": share_text(results.flexibility_total(system.name))}
-    )
-
-
-def in_words(results: Results) -> str:
-    """A linha do primeiro ajustado, lida por extenso com os números desta rodada."""
-    system = next((system for system in answered(results) if system.role == "ajustado"), None)
-    if system is None:
-        return f"{NOT_RUN.capitalize()}: nenhum modelo ajustado respondeu nesta rodada."
-    defects, closeness = results.share(system.name, "defective"), results.mean(system.name, "chrf_gain")
-    told = [f"{system.label} ({system.model}), em {defects.n} respostas:"]
-    told.append(
-        f"- defeito de forma em {share_text(defects)}: em outros itens como estes, a taxa verdadeira deve estar entre os "
-        "dois números dos colchetes;"
-    )
-    depends = closeness.low is not None and closeness.low > 0
-    verdict = "o texto depende do título" if depends else "não se demonstra que o texto dependa do título"
-    told.append(f"- chrF++ além do acaso de {mean_text(closeness, 1)}: {verdict};")
-    rows = results.heldout(system.arm)
-    if rows:
-        before, after = (sum(row[key] for row in rows) / len(rows) for key in ("base_loss", "tuned_loss"))
-        moved = "caiu" if after < before else "subiu"
-        less = "menos" if after < before else "mais"
-        told.append(
-            f"- a perda {moved} de {number(before, 2)} para {number(after, 2)}: o texto verdadeiro surpreende {less} o modelo;"
-        )
-    told.append(f"- flexibilidade: {share_text(results.flexibility_total(system.name))} das perguntas aprovadas.")
-    return "\n".join(told)
-
-
-WIDTHS = {"Preferência humana": 16, "Com defeito de forma": 14, "Cortada no limite": 13, "chrF++ além do acaso": 14}
+WIDTHS: dict[str, float] = {
+    "Preferência humana": 16,
+    "Com defeito de forma": 14,
+    "Cortada no limite": 13,
+    "chrF++ além do acaso": 14,
+}
 WIDTHS |= {"Perda (nats por token)": 9.5, "Treino (min)": 9.5, "Tokens por segundo": 9, "Memória (GB)": 9}
 WIDTHS |= {"Treino": 16, "Por 1.000 respostas": 17, "Aprovados": 13}
 
@@ -176,9 +44,7 @@ WIDTHS |= {"Treino": 16, "Por 1.000 respostas": 17, "Aprovados": 13}
 def summary_sheet(sheet: Sheet, results: Results, evidence: Evidence) -> None:
     """Escreve conclusões e a linha de cada sistema; os gráficos vêm depois, quando os dados deles têm lugar."""
     columns = [Column("Sistema e modelo", 30, "", lambda row: f"{row[0].label}\n{row[0].model}", "forte")]
-    columns += [
-        Column(title, width, "0", lambda row, title=title: _strong(row[1][title])) for title, width in WIDTHS.items()
-    ]
+    columns += [Column(title, width, "0", _criterion(title)) for title, width in WIDTHS.items()]
     sheet.wide([column.width for column in columns])
     sheet.title(f"Comparação dos modelos: rodada {results.study.run.name}")
     for sentence in [*results.conclusions(), *_reviewed(results, evidence.review)]:
@@ -188,17 +54,16 @@ def summary_sheet(sheet: Sheet, results: Results, evidence: Evidence) -> None:
     rows = [(system, criteria(results, system, evidence.review)) for system in answered(results)]
     sheet.table(columns, rows)
     sheet.row -= 1
-    absent = [
-        system.label for system in results.study.systems if system.role != REFERENCE and system.name not in results.rows
-    ]
+    asked = [system for system in results.study.systems if system.role != REFERENCE]
+    absent = [system.label for system in asked if system.name not in results.rows]
     told = "Entre colchetes, o intervalo de 95 %. Proximidade e forma não são precisão, que só pessoas julgam."
     if absent:
         told += f" Não executado: {'; '.join(absent)}."
-    sheet.paragraph(told, len(columns), font_color="#6B7280", font_size=9)
+    sheet.paragraph(told, len(columns), font_color=GREY, font_size=9)
 
 
-def _strong(value: str) -> Styled | str:
-    return value if value in (ABSENT, NOT_RUN, NOT_MEASURED, NO_REVIEW) else Styled(value, "número")
+def _criterion(title: str) -> Callable[[tuple[System, dict[str, str]]], str]:
+    return lambda row: row[1][title]
 
 
 def _reviewed(results: Results, review: Review | None) -> list[str]:
@@ -210,10 +75,9 @@ def _reviewed(results: Results, review: Review | None) -> list[str]:
     estimate = contest.statistic.estimate
     decided = estimate.p is not None and estimate.p <= 0.05
     told = "A diferença é demonstrável" if decided else "A diferença não é demonstrável com estes itens"
-    points = between(estimate.mean, estimate.low, estimate.high, 0, True)
-    return [
-        f"Às cegas, {first} fez {points} dos pontos contra {second}, em {contest.n} itens ({p_value(estimate.p)}). {told}."
-    ]
+    points = between(estimate.mean, estimate.low, estimate.high, 0, percentage=True)
+    shown = f"{points} dos pontos contra {second}, em {contest.n} itens ({p_value(estimate.p)})"
+    return [f"Às cegas, {first} fez {shown}. {told}."]
 
 
 @dataclass(frozen=True)
@@ -261,7 +125,7 @@ def _effect(effects: Place, system: System) -> dict:
             "type": "custom",
             "plus_values": effects.reference(f"{system.label}: para cima"),
             "minus_values": effects.reference(f"{system.label}: para baixo"),
-            "line": {"color": "#1F2937"},
+            "line": {"color": INK},
         },
     }
 
@@ -279,7 +143,7 @@ def evidence_blocks(sheet: Sheet, results: Results, evidence: Evidence) -> None:
     if notices:
         sheet.heading("Avisos")
         for notice in notices:
-            sheet.paragraph(notice, 12, bg_color="#FBE3D6")
+            sheet.paragraph(notice, 12, bg_color=ALERT)
 
 
 def _contests(results: Results) -> list[Column]:
@@ -321,16 +185,15 @@ def _review(sheet: Sheet, results: Results, review: Review) -> None:
     agreed = review.agreement
     told = "Nenhum par foi julgado por duas pessoas."
     if agreed["pares"]:
-        kappa, alpha = number(agreed["kappa"], 2), number(agreed["alfa"], 2)
-        told = (
-            f"{agreed['pares']} pares julgados por duas pessoas: {percent(agreed['igual'] or 0, 0)} iguais, kappa {kappa}, "
-            f"alfa {alpha} (0,67 ou mais permite concluir com cautela)."
-        )
+        equal, kappa, alpha = percent(agreed["igual"] or 0, 0), number(agreed["kappa"], 2), number(agreed["alfa"], 2)
+        told = f"{agreed['pares']} pares julgados por duas pessoas: {equal} iguais, kappa {kappa}, alfa {alpha} "
+        told += "(0,67 ou mais permite concluir com cautela)."
     if agreed["posição"] is not None:
-        told += f" A resposta A foi escolhida em {percent(agreed['posição'], 0)} das decididas: perto de 50 %, a posição não pesou."
+        share = percent(agreed["posição"], 0)
+        told += f" A resposta A foi escolhida em {share} das decididas: perto de 50 %, a posição não pesou."
     sheet.paragraph(told, 12)
     for problem in review.problems:
-        sheet.paragraph(problem, 12, bg_color="#FBE3D6")
+        sheet.paragraph(problem, 12, bg_color=ALERT)
     sheet.row += 1
 
 

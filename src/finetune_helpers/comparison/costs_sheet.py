@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from operator import itemgetter
 from statistics import fmean
 
 from .. import portuguese, prices
@@ -10,8 +11,8 @@ from ..prices import Price
 from . import costs
 from .costs import Serving, Training
 from .results import Results
-from .summary import answered
-from .tables import ACCENT, ORANGE, Column, Formula, Place, Sheet, Styled
+from .tables import ACCENT, NO_PRICE, ORANGE, Column, Formula, Place, Sheet
+from .wording import answered
 
 USD = '"US$" 0.0000;-"US$" 0.0000;"sem cobrança"'
 HOSTED = 4  # modelos hospedados do cenário
@@ -39,7 +40,7 @@ def costs_sheet(sheet: Sheet, results: Results, quality: list[dict], axis: dict[
     book = _PriceTable(table)
     blocks = [_trainings(results, book), _servings(results, book), _scenario(results, book), _break_even(results, book)]
     kept = [block for block in blocks if block.rows]
-    # As fórmulas citam os preços, que ficam embaixo: cada bloco ocupa um título, um cabeçalho, as linhas e uma em branco.
+    # As fórmulas citam os preços, que ficam embaixo: um bloco é um título, um cabeçalho, as linhas e uma em branco.
     first = sheet.row + sum(len(block.rows) + 3 for block in kept) + (len(quality) + 3 if quality else 0) + 2
     book.place = Place(
         sheet.worksheet.name, first, first + len(table) - 1, {c.title: n for n, c in enumerate(book.columns())}
@@ -51,13 +52,8 @@ def costs_sheet(sheet: Sheet, results: Results, quality: list[dict], axis: dict[
     if quality:
         sheet.heading("Custo e qualidade de cada sistema; é o gráfico do Resumo")
         titles = ["Sistema", axis["x"], axis["y"]]
-        dots = sheet.table(
-            [
-                Column(title, 20, "0.00" if place else "", lambda row, title=title: row[title])
-                for place, title in enumerate(titles)
-            ],
-            quality,
-        )
+        forms = zip(titles, ("", "0.00", "0.00"), strict=True)
+        dots = sheet.table([Column(title, 20, form, itemgetter(title)) for title, form in forms], quality)
     sheet.heading("Preços (células amarelas: digite)")
     written = sheet.table(book.columns(), table)
     assert written.first == first
@@ -85,28 +81,18 @@ class _PriceTable:
             Column("Vale desde", 16, "", lambda price: _day(price.effective_from)),
             Column("Declarado", 14, "", lambda price: _day(price.stated_on)),
             Column("Conferido", 14, "", lambda price: _day(price.checked_on)),
-            Column(
-                "Fonte",
-                44,
-                "",
-                lambda price: (
-                    f"{costs.KINDS.get(price.source_kind, price.source_kind)}: {price.source_url or 'esta máquina'}"
-                ),
-            ),
-            Column(
-                "Aviso",
-                34,
-                "",
-                lambda price: (
-                    "; ".join([*costs.warnings(price, today), *([price.note] if price.note else [])]) or ABSENT
-                ),
-            ),
+            Column("Fonte", 44, "", _source),
+            Column("Aviso", 34, "", lambda price: "; ".join([*costs.warnings(price, today), price.note]).strip("; ")),
         ]
 
     def of(self, price: Price) -> str:
         assert self.place
         usd, keys = self.place.area("US$"), self.place.area("Chave")
         return f'INDEX({usd},MATCH("{costs.key(price)}",{keys},0))'
+
+
+def _source(price: Price) -> str:
+    return f"{costs.KINDS.get(price.source_kind, price.source_kind)}: {price.source_url or 'esta máquina'}"
 
 
 def _day(day: str) -> str:
@@ -116,12 +102,12 @@ def _day(day: str) -> str:
 def _trainings(results: Results, book: _PriceTable) -> Block:
     rows = [training for arm in results.study.reports if (training := results.training(arm))]
 
-    def rate(row: Training) -> Formula | Styled:
-        return Formula(book.of(row.price), row.price.usd) if row.price else Styled("preço desconhecido", "ausente")
+    def rate(row: Training) -> Formula | str:
+        return Formula(book.of(row.price), row.price.usd) if row.price else NO_PRICE
 
-    def total(row: Training) -> Formula | Styled:
+    def total(row: Training) -> Formula | str:
         if row.price is None or row.usd is None:
-            return Styled("preço desconhecido", "ausente")
+            return NO_PRICE
         return Formula(f"{{Quantidade}}*{{US$ por unidade}}/{costs.per_unit(row.price):.0f}", row.usd)
 
     columns = [
@@ -140,13 +126,13 @@ def _trainings(results: Results, book: _PriceTable) -> Block:
 def _servings(results: Results, book: _PriceTable) -> Block:
     rows = [serving for system in answered(results) if (serving := results.serving(system.name))]
 
-    def each(row: Serving) -> Formula | Styled:
+    def each(row: Serving) -> Formula | str:
         if row.input_price and row.output_price and row.usd_per_thousand is not None:
-            source = f"({{Tokens de entrada}}*{book.of(row.input_price)}+{{Tokens de saída}}*{book.of(row.output_price)})/1000"
-            return Formula(source, row.usd_per_thousand)
+            into, out = book.of(row.input_price), book.of(row.output_price)
+            return Formula(f"({{Tokens de entrada}}*{into}+{{Tokens de saída}}*{out})/1000", row.usd_per_thousand)
         if row.hour_price and row.usd_per_thousand is not None:
             return Formula(f"{{Horas por 1.000}}*{book.of(row.hour_price)}", row.usd_per_thousand)
-        return Styled("preço desconhecido", "ausente")
+        return NO_PRICE
 
     columns = [
         Column("Sistema", 40, "", lambda row: results.study.system(row.system).label),

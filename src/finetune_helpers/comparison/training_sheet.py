@@ -5,12 +5,12 @@ from typing import Any
 
 from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, duration
 from ..records import read_json
-from .details import p_cell
 from .results import Results
 from .statistics import Estimate
+from .statistics_sheets import p_cell
 from .study import ARMS
-from .summary import TONES, between
 from .tables import P_VALUE, Column, Sheet, Styled
+from .wording import TONES, between
 
 FACTS = (
     ("Modelo", "model", ""),
@@ -37,7 +37,7 @@ def training_sheet(sheet: Sheet, results: Results) -> None:
     sheet.wide([40, *[22] * 4])
     sheet.title(
         "Treino",
-        "De treino.json: as mesmas fases nas duas trilhas. Uma execução por trilha: outra semente daria outros números.",
+        "As mesmas fases nas duas trilhas. Uma execução por trilha: outra semente daria outros números.",
         4,
     )
     if not arms:
@@ -57,7 +57,7 @@ def _fact(results: Results, arm: str):
         known = getattr(results.efficiency(arm), fact[1])
         if known is None:
             return NOT_MEASURED
-        return Styled(known, "número", fact[2])
+        return Styled(known, "", fact[2])
 
     return value
 
@@ -87,7 +87,7 @@ def _learning(sheet: Sheet, results: Results, arms: list[str]) -> None:
             "Intervalo de 95 %",
             26,
             "0",
-            lambda row: Styled(between(row[2].mean, row[2].low, row[2].high, 3).partition(" ")[2] or ABSENT, "número"),
+            lambda row: between(row[2].mean, row[2].low, row[2].high, 3).partition(" ")[2] or ABSENT,
         ),
         Column("p", 22, P_VALUE, lambda row: p_cell(row[2])),
         Column("Itens", 22, "0", lambda row: row[2].n),
@@ -152,6 +152,6 @@ def _experiments(sheet: Sheet, folder: Path) -> None:
     sheet.heading("Experimentos do caderno 05 (a perda é a da validação; o teste não foi lido)")
     columns = [
         Column("Fato", 40, "", lambda fact: fact[0]),
-        Column("Valor", 22, "0.000", lambda fact: Styled(fact[1], "número") if isinstance(fact[1], str) else fact[1]),
+        Column("Valor", 22, "0.000", lambda fact: fact[1]),
     ]
     sheet.table(columns, facts)
