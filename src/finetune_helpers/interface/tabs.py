@@ -174,7 +174,7 @@ def ask_tab(room: Room) -> None:
         if similar and not marked:
             note = f"Nenhuma sequência de {RUN} palavras está também nos títulos parecidos."
         shown = {
-            box: gr.update(visible=True, label=f"Parecido {at}: {number(one.similarity, 2)}", value=_both(one))
+            box: gr.update(visible=True, label=f"Parecido {at} (cosseno {number(one.similarity, 2)})", value=_both(one))
             for at, (box, one) in enumerate(zip(boxes, similar, strict=False), 1)
         }
         yield {
