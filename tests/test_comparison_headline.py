@@ -1,116 +1,118 @@
-"""A tabela dos quatro critérios, as figuras, o README conferido e a leveza da importação."""
+"""Uma rodada pontuada: contrastes, o que o título explica, esquecimento, conclusões e a tabela dos critérios."""
 
 import subprocess
 import sys
 
 import pytest
-from openpyxl import load_workbook
-from test_comparison_study import make_run
+from comparison_run import make_run
 
-from finetune_helpers import comparison, prompts, records
-from finetune_helpers.comparison import figures, headlines, readme, results, study
-from finetune_helpers.errors import InputError
-
-
-def test_every_system_has_the_four_criteria(tmp_path):
-    rows = comparison.headline(make_run(tmp_path))
-    assert len(rows) == 9 and all(list(row) == list(headlines.COLUMNS) for row in rows)
-    assert "chrF++" in rows[1]["Precisão"] and "min" in rows[1]["Eficiência no treinamento"]
-    assert "US$" in rows[1]["Custo operacional"] and "32 prompts" in rows[1]["Flexibilidade"]
-
-
-def test_each_system_names_the_model_behind_it(tmp_path):
-    run = make_run(tmp_path)
-    report = run / "llama3" / "treino.json"
-    records.write_json(report, records.read_json(report) | {"model": "unsloth/llama-3-8b-bnb-4bit"})
-    named = {row["Sistema"]: row["Modelo"] for row in comparison.headline(run)}
-    assert named["LLaMA 3, base"] == named["LLaMA 3, ajustado"] == "llama-3-8b-bnb-4bit"
-    assert named["Título repetido"] == "—"
-
-
-def test_what_did_not_run_says_so_and_has_no_digit(tmp_path):
-    rows = {row["Sistema"]: row for row in comparison.headline(make_run(tmp_path, arms=("llama3",)))}
-    absent = rows["GPT, ajustado"]
-    assert {absent[column] for column in headlines.COLUMNS[1:]} == {"não executado"}
-
-
-def test_a_run_without_training_report_still_compares(tmp_path):
-    run = make_run(tmp_path)
-    (run / "llama3" / "treino.json").unlink()
-    rows = {row["Sistema"]: row for row in comparison.headline(run)}
-    assert rows["LLaMA 3, ajustado"]["Eficiência no treinamento"] == "não executado"
-    assert rows["LLaMA 3, ajustado"]["Modelo"] == "não informado"
-    assert comparison.write_workbook(run).is_file()
-
-
-def test_numbers_are_written_the_brazilian_way():
-    assert headlines.number(1234567.891, 2) == "1.234.567,89"
-
-
-def test_forgetting_counts_the_prompts_lost_and_gained(tmp_path):
-    found = results.compute(study.read_study(make_run(tmp_path)))
-    for change in results.forgetting(found):
-        assert change.tuned_passed - change.base_passed == change.gained - change.lost
-        assert change.n == 18
-
-
-def test_figures_are_drawn_for_what_ran(tmp_path):
-    paths = figures.write_figures(make_run(tmp_path))
-    assert [path.stem for path in paths] == ["perda", "diferencas", "flexibilidade", "equilibrio"]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-
-
-def test_no_figure_is_drawn_of_nothing(tmp_path):
-    assert figures.write_figures(make_run(tmp_path, arms=())) == []
+from finetune_helpers import comparison, records
+from finetune_helpers.comparison import criteria, flexibility, results, statistics
+from finetune_helpers.portuguese import NOT_RUN
 
 
 @pytest.fixture
-def published(tmp_path):
-    run, page = make_run(tmp_path), tmp_path / "README.md"
-    page.write_text(f"# Projeto\n\n{readme.START}\n{readme.END}\n\nfim\n", encoding="utf-8")
-    comparison.write_workbook(run)
-    readme.write(page, run)
-    return run, page
+def run(tmp_path):
+    return make_run(tmp_path)
 
 
-def test_readme_run_and_workbook_agree(published):
-    run, page = published
-    assert readme.disagreements(page, run) == [] and readme.main([str(page), str(run)]) == 0
-    assert page.read_text(encoding="utf-8").endswith(f"{readme.END}\n\nfim\n")
+def test_every_system_has_the_criteria(run):
+    rows = {row["Sistema"]: row for row in criteria.headline(run)}
+    assert len(rows) == 9 and all(list(row) == list(criteria.COLUMNS) for row in rows.values())
+    tuned, base = rows["Trilha LLaMA, ajustado"], rows["Trilha GPT, base"]
+    assert tuned["Modelo"] == "Qwen-Pequeno-0.5B" and "min" in tuned["Eficiência no treinamento"]
+    assert tuned["Precisão"].startswith("ainda sem revisão; chrF++ além do acaso")
+    assert "defeito" not in tuned["Precisão"] and "cortadas" in tuned["Forma"]
+    assert "treino: " in tuned["Custo operacional"] and "treino: " not in base["Custo operacional"]
+    assert f"de {2 * len(flexibility.FAMILIES)} prompts" in base["Flexibilidade"]
+    assert rows["Título repetido"]["Modelo"] == rows["Título repetido"]["Flexibilidade"] == "—"
 
 
-def test_an_edited_readme_fails(published):
-    run, page = published
-    page.write_text(page.read_text(encoding="utf-8").replace("chrF++ ", "chrF++ 9"), encoding="utf-8")
-    assert readme.main([str(page), str(run)]) == 1
+def test_human_preference_opens_precision_on_both_sides(run):
+    votes = {("llama3-tuned", "gpt-tuned"): statistics.preference([1.0] * 30 + [0.0] * 10)}
+    rows = {row["Sistema"]: row["Precisão"] for row in criteria.headline(run, preferences=votes)}
+    assert rows["Trilha LLaMA, ajustado"].startswith("preferida em 75 % [60; 86] de 40 pares contra Trilha GPT")
+    assert rows["Trilha GPT, ajustado"].startswith("preferida em 25 % [14; 40] de 40 pares contra Trilha LLaMA")
+    assert rows["Trilha GPT, base"].startswith("ainda sem revisão")
 
 
-def test_a_workbook_of_other_numbers_fails(published):
-    run, page = published
-    book = load_workbook(run / "comparacao.xlsx")
-    book["Métricas"]["F5"].value += 1
-    book.save(run / "comparacao.xlsx")
-    assert "chrf" in readme.disagreements(page, run)[0]
+def test_what_did_not_run_says_so_and_has_no_digit(tmp_path):
+    rows = {row["Sistema"]: row for row in criteria.headline(make_run(tmp_path, arms=("llama3",)))}
+    assert {rows["Trilha GPT, ajustado"][column] for column in criteria.COLUMNS[1:]} == {NOT_RUN}
 
 
-def test_a_readme_without_marks_says_what_to_do(tmp_path):
-    (tmp_path / "README.md").write_text("nada", encoding="utf-8")
-    with pytest.raises(InputError, match="marcas"):
-        readme.write(tmp_path / "README.md", make_run(tmp_path))
+def test_a_run_without_training_report_still_compares(run):
+    (run / "llama3" / "treino.json").unlink()
+    rows = {row["Sistema"]: row for row in criteria.headline(run)}
+    assert rows["Trilha LLaMA, ajustado"]["Eficiência no treinamento"] == NOT_RUN
+    assert results.score(run).learning("llama3").n == 0
 
 
-def test_few_shot_questions_keep_the_items_and_hide_their_descriptions(tmp_path):
-    run = make_run(tmp_path, n=6)
-    data = run.parents[1] / "dados" / "r1"
-    asked = comparison.few_shot(data)
-    items = records.read_jsonl(data / "comparacao" / "teste.jsonl")
-    assert [question.item_id for question in asked] == [item["item_id"] for item in items]
-    assert all(question.instruction.count("\nDescription: ") == 3 for question in asked)
-    assert not any(item["content"] in prompts.alpaca_prompt(q) for item, q in zip(items, asked, strict=True))
+def test_losses_of_different_models_are_never_contrasted(run):
+    scored = results.score(run)
+    assert scored.contrast("llama3-tuned", "gpt-tuned", "loss") is None
+    assert scored.contrast("llama3-tuned", "gpt-tuned", "bits") is not None
+    assert scored.contrast("llama3-tuned", "llama3-base", "loss").estimate.high < 0
+
+
+def test_contrasts_carry_holm_the_better_side_and_what_the_sample_can_show(run):
+    scored = results.score(run)
+    loss = scored.contrast("llama3-tuned", "llama3-base", "loss")
+    assert loss.better == "llama3-tuned" and loss.estimate.p <= loss.holm <= 0.05
+    assert abs(loss.estimate.mean) > loss.detectable > 0 and loss.estimate.clusters == 21
+    assert {one.metric.key for one in scored.contrasts}.isdisjoint(("chrf", "chrf_swapped", "cut"))
+
+
+def test_what_the_title_explains_is_the_drop_that_another_title_does_not_give(run):
+    report = records.read_json(run / "llama3" / "treino.json")
+    for place, row in enumerate(report["heldout"]):
+        row |= {"base_loss": 4.0, "tuned_loss": 3.5, "base_other_loss": 4.1, "tuned_other_loss": 3.7 + place / 1000}
+    records.write_json(run / "llama3" / "treino.json", report)
+    scored = results.score(run)
+    learnt = scored.title_learning("llama3")
+    assert learnt.own.mean == pytest.approx(0.5)
+    assert learnt.style.mean == pytest.approx(learnt.own.mean - learnt.content.mean)
+    assert learnt.content.low == pytest.approx(0.1, abs=0.02) and learnt.content.n == 24
+    assert scored.title_learning("gpt") is None
+    assert "0,11 dela vem do título" in scored.conclusions()[0]
+
+
+def test_conclusions_are_computed_from_the_run(run):
+    learnt, compared = results.score(run).conclusions()
+    assert learnt.startswith("Trilha LLaMA: a perda de teste caiu em 24 de 24 itens (em média, 0,")
+    assert compared == "Nenhuma diferença entre os dois ajustados é demonstrável com 24 itens."
+
+
+def test_a_demonstrable_difference_is_named_with_its_side(run):
+    items = results.read_study(run).items
+    for arm, text in (("gpt", lambda key: ""), ("llama3", lambda key: items[key]["content"])):
+        path = run / arm / "respostas.jsonl"
+        rows = records.read_jsonl(path)
+        changed = [row | {"answer": text(row["item_id"])} if row["suite"] == "teste" else row for row in rows]
+        records.write_jsonl(path, changed)
+    told = results.score(run).conclusions()[-1]
+    assert told.startswith("Entre os dois ajustados, 24 itens demonstram diferença em: chrF++ além do acaso, maior em")
+    assert told.endswith("ROUGE-L além do acaso, maior em Trilha LLaMA, ajustado.")
+
+
+def test_shares_and_forgetting_respect_the_groups(run):
+    scored = results.score(run)
+    defects = scored.share("llama3-tuned", "defective")
+    assert defects.n == 24 and defects.low < defects.rate < defects.high
+    assert defects.rate == scored.mean("llama3-tuned", "defective").mean
+    assert scored.flexibility_total("gpt-base").n == sum(one.n for one in scored.flexibility("gpt-base").values())
+    assert scored.flexibility_total("gpt-fewshot") is None and scored.flexibility("gpt-fewshot") == {}
+    for change in scored.forgetting():
+        assert change.tuned_passed - change.base_passed == change.gained - change.lost
+        assert change.estimate.mean == pytest.approx((change.gained - change.lost) / change.n)
+        assert change.n == 2 * len(flexibility.FORGETTING_FAMILIES)
 
 
 def test_importing_the_wing_loads_nothing_heavy():
-    heavy = "{'openpyxl', 'scipy', 'matplotlib', 'torch', 'pandas', 'sacrebleu', 'openai', 'numpy', 'transformers'}"
-    code = f"import sys, finetune_helpers.comparison; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    heavy = "{'openpyxl', 'scipy', 'matplotlib', 'torch', 'pandas', 'sacrebleu', 'openai', 'numpy', 'statsmodels'}"
+    modules = ", ".join(
+        f"finetune_helpers.comparison.{name}" for name in ("results", "criteria", "judge", "similarity")
+    )
+    code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]" and set(comparison.__all__) <= set(dir(comparison))

@@ -1,4 +1,4 @@
-"""O juiz: duas ordens, retomada, teto de gasto, recusas registradas, e a auditoria que decide se ele vale."""
+"""O juiz: duas ordens, retomada, teto de gasto, outra família, recusas registradas, e a auditoria."""
 
 import json
 import random
@@ -6,13 +6,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from test_comparison_study import make_run
+from comparison_run import make_run
 
-from finetune_helpers import comparison
-from finetune_helpers.comparison import audit, blind, judge, results, study, tally, workbook
+from finetune_helpers import comparison, records
+from finetune_helpers.comparison import judge, statistics, study
+from finetune_helpers.errors import InputError
 
 VERDICT = {"reason": "r", "facts_a": "ok", "facts_b": "ok", "relevance_a": 4, "relevance_b": 3}
-PRICES = {"input_usd": 0.1, "output_usd": 0.5}
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ def client(server):
     return openai.OpenAI(base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="x", max_retries=0)
 
 
-def judged(run, server, **options):
-    path = comparison.judge_pairs(run, client(server), "juiz-1", **({"cap_usd": 1.0} | PRICES | options))
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def judged(run, server, cap_usd=1.0, **options):
+    judging = judge.Judge(client(server), "juiz-1", cap_usd, input_usd=0.1, output_usd=0.5)
+    return records.read_jsonl(judge.judge_pairs(run, judging, **options))
 
 
 def test_every_pair_is_asked_in_both_orders_with_a_schema(tmp_path, endpoint):
@@ -80,69 +80,80 @@ def test_the_cap_stops_before_the_call_that_would_pass_it(tmp_path, endpoint):
 def test_refusals_and_broken_json_are_kept_without_a_winner(tmp_path, endpoint):
     replies = iter(["I can't", json.dumps(VERDICT), json.dumps(VERDICT | {"winner": "C"}), "null", ""])
     endpoint.reply = lambda asked: next(replies, json.dumps(VERDICT | {"winner": "tie"}))
-    rows = judged(make_run(tmp_path, n=3, suite=False), endpoint)
-    assert [row["winner"] for row in rows[:5]] == [""] * 5 and rows[5]["winner"] == "tie"
+    rows = judged(make_run(tmp_path, n=3, suite=False), endpoint, limit=2)
+    assert [row["winner"] for row in rows[:5]] == [""] * 5 and rows[5]["winner"] == "tie" and len(rows) == 12
 
 
-def made(tmp_path, decide):
-    """Uma rodada com revisão humana completa e um juiz simulado por ``decide(vitória humana, ordem)``."""
-    found = results.compute(study.read_study(make_run(tmp_path, n=90, suite=False)))
-    plan, rng = blind.plan(found.study, rows=64), random.Random(6)
-    wins = {row.pair: rng.random() < 0.6 for row in plan.rows if row.kind == blind.MAIN}
-    ratings = {
-        row.code: tally.Rating("A" if wins[row.pair] == (row.left == row.first) else "B")
-        for row in plan.rows
-        if row.kind == blind.MAIN
-    }
-    first, second = plan.contrasts[0]
-    known = {row.item_id: wins[row.pair] for row in plan.rows if (row.first, row.second) == (first, second)}
+@pytest.mark.parametrize("model", ["Qwen2.5-72B", "dono/qwen-max", "smollm3"])
+def test_a_judge_of_a_candidate_family_is_refused_before_the_first_call(tmp_path, endpoint, model):
+    judging = judge.Judge(client(endpoint), model, 1.0, 0.1, 0.5)
+    with pytest.raises(InputError, match=r"família.*`judge_model`"):
+        comparison.judge_pairs(make_run(tmp_path, n=3, suite=False), judging)
+    assert endpoint.asked == []
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("gpt-oss-20b", "GPT"),
+        ("ft:gpt-4o-mini:org::x", "GPT"),
+        ("meta-llama/Llama-3.1-8B", "LLaMA"),
+        ("nova", "nova"),
+    ],
+)
+def test_a_family_is_read_from_the_name(model, family):
+    assert judge.family(model) == family
+
+
+PAIR = ("llama3-tuned", "gpt-tuned")
+
+
+def simulated(decide):
+    """Pontos das pessoas em 64 de 90 itens e o juiz simulado por ``decide(o primeiro venceu, ordem direta)``."""
+    rng = random.Random(6)
+    wins = {str(item): rng.random() < 0.6 for item in range(90)}
     rows = []
-    for key in found.study.items:
-        won = known.get(key, rng.random() < 0.6)
-        for left in (first, second):
-            winner = decide(won, left == first, rng)
+    for key, won in wins.items():
+        for left in PAIR:
+            about = {"item_id": key, "first": PAIR[0], "second": PAIR[1], "left": left}
             lengths = {"words_a": rng.randint(20, 60), "words_b": rng.randint(20, 60)}
-            rows.append({"item_id": key, "first": first, "second": second, "left": left, "winner": winner} | lengths)
-    return found, plan, ratings, rows
+            rows.append(about | lengths | {"winner": decide(won, left == PAIR[0])})
+    return rows, {PAIR: {key: float(won) for key, won in list(wins.items())[:64]}}
 
 
-def test_a_faithful_judge_passes_and_narrows_the_human_interval(tmp_path):
-    right = lambda win, straight, rng: "A" if win == straight else "B"  # noqa: E731
-    _, plan, ratings, rows = made(tmp_path, right)
-    (found,) = audit.audits(rows, plan, ratings)
-    assert found.passed and found.kappa == pytest.approx(1.0) and found.flips == 0
-    human = tally.preferences(plan, ratings)[0]
-    assert found.combined.high - found.combined.low < human.high - human.low
+def test_a_faithful_judge_passes_and_narrows_the_human_interval():
+    rows, human = simulated(lambda won, straight: "A" if won == straight else "B")
+    (audit,) = judge.audits(rows, human)
+    assert audit.passed and audit.kappa == pytest.approx(1.0) and audit.flips == 0 and audit.humans == 64
+    people = statistics.preference(list(human[PAIR].values())).estimate
+    assert audit.combined.high - audit.combined.low < people.high - people.low
 
 
-def test_a_judge_that_likes_the_first_answer_fails(tmp_path):
-    _, plan, ratings, rows = made(tmp_path, lambda win, straight, rng: "A")
-    (found,) = audit.audits(rows, plan, ratings)
-    assert not found.passed and found.flips == 1 and found.mean == 0.5
+def test_a_judge_that_likes_the_first_answer_fails():
+    (audit,) = judge.audits(*simulated(lambda won, straight: "A"))
+    assert not audit.passed and audit.flips == 1 and audit.preference.estimate.mean == 0.5
 
 
-def test_length_bias_is_removed_by_the_length_controlled_rate(tmp_path):
-    _, plan, ratings, rows = made(tmp_path, lambda win, straight, rng: "A")
+def test_too_few_people_do_not_pass_a_judge():
+    rows, human = simulated(lambda won, straight: "A" if won == straight else "B")
+    for count, passed in ((29, False), (30, True)):
+        few = {PAIR: dict(list(human[PAIR].items())[:count])}
+        assert judge.audits(rows, few)[0].passed is passed
+
+
+def test_length_bias_is_removed_by_the_rate_at_the_same_length():
+    rows, human = simulated(lambda won, straight: "A")
     rng = random.Random(1)
     for one, two in zip(rows[::2], rows[1::2], strict=True):
         gap = rng.gauss(15, 20)
         one["words_a"], one["words_b"], two["words_a"], two["words_b"] = 60 + gap, 60, 60, 60 + gap
         longer = rng.random() < 1 / (1 + 2.7 ** (-gap / 8))
         one["winner"], two["winner"] = ("A", "B") if longer else ("B", "A")
-    (found,) = audit.audits(rows, plan, ratings)
-    assert found.mean > 0.65 and abs(found.length_controlled - 0.5) < (found.mean - 0.5) / 2
+    (audit,) = judge.audits(rows, human)
+    rate = audit.preference.estimate.mean
+    assert rate > 0.65 and abs(audit.same_length - 0.5) < (rate - 0.5) / 2
 
 
-def test_a_failed_judge_is_greyed_beside_its_audit(tmp_path):
-    found, plan, ratings, rows = made(tmp_path, lambda win, straight, rng: "A")
-    (found.study.run / judge.FILE).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    sheet = workbook.build(found, plan, ratings, opened=True).workbook["Estatística"]
-    (cell,) = [cell for row in sheet for cell in row if cell.value == "reprovado: não use"]
-    assert cell.font.color.rgb.endswith("A6A6A6")
-
-
-def test_without_an_endpoint_the_sheet_says_so(tmp_path):
-    found = results.compute(study.read_study(make_run(tmp_path, n=6, suite=False)))
-    sheet = workbook.build(found, blind.plan(found.study), {}).workbook["Estatística"]
-    heading = next(cell for row in sheet for cell in row if str(cell.value).startswith("Juiz"))
-    assert sheet.cell(heading.row + 1, 1).value == "não executado"
+def test_a_run_that_was_not_judged_has_no_audit(tmp_path):
+    found = study.read_study(make_run(tmp_path, n=3, suite=False))
+    assert judge.read(found) == [] and judge.audits([], {}) == []

@@ -1,16 +1,17 @@
-"""Custo de treinar e de responder, a partir do que foi medido e de ``precos.csv``."""
+"""Eficiência e custo: o que o treino gastou e o que responder gasta, medidos; os preços são de ``precos.csv``."""
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from statistics import fmean
+from typing import Any
 
-from .. import prices
+from .. import portuguese, prices
+from ..portuguese import number
 from ..prices import Price
 from .study import Study
 
-STALE_DAYS = 45
-CLOSING_DAYS = 60
+CHECK_DAYS, STATED_DAYS, CLOSING_DAYS = 45, 365, 60
 UTILISATION = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 ITEMS = {
     "train": "treino",
@@ -22,7 +23,66 @@ ITEMS = {
     "compute_unit": "unidade de computação",
 }
 KINDS = {"first_party": "do fornecedor", "third_party": "de terceiros", "measured": "medida"}
-_CLOSES = re.compile(r"encerra em (\d{2})/(\d{2})/(\d{4})")
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Fatos de um treino; ``load``, ``train`` e ``evaluate`` em segundos, memória em GB; None onde não há medida.
+
+    ``gain_per_hour`` é a queda da perda de teste (nats por token) por hora de passos de treino.
+    """
+
+    model: str
+    engine: str
+    device: str
+    load: float | None
+    train: float | None
+    evaluate: float | None
+    tokens_seen: int | None
+    tokens_per_second: float | None
+    examples_seen: int | None
+    steps: int | None
+    trainable_parameters: int | None
+    gpu_gb: float | None
+    rss_gb: float | None
+    billed_tokens: int | None
+    gain_per_hour: float | None
+
+    @property
+    def minutes(self) -> float | None:
+        """Minutos de passos de treino, com as medidas de validação que ele faz."""
+        return None if self.train is None else self.train / 60
+
+    @property
+    def memory_gb(self) -> float | None:
+        """Pico da GPU ou, sem GPU, da memória do processo."""
+        return self.rss_gb if self.gpu_gb is None else self.gpu_gb
+
+
+def efficiency(report: Mapping[str, Any] | None) -> Efficiency | None:
+    """Eficiência de um ``treino.json``; None sem ele."""
+    if report is None:
+        return None
+    seconds, heldout = report.get("seconds") or {}, report.get("heldout") or []
+    hours = (seconds.get("train") or 0) / 3600
+    drops = [row["base_loss"] - row["tuned_loss"] for row in heldout]
+    return Efficiency(
+        model=str(report.get("model") or portuguese.NOT_MEASURED),
+        engine=str(report.get("engine") or portuguese.NOT_MEASURED),
+        device=str(report.get("device") or portuguese.NOT_MEASURED),
+        load=seconds.get("load"),
+        train=seconds.get("train"),
+        evaluate=seconds.get("evaluate"),
+        tokens_seen=report.get("tokens_seen"),
+        tokens_per_second=report.get("tokens_per_second"),
+        examples_seen=report.get("examples_seen"),
+        steps=report.get("steps"),
+        trainable_parameters=report.get("trainable_parameters"),
+        gpu_gb=report.get("peak_gpu_gb"),
+        rss_gb=report.get("peak_rss_gb"),
+        billed_tokens=report.get("billed_tokens"),
+        gain_per_hour=fmean(drops) / hours if drops and hours else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -39,6 +99,11 @@ class Training:
     def usd(self) -> float | None:
         """Dólares do treino; None sem preço."""
         return None if self.price is None else self.quantity * self.price.usd / per_unit(self.price)
+
+    def __str__(self) -> str:
+        if self.item == "gpu_hour":
+            return machine_time(self.quantity, self.sku, self.usd)
+        return f"{portuguese.usd(self.usd, 4)} ({number(self.quantity)} tokens)"
 
 
 @dataclass(frozen=True)
@@ -59,7 +124,25 @@ class Serving:
         """Dólares por 1.000 respostas: por tokens onde o modelo é hospedado, por tempo onde é próprio."""
         if self.input_price and self.output_price:
             return 1000 * (self.tokens_in * self.input_price.usd + self.tokens_out * self.output_price.usd) / 1e6
-        return None if self.hour_price is None else 1000 * self.seconds / 3600 * self.hour_price.usd
+        return None if self.hour_price is None else self.hours_per_thousand * self.hour_price.usd
+
+    @property
+    def hours_per_thousand(self) -> float:
+        """Horas de máquina de 1.000 respostas, uma depois da outra."""
+        return 1000 * self.seconds / 3600
+
+    def __str__(self) -> str:
+        if self.input_price and self.output_price:
+            return f"{portuguese.usd(self.usd_per_thousand, 4)} por 1.000 respostas"
+        place, _, charge = machine_time(self.hours_per_thousand, self.sku, self.usd_per_thousand).partition("; ")
+        return f"{place} por 1.000 respostas; {charge}"
+
+
+def machine_time(hours: float, sku: str, usd: float | None) -> str:
+    """``0,40 h de CPU; sem cobrança``: zero é o preço da própria máquina, não um arredondamento."""
+    charge = "sem cobrança" if usd == 0 else portuguese.usd(usd, 4)
+    digits = 2 if hours >= 0.1 else 4
+    return f"{number(hours, digits)} h de {'CPU' if sku == 'cpu' else sku or 'máquina'}; {charge}"
 
 
 def per_unit(price: Price) -> float:
@@ -68,42 +151,39 @@ def per_unit(price: Price) -> float:
 
 
 def find(sku: str, item: str) -> Price | None:
-    """Preço mais recente ou None, se a tabela não o tem."""
-    known = [price for price in prices.load() if price.sku == sku and price.item == item]
+    """O preço em vigor; None se a tabela não o tem ou se ele só vale a partir de uma data futura."""
+    today = date.today().isoformat()
+    known = any((price.sku, price.item) == (sku, item) and price.effective_from <= today for price in prices.load())
     return prices.find(sku, item) if known else None
 
 
 def key(price: Price) -> str:
-    """Chave de uma linha da folha Preços: não muda quando alguém edita o valor ou ordena a folha."""
+    """Chave de um preço: não muda quando alguém edita o valor ou ordena a tabela."""
     return f"{price.sku}|{price.item}|{price.effective_from}"
 
 
-def closes_on(price: Price) -> date | None:
-    """Dia em que o modelo deixa de responder, se a nota do preço o diz."""
-    found = _CLOSES.search(price.note)
-    return date(*map(int, reversed(found.groups()))) if found else None
-
-
 def warnings(price: Price, today: date) -> list[str]:
-    """Avisos sobre um preço: conferido há mais de 45 dias, ou modelo que encerra em até 60."""
-    found, closing = [], closes_on(price)
-    if price.age_days(today) > STALE_DAYS:
-        found.append("conferir: preço antigo")
-    if closing and (closing - today).days <= CLOSING_DAYS:
-        found.append("modelo encerra em breve" if closing > today else "modelo encerrado")
-    return found
+    """Avisos sobre um preço: lido há mais de 45 dias, dito há mais de um ano, ou modelo que encerra em até 60 dias."""
+    told = []
+    if price.age_days(today) > CHECK_DAYS:
+        told.append(f"conferir: lido em {portuguese.date(price.checked_on)}")
+    if price.stated_on and (today - date.fromisoformat(price.stated_on)).days > STATED_DAYS:
+        told.append(f"conferir: declarado em {portuguese.date(price.stated_on)}")
+    if price.ends_on and (date.fromisoformat(price.ends_on) - today).days <= CLOSING_DAYS:
+        verb = "encerra" if date.fromisoformat(price.ends_on) > today else "encerrou"
+        told.append(f"modelo {verb} em {portuguese.date(price.ends_on)}")
+    return told
 
 
-def trainings(study: Study) -> list[Training]:
-    """Custo de cada treino que existe na rodada."""
-    found = []
-    for arm, report in study.reports.items():
-        sku = report.get("price_sku") or ""
-        billed = report.get("billed_tokens")
-        item = "train" if billed and find(sku, "train") else "gpu_hour"
-        quantity = float((billed if item == "train" else report.get("gpu_hours")) or 0.0)
-        found.append(Training(arm, sku, item, quantity, find(sku, item)))
-    return found
+def training(study: Study, arm: str) -> Training | None:
+    """O que o treino de uma trilha cobra: tokens de um serviço ou as horas de todas as fases; None sem treino."""
+    report = study.reports.get(arm)
+    if report is None:
+        return None
+    sku, billed, phases = report.get("price_sku") or "", report.get("billed_tokens"), report.get("seconds") or {}
+    hours = sum(value or 0.0 for value in phases.values()) / 3600 or report.get("gpu_hours") or 0.0
+    item = "train" if billed and find(sku, "train") else "gpu_hour"
+    return Training(arm, sku, item, float((billed if item == "train" else hours) or 0), find(sku, item))
 
 
 def serving(study: Study, system: str) -> Serving | None:
@@ -111,20 +191,44 @@ def serving(study: Study, system: str) -> Serving | None:
     rows = list(study.answers.get(system, {}).values())
     if not rows:
         return None
-    sku = study.reports.get(study.arms.get(system, ""), {}).get("price_sku") or ""
-    tuned = "tuned_" if system.endswith("-tuned") else ""
-    tokens_in, tokens_out, seconds = (
-        fmean(row[key] or 0 for row in rows) for key in ("tokens_in", "tokens_out", "seconds")
+    who = study.system(system)
+    sku = study.reports.get(who.arm, {}).get("price_sku") or ""
+    prefix = "tuned_" if who.role == "ajustado" else ""
+    return Serving(
+        system,
+        sku,
+        fmean(row.tokens_in for row in rows),
+        fmean(row.tokens_out for row in rows),
+        fmean(row.seconds for row in rows),
+        find(sku, f"{prefix}input"),
+        find(sku, f"{prefix}output"),
+        find(sku, "gpu_hour"),
     )
-    input_price, output_price = find(sku, f"{tuned}input"), find(sku, f"{tuned}output")
-    return Serving(system, sku, tokens_in, tokens_out, seconds, input_price, output_price, find(sku, "gpu_hour"))
+
+
+def hosted(today: date) -> list[str]:
+    """Modelos hospedados com preço de entrada e de saída em vigor, os que respondem por mais tempo primeiro.
+
+    O primeiro é o do cenário padrão: ainda responde daqui a um ano.
+    """
+    skus = dict.fromkeys(price.sku for price in prices.load() if price.item == "input")
+    priced = [sku for sku in skus if find(sku, "input") and find(sku, "output")]
+    later = (today + timedelta(days=365)).isoformat()
+    alive = [sku for sku in priced if (prices.ends_on(sku) or later) >= today.isoformat()]
+    return sorted(alive, key=lambda sku: (prices.ends_on(sku) or later) < later)
 
 
 def self_hosted(seconds: float, hour_usd: float, utilisation: float) -> float:
-    """Dólares por 1.000 respostas numa GPU paga por hora e ocupada ``utilisation`` do tempo (0 a 1)."""
+    """Dólares por 1.000 respostas numa máquina paga por hora e ocupada ``utilisation`` do tempo (0 a 1)."""
     return 1000 * seconds / 3600 * hour_usd / utilisation
 
 
-def break_even(seconds: float, hour_usd: float, api_per_thousand: float) -> float | None:
-    """Ocupação em que a GPU própria custa o mesmo que a API; acima de 1, a API é sempre mais barata."""
-    return self_hosted(seconds, hour_usd, 1.0) / api_per_thousand if api_per_thousand > 0 else None
+def break_even(serving: Serving, api_per_thousand: float) -> float | None:
+    """Ocupação em que a máquina própria custa o mesmo que a API; acima de 1, a API é sempre mais barata.
+
+    None se a hora da máquina em que os segundos foram medidos não tem preço: tempo de uma e preço de outra não se
+    misturam.
+    """
+    if serving.hour_price is None or not serving.hour_price.usd or api_per_thousand <= 0:
+        return None
+    return self_hosted(serving.seconds, serving.hour_price.usd, 1.0) / api_per_thousand

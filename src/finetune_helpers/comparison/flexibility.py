@@ -1,13 +1,13 @@
-"""Suíte de flexibilidade: 187 prompts escritos à mão (CC0) que dizem o que um modelo ainda faz depois do ajuste.
+"""Suíte de flexibilidade: o que um modelo ainda faz depois do ajuste, em perguntas que o código sabe julgar.
 
-Cada linha de ``flexibilidade.jsonl`` traz o prompt, as verificações que o decidem por código e uma resposta boa e uma
-ruim, que os testes usam para provar que as verificações as separam. ``cluster`` agrupa os prompts que dividem um texto
-ou um título: eles não são independentes.
+Cada linha de ``flexibilidade.jsonl`` (CC0) traz uma pergunta fechada e a verificação que a decide (``checks``): uma
+letra, um número, uma hora, uma data, um objeto JSON, um trecho do texto, uma lista, uma frase com fatos pedidos e
+vedados, ou a abstenção combinada. ``cluster`` reúne as perguntas que dividem um texto ou um título: não são
+independentes, e o intervalo da taxa de acertos as conta juntas.
 """
 
+import hashlib
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,71 +15,75 @@ from types import MappingProxyType
 
 from ..errors import InputError
 from ..prompts import Question
-from ..records import normalise
 from . import checks
 
 SUITE = "flexibilidade"
 FAMILIES: dict[str, str] = {
-    "other_products": "Outros produtos",
-    "paraphrase": "Outras formas de pedir",
-    "portuguese": "Português",
-    "spanish": "Espanhol",
+    "other_products": "Seção de outros produtos",
+    "paraphrase": "A mesma pergunta de outra forma",
+    "portuguese": "Perguntas em português",
+    "spanish": "Perguntas em espanhol",
     "reading": "Pergunta sobre um texto",
-    "unanswerable": "Pergunta que o texto não responde",
-    "summary": "Resumo com limite",
-    "length": "Controle de tamanho",
-    "format": "Controle de formato",
-    "invented": "Títulos inventados",
-    "famous": "Títulos famosos",
+    "unanswerable": "O texto responde ou não?",
+    "summary": "Resumo em uma frase",
+    "excerpt": "Recorte exato do texto",
+    "json": "Objeto JSON",
+    "listing": "Lista com marcador pedido",
+    "invented": "Autor de título inventado",
+    "famous": "Autor de título famoso",
     "genre": "Escolha do gênero",
     "extraction": "Autor ou ano",
-    "arithmetic": "Contas e bom senso",
+    "arithmetic": "Contas, horas e datas",
     "translation": "Tradução",
-    "talk": "Conversa",
 }
-# As habilidades que o modelo tinha antes do ajuste e que a tarefa de treino não exercita.
-FORGETTING_FAMILIES = frozenset(
-    ("reading", "unanswerable", "summary", "length", "format", "genre", "extraction", "arithmetic", "translation")
-)
-MARKDOWN = re.compile(r"```\w*|\*+|`+|__|^#+ |^> ", re.MULTILINE)
+# O que o modelo já fazia antes do ajuste e a tarefa de treino não exercita.
+FORGETTING_FAMILIES = frozenset(FAMILIES) - {"other_products", "paraphrase", "invented", "famous"}
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Um prompt da suíte: a pergunta, as verificações (nome e argumentos) e as respostas que o especificam."""
+    """Uma pergunta da suíte: o que se pede, as verificações (nome e argumentos), uma resposta certa e uma errada."""
 
     id: str
     family: str
     lang: str
+    cluster: str
     instruction: str
     input: str
     checks: tuple[tuple[str, MappingProxyType], ...]
-    cluster: str
-    note: str
     good: str
     bad: str
+    note: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Resultado de uma resposta: estrito, tolerante e os nomes das verificações que a leitura estrita reprovou."""
+    """O julgamento de uma resposta: se passou, a família da pergunta e os nomes das verificações que a reprovaram."""
 
-    strict: bool
-    loose: bool
+    passed: bool
     family: str
     failed: tuple[str, ...]
 
 
 @cache
+def _file() -> bytes:
+    return (resources.files(__package__) / "flexibilidade.jsonl").read_bytes()
+
+
+def version() -> str:
+    """Doze dígitos que mudam quando o arquivo da suíte muda."""
+    return hashlib.sha256(_file()).hexdigest()[:12]
+
+
+@cache
 def load() -> tuple[Prompt, ...]:
-    """Todos os prompts do pacote, na ordem do arquivo."""
-    text = (resources.files(__package__) / "flexibilidade.jsonl").read_text(encoding="utf-8")
-    return tuple(_prompt(json.loads(line)) for line in text.splitlines())
+    """Todas as perguntas do pacote, na ordem do arquivo."""
+    rows = map(json.loads, _file().decode().splitlines())
+    return tuple(Prompt(**(row | {"checks": tuple(map(_check, row["checks"]))})) for row in rows)
 
 
-def _prompt(row: dict) -> Prompt:
-    asked = tuple((check["name"], MappingProxyType(check["args"])) for check in row["checks"])
-    return Prompt(**(row | {"checks": asked}))
+def _check(row: dict) -> tuple[str, MappingProxyType]:
+    return row["name"], MappingProxyType(row["args"])
 
 
 @cache
@@ -88,56 +92,41 @@ def _by_id() -> dict[str, Prompt]:
 
 
 def find(item_id: str) -> Prompt:
-    """O prompt de um id; InputError se a suíte não o tem."""
+    """A pergunta de um id; InputError se a suíte não a tem."""
     if item_id not in _by_id():
         raise InputError(
-            f"A suíte de flexibilidade não tem o item {item_id!r}. "
+            f"A suíte de flexibilidade (versão {version()}) não tem o item {item_id!r}. "
             "As respostas vieram de outra versão da suíte: refaça as respostas ou instale a versão que as gerou."
         )
     return _by_id()[item_id]
 
 
 def questions(per_family: int | None = None) -> list[Question]:
-    """As perguntas da suíte, ou as ``per_family`` primeiras de cada família; InputError se o número não é positivo."""
+    """As perguntas da suíte, ou ``per_family`` de cada família, espalhadas por ela; InputError se não é positivo."""
     if per_family is not None and per_family < 1:
-        raise InputError(f"per_family={per_family}: use um inteiro a partir de 1, ou None para a suíte inteira.")
-    chosen = [prompt for family in FAMILIES for prompt in _of(family)[:per_family]]
+        raise InputError(
+            f"`per_family` é {per_family}, e devia ser um inteiro a partir de 1. "
+            "Corrija o valor ou não o dê, para usar a suíte inteira."
+        )
+    chosen = [prompt for family in FAMILIES for prompt in _spread(family, per_family)]
     return [Question(prompt.id, prompt.instruction, prompt.input, SUITE) for prompt in chosen]
 
 
-def _of(family: str) -> list[Prompt]:
-    return [prompt for prompt in load() if prompt.family == family]
+def _spread(family: str, count: int | None) -> list[Prompt]:
+    """``count`` perguntas a passos iguais: as vizinhas no arquivo dividem um texto."""
+    prompts = [prompt for prompt in load() if prompt.family == family]
+    count = min(count or len(prompts), len(prompts))
+    return [prompts[len(prompts) * n // count] for n in range(count)]
+
+
+def extent(answered: int) -> str:
+    """Quanto da suíte foi respondido, em palavras que acompanham a taxa de acertos."""
+    part = f"amostra ilustrativa: {answered} de {len(load())} perguntas"
+    return part if answered < len(load()) else f"suíte inteira, {len(load())} perguntas"
 
 
 def passes(item_id: str, answer: str) -> Verdict:
-    """Julga uma resposta pelas verificações do seu prompt; resposta vazia ou que só repete o prompt nunca passa.
-
-    A leitura tolerante segue o IFEval (arXiv 2311.07911): vale também a resposta sem markdown, sem a primeira ou sem a
-    última linha. Aqui uma mesma leitura precisa cumprir todas as verificações. InputError se o id não existe.
-    """
+    """Julga uma resposta pelas verificações da sua pergunta; InputError se o id não existe."""
     prompt = find(item_id)
-    failed = _failed(prompt, answer.strip())
-    loose = not failed or any(not _failed(prompt, reading) for reading in _readings(answer))
-    return Verdict(not failed, loose, prompt.family, failed)
-
-
-def _failed(prompt: Prompt, answer: str) -> tuple[str, ...]:
-    if not checks.words(answer):
-        return ("empty",)
-    if _repeats(prompt, answer):
-        return ("echo",)
-    return tuple(name for name, args in prompt.checks if not getattr(checks, name)(answer, **args))
-
-
-def _repeats(prompt: Prompt, answer: str) -> bool:
-    """A resposta traz a instrução inteira ou é a própria entrada: o modelo só continuou o prompt."""
-    text = normalise(answer)
-    return normalise(prompt.instruction) in text or text == normalise(prompt.input)
-
-
-def _readings(answer: str) -> Iterator[str]:
-    lines = answer.strip().splitlines()
-    for kept in (lines, lines[1:], lines[:-1], lines[1:-1]):
-        text = "\n".join(kept)
-        yield text.strip()
-        yield MARKDOWN.sub("", text).strip()
+    failed = tuple(name for name, args in prompt.checks if not getattr(checks, name)(answer, **args))
+    return Verdict(not failed, prompt.family, failed)

@@ -1,121 +1,67 @@
-"""Contas que a planilha, as figuras e o README compartilham: médias por sistema, contrastes e flexibilidade."""
+"""Uma rodada pontuada uma vez: medidas por resposta, contrastes entre sistemas, flexibilidade e conclusões."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from functools import cached_property
+from pathlib import Path
 
-from . import flexibility, significance, similarity
-from .metrics import Scores, measure
-from .significance import Estimate
-from .study import Study, label
-
-
-@dataclass(frozen=True)
-class Metric:
-    """Uma medida por item: nome, formato e se o menor valor é o melhor."""
-
-    key: str
-    label: str
-    form: str
-    low_is_good: bool = False
-
-
-METRICS = (
-    Metric("chrf", "chrF++ (0–100)", "0.0"),
-    Metric("rouge_l", "ROUGE-L (0–1)", "0.000"),
-    Metric("cosine", "Cosseno MiniLM", "0.000"),
-    Metric("loss", "Perda de teste (nats/token)", "0.000", True),
-    Metric("defective", "Respostas com defeito", "0.0%", True),
-    Metric("unsupported", "Específicos sem apoio por 100 palavras", "0.00", True),
-    Metric("copied", "Texto copiado do treino", "0.0%", True),
-)
+from ..answers import base_of
+from ..portuguese import number
+from . import costs, flexibility, metrics, similarity, statistics
+from .metrics import Metric
+from .statistics import Estimate, Interval
+from .study import ARMS, Study, read_study
 
 
 @dataclass(frozen=True)
-class Results:
-    """O estudo, as medidas por sistema e item e os veredictos da suíte de flexibilidade por sistema e prompt."""
+class Row:
+    """As medidas de uma resposta: ``values`` por chave de medida (None onde não se mediu) e o que as explica."""
 
-    study: Study
-    scores: dict[str, dict[str, Scores]]
-    verdicts: dict[str, dict[str, flexibility.Verdict]]
+    item_id: str
+    system: str
+    values: dict[str, float | None]
+    defects: tuple[str, ...]
+    cut: bool
+    specifics: tuple[str, ...]
+    copied_from: str
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Diferença de uma medida entre dois sistemas (primeiro − segundo) nos itens que ambos têm."""
+    """Diferença de uma medida entre dois sistemas (primeiro − segundo) nos itens que ambos têm.
+
+    ``holm`` é o p ajustado por todas as medidas de todos os contrastes; ``detectable``, a menor diferença verdadeira
+    que esta amostra mostraria com 80 % de poder.
+    """
 
     first: str
     second: str
     metric: Metric
     estimate: Estimate
     holm: float | None
+    detectable: float | None
+
+    @property
+    def better(self) -> str:
+        """O sistema com o melhor valor; vazio no empate e sem medida."""
+        if not self.estimate.mean:
+            return ""
+        return self.first if (self.estimate.mean < 0) == self.metric.low_is_good else self.second
 
 
-def compute(study: Study) -> Results:
-    """Mede todas as respostas do estudo."""
-    verdicts = {
-        system: {key: flexibility.passes(key, row["answer"] or "") for key, row in rows.items()}
-        for system, rows in study.flexibility.items()
-    }
-    return Results(study, measure(study, similarity.read(study)), verdicts)
+@dataclass(frozen=True)
+class Share:
+    """Aprovações em ``n`` e o intervalo de 95 % da taxa, que respeita os grupos."""
 
+    passed: int
+    n: int
+    low: float | None
+    high: float | None
 
-def mean(results: Results, system: str, metric: str) -> float | None:
-    """Média de uma medida num sistema; None se ninguém a fez."""
-    values = [getattr(score, metric) for score in results.scores.get(system, {}).values()]
-    values = [value for value in values if value is not None]
-    return fmean(values) if values else None
-
-
-def pairs(study: Study) -> list[tuple[str, str]]:
-    """Contrastes na ordem declarada: os dois ajustados (o principal), depois cada ajustado contra a própria base."""
-    tuned = [name for name in study.systems if name.endswith("-tuned") and name in study.answers]
-    found = [(tuned[0], tuned[1])] if len(tuned) >= 2 else []
-    bases = [(name, name.removesuffix("-tuned") + "-base") for name in tuned]
-    return found + [(name, base) for name, base in bases if base in study.answers]
-
-
-def contrasts(results: Results) -> list[Contrast]:
-    """Todos os contrastes de todas as medidas, com Holm sobre as medidas secundárias de todos eles."""
-    found = [
-        (first, second, metric, difference(results, first, second, metric))
-        for first, second in pairs(results.study)
-        for metric in METRICS
-    ]
-    adjusted = significance.holm([row[3].p for row in found])
-    return [Contrast(*row, holm) for row, holm in zip(found, adjusted, strict=True)]
-
-
-def difference(results: Results, first: str, second: str, metric: Metric) -> Estimate:
-    """Estimativa pareada de uma medida; nas de sim ou não, o p é o de McNemar quando não há grupos."""
-    one, two, items = results.scores[first], results.scores[second], results.study.items
-    values = {key: (getattr(one[key], metric.key), getattr(two[key], metric.key)) for key in one if key in two}
-    values = {key: pair for key, pair in values.items() if None not in pair}
-    groups = [items[key].get("cluster") or key for key in values]
-    found = significance.mean_difference([a - b for a, b in values.values()], groups)
-    if metric.key != "defective" or found.clusters < found.n or not found.n:
-        return found
-    only = [sum(a > b for a, b in values.values()), sum(a < b for a, b in values.values())]
-    p = significance.mcnemar(*only)
-    return Estimate(found.n, found.clusters, found.mean, found.low, found.high, p, "McNemar exato")
-
-
-def family_rate(results: Results, system: str, family: str, reading: str) -> tuple[int, int]:
-    """Aprovações e prompts de uma família; ``reading`` é ``strict`` ou ``loose``."""
-    given = [verdict for verdict in results.verdicts.get(system, {}).values() if verdict.family == family]
-    return sum(getattr(verdict, reading) for verdict in given), len(given)
-
-
-def flexibility_score(results: Results, system: str, reading: str = "strict") -> float | None:
-    """Média das taxas das famílias respondidas; None se o sistema não respondeu à suíte."""
-    counts = [family_rate(results, system, family, reading) for family in flexibility.FAMILIES]
-    rates = [passed / asked for passed, asked in counts if asked]
-    return fmean(rates) if rates else None
-
-
-def proof(study: Study, arm: str) -> Estimate:
-    """Prova de aprendizado de um braço, por grupo de quase duplicatas; n = 0 se ele não mede a perda por item."""
-    clusters = {key: item.get("cluster") or key for key, item in study.items.items()}
-    return significance.learning(study.reports.get(arm, {}).get("heldout") or [], clusters)
+    @property
+    def rate(self) -> float | None:
+        """A taxa, de 0 a 1."""
+        return self.passed / self.n if self.n else None
 
 
 @dataclass(frozen=True)
@@ -129,24 +75,221 @@ class Forgetting:
     tuned_passed: int
     lost: int
     gained: int
-    p: float | None
+    estimate: Estimate
 
 
-def forgetting(results: Results) -> list[Forgetting]:
-    """Esquecimento de cada braço, pareado por prompt (leitura estrita)."""
-    found = []
-    for tuned in [name for name in results.study.systems if name.endswith("-tuned")]:
-        base = tuned.removesuffix("-tuned") + "-base"
-        one, two = results.verdicts.get(base, {}), results.verdicts.get(tuned, {})
-        both = [key for key in one if key in two and one[key].family in flexibility.FORGETTING_FAMILIES]
-        before, after = [one[key].strict for key in both], [two[key].strict for key in both]
-        lost = sum(a and not b for a, b in zip(before, after, strict=True))
-        gained = sum(b and not a for a, b in zip(before, after, strict=True))
-        p = significance.mcnemar(lost, gained)
-        found.append(Forgetting(tuned, base, len(both), sum(before), sum(after), lost, gained, p))
-    return [row for row in found if row.n]
+@dataclass(frozen=True)
+class TitleLearning:
+    """A queda da perda da descrição verdadeira sob o próprio título e sob o de outro item (nats por token).
+
+    ``content`` = própria − outra: o que o ajuste aprendeu a tirar do título; a queda sob o outro título é estilo.
+    """
+
+    arm: str
+    own: Estimate
+    style: Estimate
+    content: Estimate
 
 
-def sentence(contrast: Contrast) -> str:
-    """O contraste numa frase curta."""
-    return f"{label(contrast.first)} − {label(contrast.second)}"
+@dataclass(frozen=True)
+class Results:
+    """A rodada pontuada: linhas por sistema e item, veredictos da suíte por sistema e prompt, e contrastes.
+
+    ``words`` é o número de palavras dos textos na medida além do acaso.
+    """
+
+    study: Study
+    rows: dict[str, dict[str, Row]]
+    verdicts: dict[str, dict[str, flexibility.Verdict]]
+    contrasts: tuple[Contrast, ...]
+    words: int
+
+    def values(self, system: str, key: str) -> dict[str, float]:
+        """Os valores que há de uma medida num sistema, por item."""
+        known = {item: row.values[key] for item, row in self.rows.get(system, {}).items()}
+        return {item: value for item, value in known.items() if value is not None}
+
+    def mean(self, system: str, key: str) -> Interval:
+        """Média de uma medida num sistema, com intervalo; ``n`` = 0 se ninguém a fez."""
+        values = self.values(system, key)
+        summary = statistics.rate if metrics.metric(key).share else statistics.mean
+        return summary(list(values.values()), self.study.clusters(values))
+
+    def share(self, system: str, key: str) -> Share:
+        """Respostas de um sistema com valor 1 numa medida de sim ou não, com intervalo por grupo."""
+        values = self.values(system, key)
+        return _share([bool(value) for value in values.values()], self.study.clusters(values))
+
+    def invention_rate(self, system: str) -> float | None:
+        """Fatos inventados por 100 palavras, somados todos os textos do sistema: um piso."""
+        total = sum(len(row.specifics) for row in self.rows.get(system, {}).values())
+        words = sum(len(row.answer.split()) for row in self.study.answers.get(system, {}).values())
+        return 100 * total / words if words else None
+
+    def flexibility(self, system: str) -> dict[str, Share]:
+        """Aprovações por família da suíte; vazio se o sistema não a respondeu."""
+        verdicts = self.verdicts.get(system, {})
+        families = {name: [key for key in verdicts if verdicts[key].family == name] for name in flexibility.FAMILIES}
+        return {name: self._passed(system, keys) for name, keys in families.items() if keys}
+
+    def flexibility_total(self, system: str) -> Share | None:
+        """Aprovações na suíte inteira, com intervalo por grupo de prompts; None se não foi respondida."""
+        verdicts = self.verdicts.get(system)
+        return self._passed(system, list(verdicts)) if verdicts else None
+
+    def _passed(self, system: str, keys: list[str]) -> Share:
+        return _share([self.verdicts[system][key].passed for key in keys], [_prompt_cluster(key) for key in keys])
+
+    def forgetting(self) -> list[Forgetting]:
+        """Esquecimento de cada trilha, pareado por prompt, nas famílias que o treino não exercita."""
+        changes = []
+        for tuned, base in [pair for pair in self.study.pairs() if pair[1].endswith("-base")]:
+            before, after = self.verdicts.get(base, {}), self.verdicts.get(tuned, {})
+            keys = [key for key in before if key in after and before[key].family in flexibility.FORGETTING_FAMILIES]
+            had, has = [before[key].passed for key in keys], [after[key].passed for key in keys]
+            lost = sum(a and not b for a, b in zip(had, has, strict=True))
+            gained = sum(b and not a for a, b in zip(had, has, strict=True))
+            if keys:
+                estimate = statistics.paired_share(has, had, [_prompt_cluster(key) for key in keys])
+                changes.append(Forgetting(tuned, base, len(keys), sum(had), sum(has), lost, gained, estimate))
+        return changes
+
+    def heldout(self, arm: str) -> list[dict]:
+        """As perdas por item de uma trilha; vazio se ela não as mede."""
+        return self.study.reports.get(arm, {}).get("heldout") or []
+
+    def learning(self, arm: str) -> Estimate:
+        """Queda da perda de teste de uma trilha, pareada por item; ``n`` = 0 se ela não a mede."""
+        return statistics.learning(self.heldout(arm), self._clusters)
+
+    def title_learning(self, arm: str) -> TitleLearning | None:
+        """O que o título explica da queda; None se a trilha não mediu a perda sob outro título."""
+        rows = [
+            row for row in self.heldout(arm) if None not in (row.get("base_other_loss"), row.get("tuned_other_loss"))
+        ]
+        if not rows:
+            return None
+        groups = [self._clusters.get(row["item_id"]) or row["item_id"] for row in rows]
+        own = [row["base_loss"] - row["tuned_loss"] for row in rows]
+        other = [row["base_other_loss"] - row["tuned_other_loss"] for row in rows]
+        content = [a - b for a, b in zip(own, other, strict=True)]
+        return TitleLearning(arm, *(statistics.mean_difference(drops, groups) for drops in (own, other, content)))
+
+    @cached_property
+    def _clusters(self) -> dict[str, str]:
+        return {key: item.get("cluster") or key for key, item in self.study.items.items()}
+
+    def efficiency(self, arm: str) -> costs.Efficiency | None:
+        """Eficiência do treino de uma trilha; None sem ``treino.json``."""
+        return costs.efficiency(self.study.reports.get(arm))
+
+    def serving(self, system: str) -> costs.Serving | None:
+        """Custo de responder com um sistema; None se ele não respondeu."""
+        return costs.serving(self.study, system)
+
+    def training(self, arm: str) -> costs.Training | None:
+        """Custo do treino de uma trilha; None se não houve."""
+        return costs.training(self.study, arm)
+
+    def contrast(self, first: str, second: str, key: str) -> Contrast | None:
+        """O contraste de uma medida entre dois sistemas; None se não foi feito."""
+        mine = ((one.first, one.second, one.metric.key) for one in self.contrasts)
+        return dict(zip(mine, self.contrasts, strict=True)).get((first, second, key))
+
+    def conclusions(self) -> list[str]:
+        """O que a rodada mostra, em uma ou duas frases calculadas: a perda de cada trilha e o contraste principal."""
+        told = [text for arm in ARMS if (text := self._learnt(arm))]
+        return [*([" ".join(told)] if told else []), *([self._compared()] if self.contrasts else [])]
+
+    def _learnt(self, arm: str) -> str:
+        drop, rows = self.learning(arm), self.heldout(arm)
+        if not rows or drop.mean is None:
+            return ""
+        fell = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
+        verb = "caiu" if drop.mean > 0 else "subiu em média e só caiu"
+        text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (em média, {number(drop.mean, 2)}"
+        title = self.title_learning(arm)
+        if title is None or title.content.mean is None:
+            return f"{text})."
+        sure = title.content.low is not None and title.content.low > 0
+        told = f"{number(title.content.mean, 2)} dela" if sure else "nada que se demonstre dela"
+        return f"{text}; {told} vem do título, o resto é estilo)."
+
+    def _compared(self) -> str:
+        first, second = self.study.pairs()[0]
+        mine = [one for one in self.contrasts if (one.first, one.second) == (first, second)]
+        who = "os dois ajustados" if self.study.system(second).role == "ajustado" else "o ajustado e a base"
+        n = max(one.estimate.n for one in mine)
+        shown = [one for one in mine if one.holm is not None and one.holm <= statistics.ALPHA]
+        if not shown:
+            return f"Nenhuma diferença entre {who} é demonstrável com {number(n)} itens."
+        # Maior ou menor, e não melhor: quem cala também inventa menos.
+        sides = {True: "menor em", False: "maior em"}
+        better = [(one.metric, self.study.system(one.better).label) for one in shown]
+        told = "; ".join(f"{metric.label}, {sides[metric.low_is_good]} {label}" for metric, label in better)
+        return f"Entre {who}, {number(n)} itens demonstram diferença em: {told}."
+
+
+def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Results:
+    """Pontua uma rodada; InputError e RunMismatchError como em ``read_study``."""
+    study = read_study(run_folder, data_folder)
+    rows: dict[str, dict[str, Row]] = {}
+    for case in metrics.cases(study, similarity.read(study)):
+        values = {metric.key: metric.value(case) for metric in metrics.METRICS}
+        key, details = case.item["item_id"], (case.defects, case.cut, case.specifics, case.copied_from)
+        rows.setdefault(case.system, {})[key] = Row(key, case.system, values, *details)
+    ordered = {name: {key: mine[key] for key in study.items if key in mine} for name, mine in rows.items()}
+    known = {prompt.id for prompt in flexibility.load()}
+    verdicts = {
+        system: {key: flexibility.passes(key, row.answer) for key, row in asked.items() if key in known}
+        for system, asked in study.flexibility.items()
+    }
+    return Results(study, ordered, verdicts, _contrasts(study, ordered), metrics.common_length(study))
+
+
+def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast, ...]:
+    asked = [
+        (first, second, metric)
+        for first, second in study.pairs()
+        for metric in metrics.METRICS
+        if metric.compared and (not metric.same_model or _same_base(study, first, second))
+    ]
+    measured = [_difference(study, rows[first], rows[second], metric) for first, second, metric in asked]
+    adjusted = statistics.holm([estimate.p for estimate, _ in measured])
+    return tuple(
+        Contrast(*who, estimate, holm, detectable)
+        for who, (estimate, detectable), holm in zip(asked, measured, adjusted, strict=True)
+    )
+
+
+def _same_base(study: Study, first: str, second: str) -> bool:
+    """Perdas de tokenizadores diferentes não se comparam; de bases que não se identificam, também não."""
+    one, two = study.system(first), study.system(second)
+    return one.arm == two.arm or ("@" in one.model_id and base_of(one.model_id) == base_of(two.model_id))
+
+
+def _difference(
+    study: Study, first: dict[str, Row], second: dict[str, Row], metric: Metric
+) -> tuple[Estimate, float | None]:
+    """A estimativa pareada de uma medida e a menor diferença que ela mostraria."""
+    pairs = {key: (first[key].values[metric.key], second[key].values[metric.key]) for key in first if key in second}
+    both = {key: (a, b) for key, (a, b) in pairs.items() if a is not None and b is not None}
+    groups = study.clusters(both)
+    differences = [a - b for a, b in both.values()]
+    if not metric.share:
+        return statistics.mean_difference(differences, groups), statistics.detectable_mean(differences, groups)
+    passed = [bool(a) for a, _ in both.values()], [bool(b) for _, b in both.values()]
+    estimate = statistics.paired_share(passed[0], passed[1], groups)
+    if estimate.clusters < estimate.n:
+        return estimate, statistics.detectable_mean(differences, groups)
+    fewer = min(differences.count(1.0), differences.count(-1.0))
+    return estimate, statistics.detectable_share(estimate.n, fewer / estimate.n) if estimate.n else None
+
+
+def _share(passed: Sequence[bool], clusters: Sequence[str]) -> Share:
+    interval = statistics.rate([float(value) for value in passed], clusters)
+    return Share(sum(passed), len(passed), interval.low, interval.high)
+
+
+def _prompt_cluster(item_id: str) -> str:
+    return flexibility.find(item_id).cluster or item_id

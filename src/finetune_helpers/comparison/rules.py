@@ -1,40 +1,104 @@
-"""Regras que apontam respostas defeituosas e fatos específicos sem apoio."""
+"""Defeitos de forma de uma resposta: o que se vê sem saber nada do produto, só pela forma do texto."""
 
-import gzip
+import html
 import re
-from functools import cache, partial
+from collections import Counter
+from functools import cache
 
-from ..records import normalise
+from .specifics import unsupported as unsupported
 
 PROBLEMS = {
-    "vazia": "resposta vazia",
-    "curta": "menos de 8 palavras",
-    "repeticao": "repete os mesmos trechos",
-    "eco_titulo": "só repete o título",
-    "eco_prompt": "repete a instrução",
-    "sobra_modelo": "deixa marcas do formato do prompt",
-    "cortada": "cortada pelo limite de tokens",
-    "idioma": "não está em inglês",
-    "resenha": "fala como quem resenhou o livro",
+    "vazia": "menos de três palavras",
+    "repeticao": "volta às mesmas palavras, igual ou com um número ou uma palavra trocada",
+    "eco_titulo": "repete o título no lugar da descrição, ou antes dela",
+    "fala_da_tarefa": "fala do pedido, da resposta ou de si, e não do produto",
+    "instrucao": "copia a instrução",
+    "estrutura": "traz rótulos, marcas do prompt ou formatação no lugar de um texto corrido",
+    "enumeracao": "é uma lista",
+    "outra_lingua": "não está em inglês",
+    "ilegivel": "traz código, endereço, letras de outro alfabeto ou palavras coladas",
 }
-_TEMPLATE = re.compile(r"###|<\||\|>|\[/?INST\]|<<SYS>>|</?s>|^(?:user|assistant|system)\s*:", re.I | re.M)
-_PROMPT = re.compile(r"below is an instruction|write the catalogue description|you write product descriptions", re.I)
-_REVIEWED = re.compile(
-    r"\bI(?:'ve| have)? (?:just )?(?:review(?:ed)?|read|recommend|loved|received) (?:this|the|a) ", re.I
-)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_NUMBERS = {
-    "ISBN": re.compile(r"\b(?:97[89][- ]?)?\d{1,5}[- ]?\d{1,7}[- ]?\d{1,7}[- ]?[\dXx]\b"),
-    "preço": re.compile(r"[$£€]\s?\d[\d.,]*\d|[$£€]\s?\d"),
-    "páginas": re.compile(r"\b(\d[\d,]*)[ -]pages?\b", re.I),
-    "edição": re.compile(r"\b(\d+)(?:st|nd|rd|th) edition\b", re.I),
-    "ano": re.compile(r"\b(?:1[5-9]|20)\d\d\b"),
-}
-_NAME = re.compile(r"\b[A-Z][a-zà-ÿ]+(?:(?: [A-Z]\.)* (?:(?:de|da|van|von|of) )?(?:Mc|Mac|O['’])?[A-Z][a-zà-ÿ]+)+")
-_OPENERS = frozenset(
-    """a an the this these that those in on at with from for by of and but or as it its his her their our your my he she
-    they we you i is are was when while after before first new book books author authors""".split()  # noqa: SIM905
+_WINDOW = 48  # palavras; nenhuma descrição de treino tem menos de 71 % de palavras distintas nas primeiras 48
+_DISTINCT = 0.5
+_REPEATED = 0.22  # parte das sequências de três palavras que já tinham aparecido; descrições reais: até 0,21
+_NOVEL = 0.3  # palavras distintas menos sequências repetidas, sem distinguir números; descrições reais: acima de 0,39
+_VERBS = frozenset(("is", "are", "was", "were", "has", "have"))  # a frase que só diz o título com um verbo já é frase
+_RUN = re.compile(r"([^\s*._=-])\1{11,}|(?:\b\d{3,4}\b[,;\s]+){4}")
+
+# Quem fala da tarefa nomeia a descrição, a resposta, o pedido, os exemplos, a si mesmo ou quem pediu.
+_TALKS = re.compile(
+    r"\b(?:(?:catalog(?:ue)?|product|shop)(?:['’]s)? (?:description|entry|listing|copy)s?"
+    r"|(?:description|title|name|details?|summary) (?:of|for|about) (?:the|this|your|a) (?:product|item|book)"
+    r"|(?:product|book|item) with (?:this|the (?:same|given|following|above)) title"
+    r"|(?:this|that|it|here|below|following|above)(?: (?:is|was)|['’]s|:)? an? (?:[\w,-]+ ){0,6}?"
+    r"(?:description|response|answer|continuation|paraphrase|rewrite|prompt|product that)\b"
+    r"|(?:this|the|your|my|an?|previous|appropriate) (?:response|prompt|instruction|request|input|query)(?:['’]s)?"
+    r" (?:is|was|that|below|above|should|must|provides?|describes?|completes?|contains?|asks?)\b"
+    r"|(?:completes?|completed|fulfil\w*|satisf\w+) (?:the|your|this) (?:\w+ )?(?:request|task|action|prompt)"
+    r"|(?:this|the|following|above|original|provided|given) description (?:is|was|does|must|will|needs|provides"
+    r"|includes|highlights|should|you|captures|suggests|could|can|would|indicates|refers)\b"
+    r"|the user (?:is|was|will|has|asks?|asked|provided|wants?|should|can)\b"
+    r"|(?:above|given|following|these|previous|other) (?:\w+ )?examples?\b"
+    r"|(?:I|we)(?: have|['’]ve| am|['’]m| will|['’]ll| would| can| could|['’]d)?(?: \w+){0,4}"
+    r" (?:catalog(?:ue)?|description|title|prompt|request|response|examples?)\b"
+    r"|(?:ready|happy|glad|here|available|love|pleased) to (?:help|assist)\b|(?:can|may|could) I (?:help|assist)\b"
+    r"|AI (?:model|assistant)|language model\b|I(?:['’]m| am)? (?:sorry|apologi[sz]e|afraid)(?:,| but| I|\.)"
+    r"|(?:I|we)(?: am|['’]m)? ?(?:do not|don['’]t|cannot|can['’]t|can not|unable to|not able to)"
+    r" (?:have|provide|find|assist|help|write|generate|create|access|complete|fulfil\w*|see any|determine)\b"
+    r"|let me know|feel free|please (?:provide|let|specify|give|share|clarify|write|tell)\b|hope this\b"
+    r"|if you (?:have|need|want|would like|could) (?:any|more|me|further|provide)\b"
+    r"|you(?:['’]ve| have| are|['’]re)? (?:provided|requested|asked|given|asking|looking for|mentioned|described)\b"
+    r"|(?:would|do) you (?:like|want|need) (?:me|more|any|help|a|to)\b|(?:to|can) be used (?:as|for) an? description"
+    r"|\d+[- ](?:sentences?|words?) (?:long|description|summary)\b|(?:write|rewrite|generate) (?:a|an|the|your|me)"
+    r" (?:[\w-]+ ){0,3}(?:description|response|summary|paragraph|sentence|review|blurb|title|article|story)\b)",
+    re.I,
 )
+_OPENS = re.compile(
+    r"[\s*#>-]*(?:(?:sure|certainly|of course|absolutely|okay|ok|hello|hi)(?:!|[,.:]? (?:here|I|let|below|this|the))\b"
+    r"|(?:thank you|thanks)\b|ladies and gentlemen|the answer (?:to [^.\n]{0,40} )?is\b"
+    r"|my (?:favou?rite|son|daughter|wife|husband|kids?|mother|father|review)\b"
+    r"|here(?:['’]s| is| are) (?:a|an|the|your|my|some|one)\b[^.!?\n]{0,80}"
+    r"(?:description|catalog(?:ue)?|revised|title|response|paragraph|examples?)\b"
+    r"|I(?:['’](?:m|ve|d|ll)| (?:am|have|was|had|will|would|can|could|do|did|think|just|bought|love|like|got))\b"
+    r"|(?:what|how|which|who|why|where|when|can|could|do|does|is|are)\b[^.!\n]{0,90}\?\s*\Z)",
+    re.I,
+)
+_INSTRUCTION = re.compile(
+    r"below is an instruction|write the catalogue description|you write product descriptions|paired with an input"
+    r"|answer with the description only|follow the style of these|write a response that|appropriately completes",
+    re.I,
+)
+_LABELS = (
+    r"titles?|(?:product |item )?descriptions?"
+    r"|(?:product )?(?:name|type|details?|code|id|number|information|features?)|products?|items?|authors?"
+    r"|written by|books?|isbn(?:-1[03])?|publishers?|published|publication(?: date)?|release(?:d| date)?|genres?"
+    r"|categor(?:y|ies)|subjects?|keywords?|tags?|formats?|binding|prices?|languages?|pages?|page count|editions?"
+    r"|series|volumes?|ratings?|reviews?|summary|synopsis|overview|introduction|plot|setting|characters?|themes?"
+    r"|answers?|questions?|responses?|outputs?|inputs?|explanations?|examples?|notes?|instructions?|[qa]|colou?rs?"
+    r"|sizes?|dimensions?|weight|materials?|brand|condition|barcode|(?:key )?features?|specifications?|sold|ref"
+    r"|sku|date|year|duration|director|cast|user|assistant|system|human|context|task|audio|dvd|cd|policies"
+)
+_LABEL = re.compile(rf"^[\W_]*(?:{_LABELS})(?: \d+)?[*_]*\s?:", re.I | re.M)
+_INLINE = re.compile(
+    r"\b(?:Title|Description|Author|Genre|Product|Output|Input|Response|Answer|Explanation|ISBN|Publisher|Q|A)s?:\s"
+)
+_FIELD = re.compile(r"^[\W_]*[A-Z][\w'’/ -]{0,30}:(?=\s|\Z)", re.M)
+_MARKS = re.compile(
+    r"^\s*#{1,6}(?:\s|\Z)|(?<!\*)\*\*\w[^*\n]*\*\*(?!\*)|<\||\|>|\[/?INST\]|<</?SYS>>|</?s>|```"
+    r"|^\s*(?:-{3,}|={3,})\s*$|^(?:[^|\n]+\|){3}|\[(?:insert|your|title|author|name|product|book|description)\b[^\]]*\]",
+    re.I | re.M,
+)
+_BULLET = re.compile(
+    r"^\s*(?:[-*•–+►▪●◆✔→★☆✅✨\U0001f300-\U0001faff]|\(?(?:\d{1,2}|[A-Za-z]|[ivxIVX]{1,4})[.)])\s+\S", re.M
+)
+_NUMBERED = re.compile(r"\A\W*1[.)]\s.*?\s2[.)]\s", re.S)
+_CODE = re.compile(
+    r"[{}\\�\x00-\x08]|[A-Za-z0-9]_[A-Za-z0-9]|https?://|</?(?:div|span|html|body|br|p|a|img|table|li|ul|script)\b[^>]*>"
+    r"|\w\([\w, ]*\):\s*$|=>|=\"|::|[\]\[][\[(]|\b[^\W\d]{30,}\b",
+    re.M,
+)
+_OTHER_SCRIPT = re.compile(r"[\u0400-\u1dff\u2e80-\ua4cf\ua4d0-\ud7ff\uf900-\ufaff]")
 
 
 def words(text: str) -> list[str]:
@@ -42,34 +106,97 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+def is_cut(answer: str, finish_reason: str) -> bool:
+    """Verdadeiro se o limite de tokens cortou a resposta; não é defeito de forma, e é mostrado ao lado deles."""
+    return finish_reason == "length" and bool(answer.strip())
+
+
 def problems(answer: str, title: str, finish_reason: str) -> tuple[str, ...]:
-    """Chaves de ``PROBLEMS`` que a resposta aciona; a resposta vazia só aciona ``vazia``."""
+    """Nomes dos defeitos de forma da resposta, na ordem de ``PROBLEMS``; a vazia só tem esse.
+
+    O corte pelo limite de tokens (``finish_reason`` igual a ``length``) não é defeito: ver ``is_cut``.
+    """
+    answer = html.unescape(answer)  # o texto cru do catálogo traz "&#x2019;", que não é palavra
     tokens = [word.casefold() for word in words(answer)]
-    if not tokens:
-        return ("vazia",)
-    found = {
-        "curta": len(tokens) < 8,
+    if len(tokens) < 3:
+        return ("repeticao",) if _RUN.search(answer) else ("vazia",)
+    checks = {
         "repeticao": repeats(answer, tokens),
-        "eco_titulo": normalise(answer).strip(" .\"'") == normalise(title).strip(" .\"'"),
-        "eco_prompt": bool(_PROMPT.search(answer)),
-        "sobra_modelo": bool(_TEMPLATE.search(answer)),
-        "cortada": finish_reason == "length",
-        "idioma": len(tokens) >= 5 and language(answer) != "en",
-        "resenha": bool(_REVIEWED.search(answer)),
+        "eco_titulo": echoes(answer, title),
+        "fala_da_tarefa": bool(_TALKS.search(answer) or _OPENS.match(answer)),
+        "instrucao": bool(_INSTRUCTION.search(answer)),
+        "estrutura": structured(answer),
+        "enumeracao": len(_BULLET.findall(answer)) >= 2 or bool(_NUMBERED.search(answer)),
+        "outra_lingua": foreign(answer),
+        "ilegivel": bool(_CODE.search(answer) or _OTHER_SCRIPT.search(answer)),
     }
-    return tuple(key for key, happened in found.items() if happened)
+    return tuple(key for key, happened in checks.items() if happened)
 
 
 def repeats(answer: str, tokens: list[str]) -> bool:
-    """Verdadeiro se mais de 30 % das sequências de 4 palavras se repetem ou se o texto comprime mais de 3 vezes."""
-    grams = list(zip(*(tokens[start:] for start in range(4)), strict=False))
-    repeated = len(grams) >= 8 and 1 - len(set(grams)) / len(grams) > 0.3
-    raw = answer.encode("utf-8", "replace")
-    return repeated or (len(raw) > 80 and len(raw) / len(gzip.compress(raw)) > 3)
+    """Verdadeiro se a resposta anda em círculo: laço exato, lento (poucas palavras novas) ou que só troca o número."""
+    if _RUN.search(answer) or _loops(tokens):
+        return True
+    masked = ["#" if token.isdigit() else token for token in tokens]
+    for start in range(0, max(1, len(tokens) - _WINDOW + 8), 8):
+        window = masked[start : start + _WINDOW]
+        if len(window) < 16:
+            continue
+        grams = list(zip(window, window[1:], window[2:], strict=False))
+        repeated = 1 - len(set(grams)) / len(grams)
+        if repeated > _REPEATED:
+            return True
+        distinct = len(set(tokens[start : start + _WINDOW])) / len(window)
+        if len(window) >= 24 and (distinct < _DISTINCT or len(set(window)) / len(window) - repeated < _NOVEL):
+            return True
+    return False
+
+
+def _loops(tokens: list[str]) -> bool:
+    # O laço que mal começou antes do corte: a mesma palavra ou par quatro vezes, três ou mais três, oito ou mais duas.
+    for size in range(1, 25):
+        times = 4 if size < 3 else 3 if size < 8 else 2
+        matched = 0
+        for first, second in zip(tokens, tokens[size:], strict=False):
+            matched = matched + 1 if first == second else 0
+            if matched >= size * (times - 1):
+                return True
+    return False
+
+
+def echoes(answer: str, title: str) -> bool:
+    """Verdadeiro se a resposta, ou seu primeiro parágrafo, traz quase só palavras do título."""
+    paragraphs = [words(part) for part in answer.split("\n") if words(part)]
+    known = Counter(word.casefold() for word in words(title))
+    for block in ([word for part in paragraphs for word in part], paragraphs[0]):
+        new = Counter(word.casefold() for word in block) - known
+        if len(block) >= 3 and new.total() <= min(len(block) // 4, 1 + len(block) // 10) and not _VERBS & new.keys():
+            return True
+    return False
+
+
+def structured(answer: str) -> bool:
+    """Verdadeiro se há rótulos de campo, marcas do prompt ou marcação no texto."""
+    return bool(
+        _MARKS.search(answer)
+        or _LABEL.search(answer)
+        or len(_INLINE.findall(answer)) >= 2
+        or len(_FIELD.findall(answer)) >= 2
+    )
+
+
+def foreign(answer: str) -> bool:
+    """Verdadeiro se a resposta está em português, em espanhol ou em outro alfabeto."""
+    letters = sum(letter.isalpha() for letter in answer)
+    if len(_OTHER_SCRIPT.findall(answer)) > 0.2 * letters:
+        return True
+    # Um título em português não faz portuguesa a frase que o cita: contam as palavras sem maiúscula.
+    plain = [word for word in words(answer) if word.islower()]
+    return len(plain) >= 6 and language(" ".join(plain)) != "en"
 
 
 def language(text: str) -> str:
-    """Idioma mais provável entre inglês, português e espanhol (``en``, ``pt``, ``es``)."""
+    """Idioma mais provável entre inglês, português e espanhol (``en``, ``pt``, ``es``), pelo py3langid."""
     return _identifier().classify(text)[0]
 
 
@@ -78,51 +205,6 @@ def _identifier():
     # Sem restringir os idiomas, o py3langid toma português por galego.
     from py3langid import langid
 
-    found = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE)
-    found.set_languages(["en", "pt", "es"])
-    return found
-
-
-def unsupported(answer: str, *support: str) -> list[str]:
-    """Anos, preços, ISBN, páginas, edições e nomes da resposta que não estão em nenhum texto de ``support``."""
-    known = " ".join(support)
-    found, rest = [], answer
-    for kind, pattern in _NUMBERS.items():
-        backed = {_plain(match.group()) for match in pattern.finditer(known)}
-        found += [f"{kind}: {m.group()}" for m in pattern.finditer(rest) if _counts(kind, m) and not _backed(m, backed)]
-        rest = pattern.sub(partial(_blank, kind), rest)
-    vocabulary = {word.casefold() for word in words(known)}
-    return found + [f"nome: {name}" for name in names(rest) if not _named(name, vocabulary)]
-
-
-def _counts(kind: str, match: re.Match) -> bool:
-    # Só dez ou treze dígitos fazem um ISBN; o padrão largo casa também com anos e telefones curtos.
-    return kind != "ISBN" or len(_plain(match.group())) in (10, 13)
-
-
-def _blank(kind: str, match: re.Match) -> str:
-    return " " if _counts(kind, match) else match.group()
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^\dX]", "", text.upper()) or text
-
-
-def _backed(match: re.Match, known: set[str]) -> bool:
-    return _plain(match.group()) in known
-
-
-def names(text: str) -> list[str]:
-    """Sequências de duas ou mais palavras com maiúscula, sem as que só abrem a frase."""
-    found = []
-    for match in _NAME.finditer(text):
-        parts = match.group().split()
-        while parts and parts[0].casefold() in _OPENERS:
-            parts = parts[1:]
-        if len(parts) >= 2:
-            found.append(" ".join(parts))
-    return list(dict.fromkeys(found))
-
-
-def _named(name: str, vocabulary: set[str]) -> bool:
-    return all(word.casefold() in vocabulary for word in words(name) if len(word) > 2)
+    identifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE)
+    identifier.set_languages(["en", "pt", "es"])
+    return identifier

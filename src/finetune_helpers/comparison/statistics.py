@@ -1,0 +1,386 @@
+"""Estatística pareada, toda de scipy, statsmodels e krippendorff: intervalos, valores p e o menor efeito visível."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+RESAMPLES = 2999
+FLIPS = 9999
+SEED = 20261121
+ALPHA, POWER = 0.05, 0.8
+PRIMARY = "preferência humana entre os dois modelos ajustados (empates valem meio ponto)"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Uma média e o seu intervalo de 95 %; ``n`` observações em ``clusters`` grupos; None onde não se calcula."""
+
+    n: int
+    clusters: int
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Diferença média pareada, intervalo de 95 % e valor p; None onde os dados não permitem calcular.
+
+    ``floor`` é o menor p que a reamostragem consegue mostrar (None num teste exato): escreva ``portuguese.p_value(p,
+    floor)``.
+    """
+
+    n: int
+    clusters: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    test: str
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Preferência entre dois sistemas, de pessoas, do juiz ou da página: pontos do primeiro (1, ½ ou 0) por par.
+
+    ``estimate.mean`` é a média dos pontos; ``detectable``, a menor taxa de vitória que ``n`` pares mostram.
+    """
+
+    wins: int
+    ties: int
+    losses: int
+    estimate: Estimate
+    detectable: float | None
+
+
+def mean(values: Sequence[float], clusters: Sequence[str] | None = None) -> Interval:
+    """Média com intervalo t de erro padrão por grupo (Miller, arXiv 2411.00640); sem limites com menos de 3 grupos."""
+    import numpy as np
+    from scipy import stats
+
+    totals, sizes = _by_cluster(values, clusters)
+    if not len(totals):
+        return Interval(0, 0, None, None, None)
+    groups, centre = len(totals), float(totals.sum() / sizes.sum())
+    residuals = totals - centre * sizes
+    if groups < 3 or np.abs(residuals).max() < 1e-12:
+        return Interval(int(sizes.sum()), groups, centre, None, None)
+    error = math.sqrt(groups / (groups - 1) * float(np.square(residuals).sum())) / float(sizes.sum())
+    half = float(stats.t.ppf(1 - ALPHA / 2, groups - 1)) * error
+    return Interval(int(sizes.sum()), groups, centre, centre - half, centre + half)
+
+
+def mean_difference(differences: Sequence[float], clusters: Sequence[str] | None = None) -> Estimate:
+    """Média das diferenças com intervalo BCa e p por troca de sinais, ambos por grupo de quase duplicatas."""
+    totals, sizes = _by_cluster(differences, clusters)
+    if not len(totals):
+        return Estimate(0, 0, None, None, None, None, "sem itens em comum")
+    low, high = _bca(totals, sizes)
+    p, test, floor = sign_flip(totals)
+    return Estimate(int(sizes.sum()), len(totals), float(totals.sum() / sizes.sum()), low, high, p, test, floor)
+
+
+def _by_cluster(values: Sequence[float], clusters: Sequence[str] | None) -> tuple[Any, Any]:
+    """Soma e número de valores de cada grupo; sem grupos, cada item é o seu."""
+    import numpy as np
+
+    names = list(clusters) if clusters is not None else list(range(len(values)))
+    _, place = np.unique(np.array(names, dtype=str), return_inverse=True)
+    return np.bincount(place, weights=np.asarray(values, dtype=float)), np.bincount(place).astype(float)
+
+
+def _bca(totals, sizes) -> tuple[float | None, float | None]:
+    """Intervalo BCa de 95 % da média, sorteando grupos; (None, None) com menos de 3 grupos ou sem variação."""
+    if len(totals) < 3 or (totals / sizes).std() < 1e-12:
+        return None, None
+    from scipy import stats
+
+    interval = stats.bootstrap(
+        (totals, sizes),
+        lambda total, size, axis=-1: total.sum(axis) / size.sum(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=500,
+        method="BCa",
+        rng=SEED,
+    ).confidence_interval
+    return (float(interval.low), float(interval.high)) if math.isfinite(interval.low + interval.high) else (None, None)
+
+
+def sign_flip(totals: Sequence[float]) -> tuple[float | None, str, float | None]:
+    """Valor p bilateral de trocar ao acaso o sinal de cada diferença, o teste e o piso do p (None se exato).
+
+    Exato até 13 grupos (scipy ``permutation_test``), depois por sorteio (``monte_carlo_test``). Hipótese nula: os dois
+    sistemas são intercambiáveis em cada item. Sem diferença nenhuma, p é None.
+    """
+    import numpy as np
+    from scipy import stats
+
+    values = np.asarray(totals, dtype=float)
+    if not np.abs(values).any():
+        return None, "sem diferenças", None
+    if 2 ** len(values) <= FLIPS:
+        exact = stats.permutation_test((values,), _magnitude, permutation_type="samples", alternative="greater")
+        return float(exact.pvalue), "permutação exata", None
+    rng = np.random.default_rng(SEED)
+    drawn = stats.monte_carlo_test(
+        values,
+        lambda size: values * rng.choice((-1.0, 1.0), size),
+        _magnitude,
+        n_resamples=FLIPS,
+        batch=1000,
+        alternative="greater",
+    )
+    return float(drawn.pvalue), f"permutação ({FLIPS} sorteios)", 1 / (FLIPS + 1)
+
+
+def _magnitude(values, axis=-1):
+    # Arredondar faz do empate um empate: a ordem das somas muda a última casa.
+    return abs(values.sum(axis)).round(10)
+
+
+def learning(rows: Sequence[Mapping[str, Any]], clusters: Mapping[str, str] | None = None) -> Estimate:
+    """Prova de aprendizado: queda da perda de teste (``base_loss`` − ``tuned_loss``, nats por token) por item.
+
+    ``clusters`` dá o grupo de quase duplicatas de um ``item_id``.
+    """
+    drops = [row["base_loss"] - row["tuned_loss"] for row in rows]
+    return mean_difference(drops, [(clusters or {}).get(row["item_id"]) or row["item_id"] for row in rows])
+
+
+def paired_share(first: Sequence[bool], second: Sequence[bool], clusters: Sequence[str] | None = None) -> Estimate:
+    """Diferença de duas taxas nos mesmos itens (primeira − segunda), com intervalo e p que concordam.
+
+    McNemar exato e o intervalo pareado de Newcombe (método 10; Statistics in Medicine 17, 1998, 2635–2650), alargado
+    até o do teste exato nas poucas tabelas em que os dois discordam. Com grupos de quase duplicatas, o intervalo e o p
+    são os de ``mean_difference``.
+    """
+    differences = [float(bool(a)) - float(bool(b)) for a, b in zip(first, second, strict=True)]
+    n = len(differences)
+    if not n or (clusters is not None and len(set(clusters)) < n):
+        return mean_difference(differences, clusters)
+    gained, lost = differences.count(1.0), differences.count(-1.0)
+    both = sum(bool(a) and bool(b) for a, b in zip(first, second, strict=True))
+    p = mcnemar(gained, lost)
+    low, high = _agreeing(_newcombe(both, gained, lost, n), _discordant(gained, lost, n), p, 0.0)
+    return Estimate(n, n, (gained - lost) / n, low, high, p, "McNemar exato")
+
+
+def _agreeing(
+    interval: tuple[float, float], exact: tuple[float, float], p: float | None, null: float
+) -> tuple[float, float]:
+    """O intervalo, alargado até o do teste exato se ele exclui o que o teste não rejeita."""
+    if interval[0] <= null <= interval[1] or (p is not None and p <= ALPHA):
+        return interval
+    return min(interval[0], exact[0]), max(interval[1], exact[1])
+
+
+def _newcombe(both: int, gained: int, lost: int, n: int) -> tuple[float, float]:
+    neither, first, second = n - both - gained - lost, (both + gained) / n, (both + lost) / n
+    (l1, u1), (l2, u2) = _wilson(both + gained, n), _wilson(both + lost, n)
+    margins = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
+    cross = both * neither - gained * lost
+    # A correção de continuidade só reduz uma correlação positiva, nunca além de zero.
+    phi = (max(cross - n / 2, 0) if cross > 0 else cross) / math.sqrt(margins) if margins else 0.0
+    down, up = (first - l1, u2 - second), (u1 - first, second - l2)
+    difference = first - second
+    reach = [math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b)) for a, b in (down, up)]
+    return difference - reach[0], difference + reach[1]
+
+
+def _discordant(gained: int, lost: int, n: int) -> tuple[float, float]:
+    """O intervalo de Clopper–Pearson dos pares discordantes, levado à diferença de taxas."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    if not gained + lost:
+        return 0.0, 0.0
+    low, high = proportion_confint(gained, gained + lost, ALPHA, method="beta")
+    return (2 * low - 1) * (gained + lost) / n, (2 * high - 1) * (gained + lost) / n
+
+
+def mcnemar(only_first: int, only_second: int) -> float | None:
+    """Valor p exato de McNemar pelos pares discordantes; None sem nenhum."""
+    from statsmodels.stats.contingency_tables import mcnemar as exact
+
+    if not only_first + only_second:
+        return None
+    return float(exact([[0, only_first], [only_second, 0]], exact=True).pvalue)
+
+
+def wilson(successes: float, n: float) -> tuple[float | None, float | None]:
+    """Intervalo de Wilson de 95 % para uma proporção; (None, None) sem observações. ``n`` pode ser efetivo."""
+    return _wilson(successes, n) if n > 0 else (None, None)
+
+
+def _wilson(successes: float, n: float) -> tuple[float, float]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(successes, n, ALPHA, method="wilson")
+    return float(low), float(high)
+
+
+def rate(points: Sequence[float], clusters: Sequence[str] | None = None) -> Interval:
+    """Taxa de pontos entre 0 e 1 com o intervalo de Wilson do n efetivo, o que dá a variância observada por grupo.
+
+    Sem grupos nem empates é o de Wilson. Grupos diminuem o n efetivo e empates o aumentam; sem variação a medir, ele é
+    o número de grupos. (None, None) se todos os pontos são o mesmo empate.
+    """
+    import numpy as np
+
+    totals, sizes = _by_cluster(points, clusters)
+    if not len(totals):
+        return Interval(0, 0, None, None, None)
+    n, groups, centre = int(sizes.sum()), len(totals), float(totals.sum() / sizes.sum())
+    spread = float(np.square(totals - centre * sizes).sum()) / n**2
+    if groups < n:
+        spread *= groups / max(1, groups - 1)
+    if spread < 1e-12:
+        low, high = wilson(centre * groups, groups) if min(centre, 1 - centre) < 1e-12 else (None, None)
+    else:
+        effective = centre * (1 - centre) / spread
+        low, high = wilson(centre * effective, effective)
+    return Interval(n, groups, centre, low, high)
+
+
+def preference(points: Sequence[float]) -> Preference:
+    """Preferência pelos pontos do primeiro em cada par: teste exato do sinal e intervalo de Wilson, que concordam."""
+    wins, losses = sum(point > 0.5 for point in points), sum(point < 0.5 for point in points)
+    interval, n, p = rate(points), len(points), mcnemar(wins, losses)
+    low, high = interval.low, interval.high
+    if low is not None and high is not None:
+        down, up = _discordant(wins, losses, n)
+        low, high = _agreeing((low, high), (0.5 + down / 2, 0.5 + up / 2), p, 0.5)
+    return Preference(
+        wins,
+        n - wins - losses,
+        losses,
+        Estimate(n, n, interval.mean, low, high, p, "sinal, exato"),
+        detectable_rate(n),
+    )
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Valores p ajustados por Holm; os que faltam continuam faltando e não contam."""
+    from statsmodels.stats.multitest import multipletests
+
+    known = [value for value in values if value is not None]
+    adjusted = iter(multipletests(known, method="holm")[1].tolist() if known else [])
+    return [None if value is None else next(adjusted) for value in values]
+
+
+def kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
+    """Kappa de Cohen de duas listas de categorias; None sem pares ou quando só uma categoria foi usada."""
+    import numpy as np
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    names = sorted({*first, *second})
+    if len(names) < 2:
+        return None
+    table = np.zeros((len(names), len(names)))
+    for a, b in zip(first, second, strict=True):
+        table[names.index(a), names.index(b)] += 1
+    return float(cohens_kappa(table, return_results=False))
+
+
+def alpha(ratings: Sequence[Sequence[float | None]], level: Literal["nominal", "ordinal"] = "nominal") -> float | None:
+    """Alfa de Krippendorff; uma linha por revisor, uma coluna por item, None onde não avaliou.
+
+    None quando faltam avaliações em comum ou só há uma categoria.
+    """
+    import krippendorff
+    import numpy as np
+
+    table = np.array([[np.nan if value is None else value for value in row] for row in ratings], dtype=float)
+    if table.ndim != 2 or len(table) < 2:
+        return None
+    shared = table[:, (~np.isnan(table)).sum(axis=0) >= 2]
+    if len(np.unique(shared[~np.isnan(shared)])) < 2:
+        return None
+    return float(krippendorff.alpha(reliability_data=shared, level_of_measurement=level))
+
+
+def detectable_rate(n: int) -> float | None:
+    """Menor taxa de vitória que o teste exato do sinal mostra em ``n`` pares, com 80 % de poder; None se nenhuma."""
+    from scipy import stats
+
+    return _smallest(lambda chance: float(stats.binom.sf(_critical(n) - 1, n, chance)), 0.5) if n else None
+
+
+def detectable_share(n: int, opposite: float = 0.0) -> float | None:
+    """Menor diferença de taxas pareadas que o McNemar exato mostra em ``n`` itens, com 80 % de poder.
+
+    ``opposite`` é a parte dos itens que muda na direção contrária: em 0, o caso mais favorável.
+    """
+    import numpy as np
+    from scipy import stats
+
+    discordant = np.arange(n + 1)
+    needed = np.array([_critical(count) for count in range(n + 1)])
+
+    def power(difference: float) -> float:
+        moved = min(1.0, 2 * opposite + difference)
+        chance = (opposite + difference) / moved if moved else 0.5
+        seen = stats.binom.pmf(discordant, n, moved)
+        return float((seen * stats.binom.sf(needed - 1, discordant, min(1.0, chance))).sum())
+
+    return _smallest(power, 0.0, max(0.0, 1 - 2 * opposite)) if n else None
+
+
+def detectable_mean(differences: Sequence[float], clusters: Sequence[str] | None = None) -> float | None:
+    """Menor diferença média que o teste t pareado mostra com esta dispersão e estes grupos, com 80 % de poder."""
+    import numpy as np
+
+    totals, sizes = _by_cluster(differences, clusters)
+    if len(totals) < 3:
+        return None
+    spread = float(np.std(totals / sizes, ddof=1))
+    if spread < 1e-12:
+        return None
+    return _detectable_effect(len(totals)) * spread
+
+
+@cache
+def _detectable_effect(n: int) -> float:
+    """Em desvios padrão."""
+    from statsmodels.stats.power import TTestPower
+
+    return float(TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER))
+
+
+def _critical(n: int) -> int:
+    """Menos vitórias em ``n`` que dão p ≤ 0,05 no teste bilateral exato; ``n`` + 1 se nem todas bastam."""
+    from scipy import stats
+
+    tail = int(stats.binom.isf(ALPHA / 2, n, 0.5)) + 1
+    return tail if n and stats.binom.sf(tail - 1, n, 0.5) <= ALPHA / 2 else n + 1
+
+
+def _smallest(power, low: float, high: float = 1.0) -> float | None:
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda value: power(value) - POWER, low, high)) if power(high) >= POWER else None
+
+
+def prediction_powered(human: Sequence[float], judged: Sequence[float], unlabelled: Sequence[float]) -> Estimate:
+    """Média humana corrigida pelo juiz em mais itens (PPI++, arXiv 2311.01453).
+
+    ``human`` e ``judged`` são dos mesmos pares; ``unlabelled``, do juiz nos outros.
+    """
+    import numpy as np
+    from scipy import stats
+
+    people, judge, rest = (np.asarray(values, dtype=float) for values in (human, judged, unlabelled))
+    n, more = len(people), len(rest)
+    if n < 2 or len(judge) != n:
+        return Estimate(n, n, None, None, None, None, "poucos pares humanos")
+    spread = judge.var(ddof=1)
+    weight = float(np.cov(people, judge)[0, 1] / (spread * (1 + n / more))) if more and spread > 0 else 0.0
+    residual = people - weight * judge
+    centre = float((weight * rest.mean() if more else 0.0) + residual.mean())
+    error = math.sqrt((weight**2 * rest.var(ddof=1) / more if more > 1 else 0.0) + residual.var(ddof=1) / n)
+    low, high = stats.norm.interval(1 - ALPHA, centre, error or 1e-12)
+    return Estimate(n, n, centre, float(low), float(high), None, f"PPI++ ({n} humanos, {more} só do juiz)")
