@@ -233,7 +233,7 @@ def test_a_pending_file_is_waited_for(server, ask):
 
 def test_a_cancelled_job_says_how_to_start_over(server, ask, client):
     assert gpt.cancel(client, ask().id).status == "cancelled"
-    with pytest.raises(InputError, match="`again` = True"):
+    with pytest.raises(InputError, match="marque `again`"):
         gpt.follow(client, "ftjob-1")
 
 

@@ -147,5 +147,5 @@ def _launched(room: Room, password: str, port: int | None, inline: bool | None) 
     page = Page(url, public or "", password, room, blocks)
     if password and not public:
         page.close()
-        raise MachineError("O endereço público não saiu: confira a rede, ou abra a página com `share` = False.")
+        raise MachineError("O endereço público não saiu: confira a rede, ou desmarque `share`.")
     return page
