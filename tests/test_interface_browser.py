@@ -113,7 +113,9 @@ def test_a_real_model_answers_and_the_similar_titles_appear(page, visit):
     assert "Títulos de treino parecidos" in tab.locator("body").inner_text()
     assert "Fonte" not in tab.locator("body").inner_text()
     labels = [tab.locator(f"#parecido-{at} [data-testid=block-info]").inner_text() for at in (1, 2, 3)]
-    shown = [float(re.fullmatch(r"Parecido \d: (-?\d,\d\d)", label)[1].replace(",", ".")) for label in labels]
+    shown = [
+        float(re.fullmatch(r"Parecido \d \(cosseno (-?\d,\d\d)\)", label)[1].replace(",", ".")) for label in labels
+    ]
     assert shown == sorted(shown, reverse=True)
 
 
