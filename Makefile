@@ -1,17 +1,25 @@
-# make demo   a linha de produção inteira, com a amostra e um modelo pequeno, sem GPU e sem conta
-# make test   todos os testes
-# make colab  os cadernos e os testes com as versões do Colab, sem o projeto ao lado
-# make falhas 30 kill -9, disco cheio e Drive que some, na linha inteira, e os testes mais longos
-# make lint   o estilo do código e dos cadernos, e os tipos
-# make atualizar   as versões mais novas e os testes com elas
+# make demo      os quatro cadernos, com a amostra e um modelo pequeno, sem GPU e sem conta
+# make test      todos os testes rápidos
+# make lint      o estilo do código e dos cadernos, e os tipos
+# make falhas    30 kill -9, disco cheio e Drive que some, na linha inteira, e os testes mais longos
+# make colab     os cadernos e os testes com as versões do Colab, uma máquina por caderno
+# make mutantes  erros plantados no código, um a um: quantos os testes veem
+# make roda      o pacote (.whl), para enviar ao Colab
+# make endereco REPO=dono/nome   escreve o endereço do repositório em todo lugar
+# make publicar  refaz a rodada do repositório, as figuras e a tabela do README
+# make atualizar as versões mais novas, e os testes com elas
 PYTHON ?= python3
 FONTE  ?= amostra
 RODADA ?= demonstracao
+MODELO ?=
+MODELO_GPT ?=
+REPO   ?=
+COBERTURA ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test colab colab-cadernos falhas lint atualizar publicar telas instalar limpar
+.PHONY: demo test openai lint falhas colab colab-cadernos mutantes roda endereco publicar telas atualizar instalar limpar
 
 instalar: $(VENV)/.pronto
 
@@ -24,18 +32,25 @@ $(VENV)/.pronto: requirements/pacotes.txt requirements/sem_dependencias.txt pypr
 	touch $@
 
 demo: instalar
-	$(BIN)/python colab/executar.py --fonte "$(FONTE)" --rodada "$(RODADA)"
+	$(BIN)/python colab/executar.py --fonte "$(FONTE)" --rodada "$(RODADA)" --modelo "$(MODELO)" --modelo-gpt "$(MODELO_GPT)"
 
-# O pacote openai do Colab é de outra versão maior: os testes do braço GPT valem para as duas.
-$(VENV)/openai-2.54: $(VENV)/.pronto
-	$(BIN)/pip install -q --no-deps --upgrade --target $@ openai==2.54.0 distro==1.9.0
-	touch $@
+test: instalar
+	$(BIN)/python -m pytest $(COBERTURA)
 
-test: instalar $(VENV)/openai-2.54
-	$(BIN)/python -m pytest --cov --cov-report=term
+# O pacote openai do Colab é de outra versão maior: os testes que falam com ele valem para as duas.
+openai: instalar
+	$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/openai-2.54 openai==2.54.0 distro==1.9.0
+	PYTHONPATH=$(VENV)/openai-2.54 $(BIN)/python -m pytest tests/test_gpt_*.py tests/test_local_api_protocol.py -m "not treino"
+
+lint: instalar
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+falhas: instalar
+	$(BIN)/python -m pytest -n 0 -m "falhas or longo" $(COBERTURA)
 
 # O Colab simulado: as versões dele, menos o torch (o de CPU), o que só serve à GPU e o que o Python 3.13 pede a mais.
-# Só o teste de `make atualizar` fica de fora: ele confere os pacotes do outro ambiente.
 COLAB   := .venv-colab
 SO_LA   := ^(torch|torchvision|triton|cuda-.*|nvidia-n.*|audioop-lts)==
 colab: colab-cadernos
@@ -44,34 +59,36 @@ colab: colab-cadernos
 colab-cadernos: $(COLAB)/.pronto
 	$(COLAB)/bin/python tests/colab/simular.py
 
-$(COLAB)/.pronto: tests/colab/pip-freeze.txt tests/colab/ferramentas.txt requirements/colab.txt
+$(COLAB)/.pronto: tests/colab/pip-freeze.txt tests/colab/ferramentas.txt requirements/colab.txt requirements/colab_treino.txt
 	$(PYTHON) -m venv $(COLAB)
 	$(COLAB)/bin/pip install -q $(shell grep '^torch==' requirements/pacotes.txt)
 	grep -vE '$(SO_LA)' tests/colab/pip-freeze.txt > $(COLAB)/pacotes.txt
 	$(COLAB)/bin/pip install -q --no-deps -r $(COLAB)/pacotes.txt
 	$(COLAB)/bin/pip install -q --no-deps -r tests/colab/ferramentas.txt
-	$(COLAB)/bin/pip install -q --no-deps -r requirements/colab.txt
+	$(COLAB)/bin/pip install -q --no-deps -r requirements/colab.txt -r requirements/colab_treino.txt
 	touch $@
 
-falhas: instalar
-	$(BIN)/python -m pytest -m "falhas or longo"
+mutantes: instalar
+	$(BIN)/python tests/mutantes.py
 
-# Refaz a rodada do repositório, sem pesos, e a tabela do README que vem dela.
+roda: instalar
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+endereco: instalar
+	$(BIN)/python colab/endereco.py "$(REPO)"
+
+# Refaz a rodada do repositório, sem pesos, as imagens das planilhas e a tabela do README que vem dela.
 publicar: instalar
 	rm -rf dados/publicada resultados/publicada
-	$(BIN)/python colab/executar.py --rodada publicada -p TRES_EXEMPLOS True
+	$(BIN)/python colab/executar.py --rodada publicada --modelo "$(MODELO)" --modelo-gpt "$(MODELO_GPT)" -p TRES_EXEMPLOS True -p FLEXIBILIDADE_POR_FAMILIA 0
 	rm -rf resultados/publicada/llama3/pontos resultados/publicada/gpt/api_local resultados/publicada/cadernos/*.ipynb
 	rm -rf resultados/publicada/llama3/adaptador
+	$(BIN)/python imagens/planilhas.py resultados/publicada
 	$(BIN)/python -m finetune_helpers.comparison.readme README.md resultados/publicada --gravar
 
 # As imagens da página, tiradas com os modelos de uma rodada que ainda tem os pesos.
 telas: instalar
 	$(BIN)/python imagens/telas.py resultados/$(RODADA)
-
-lint: instalar
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
 
 # As versões mais novas que o pyproject aceita, e os testes com elas.
 atualizar: instalar
@@ -80,4 +97,4 @@ atualizar: instalar
 	$(MAKE) test
 
 limpar:
-	rm -rf $(VENV) $(COLAB) unsloth_compiled_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(COLAB) dist mutants unsloth_compiled_cache .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*

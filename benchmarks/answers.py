@@ -17,12 +17,12 @@ def main() -> None:
     """Mede cada tamanho de lote, do maior para o menor, e imprime a tabela em Markdown."""
     profile = training.choose("cpu")
     model, tokenizer = training.load(profile)
-    from finetune_helpers.training import inference
+    from finetune_helpers.training import measures
 
     chosen = curation.curate("amostra", model="gpt", n_train=8, n_test=ITEMS)
     texts = sorted((prompts.alpaca_prompt(prompts.question(item)) for item in chosen.test), key=len)
-    inference.generate(model, tokenizer, texts[:2], max_new_tokens=4)
-    found = {size: _measure(inference, model, tokenizer, texts, size) for size in reversed(SIZES)}
+    measures.generate(model, tokenizer, texts[:2], limits=[4, 4])
+    found = {size: _measure(measures, model, tokenizer, texts, size) for size in reversed(SIZES)}
     alone_speed, alone_texts = found[1]
     print("| lote | tokens/s | razão | textos idênticos aos de um em um |\n|---|---|---|---|")
     for size in SIZES:
@@ -31,10 +31,11 @@ def main() -> None:
         print(f"| {size} | {speed:.1f} | {speed / alone_speed:.1f} | {same} de {ITEMS} |")
 
 
-def _measure(inference, model, tokenizer, texts: list[str], size: int) -> tuple[float, list[str]]:
+def _measure(measures, model, tokenizer, texts: list[str], size: int) -> tuple[float, list[str]]:
     started, given = time.perf_counter(), []
     for start in range(0, len(texts), size):
-        given += inference.generate(model, tokenizer, texts[start : start + size], max_new_tokens=TOKENS)
+        batch = texts[start : start + size]
+        given += measures.generate(model, tokenizer, batch, limits=[TOKENS] * len(batch))
     return sum(one.tokens_out for one in given) / (time.perf_counter() - started), [one.text for one in given]
 
 

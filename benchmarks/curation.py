@@ -1,17 +1,19 @@
 """Mede a curadoria num arquivo com a forma publicada do AmazonTitles-1.3MM (2.248.619 linhas, cerca de 1,9 GB).
 
-Como rodar, na raiz do repositório (precisa de 3 GB de disco, pandas, duckdb e psutil; leva uns dez minutos):
+Como rodar, na raiz do repositório (precisa de 3 GB de disco e psutil; leva uns dez minutos):
 
-    python benchmarks/curation.py [linhas] [pasta temporária]
+    python benchmarks/curation.py [--linhas N] [--antes PASTA] [--pasta TEMPORÁRIA]
 
-O arquivo é inventado, com semente fixa, a partir da amostra de ``dados/amostra/``; é apagado no fim. Cada caso corre em
-seu próprio processo, que informa o tempo do trabalho e o pico de memória; os casos se alternam e fica a mediana.
-As tabelas vão para ``benchmarks/resultados/curadoria.md``; o que vale são as razões, não os segundos desta máquina.
+O arquivo é inventado, com semente fixa, a partir da amostra de ``dados/amostra/``; é apagado no fim. ``--antes`` é uma
+cópia do repositório com o código com que se quer comparar. Cada caso corre em seu próprio processo, que informa o tempo
+do trabalho e o pico de memória; os casos se alternam. A tabela vai para ``benchmarks/resultados/curadoria.md``; o que
+vale são as razões, não os segundos desta máquina.
 """
 
+import argparse
 import hashlib
-import importlib
 import json
+import os
 import random
 import resource
 import statistics
@@ -24,10 +26,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from finetune_helpers.portuguese import number
 from finetune_helpers.records import atomic_write, read_jsonl
 
 ROWS = 2_248_619
-PANDAS_ROWS = 300_000
 ROUNDS = 3
 # Partes vazias e medianas (em caracteres) publicadas. A parte com palavra-chave não é publicada: no começo do arquivo,
 # só de livros, é de 31 a 45 % das linhas que passam nos tamanhos; supomos 20 % no todo, que tem muito mais que livros.
@@ -95,48 +97,19 @@ def target_fields(draw: np.random.Generator) -> str:
     return f'"target_ind": {draw.integers(0, 1_305_265, count).tolist()}, "target_rel": {[1.0] * count}'
 
 
-def fingerprint(titles: list[str], contents: list[str]) -> str:
-    """Doze dígitos das primeiras 2.000 linhas mantidas, para provar que são as mesmas."""
-    return hashlib.sha256(json.dumps([titles[:2000], contents[:2000]]).encode()).hexdigest()[:12]
+def ours(path: str, mode: str) -> dict:
+    """A curadoria do arquivo inteiro, com o código que estiver no caminho do Python."""
+    from finetune_helpers import curation, tokens
+    from finetune_helpers.curation import pipeline  # noqa: F401  # o que se importa não entra no tempo
 
-
-def plain_pandas(path: str) -> dict:
-    """O modo comum: tudo na memória, filtros de texto e tiktoken em todas as linhas."""
-    import pandas as pd
-
-    from finetune_helpers.tokens import counter
-
-    counter("gpt")  # só para que o tiktoken ache sua tabela sem rede
-    import tiktoken
-
-    encoding = tiktoken.get_encoding("o200k_base")
-    frame = pd.read_json(path, lines=True, encoding="utf-8")
-    texts = frame["title"] + "\n" + frame["content"]
-    frame["tokens"] = [
-        len(encoding.encode_ordinary(title)) + len(encoding.encode_ordinary(content))
-        for title, content in zip(frame["title"], frame["content"], strict=True)
-    ]
-    words = texts.str.contains("copyright", case=False) | texts.str.contains("author", case=False)
-    lengths = (frame["title"].str.len() > 40) & (frame["content"].str.len() > 400)
-    kept = frame[lengths & words & (frame["tokens"] <= 256)]
-    return {"kept": len(kept), "rows": fingerprint(kept["title"].tolist(), kept["content"].tolist())}
-
-
-def ours(path: str, mode: str, full_scan: bool) -> dict:
-    """A curadoria deste projeto."""
-    from finetune_helpers import curation
-
-    made = curation.curate(path, model="gpt", mode=mode, full_scan=full_scan)
-    kept = next(step.rows_out for step in made.funnel if step.rule == "muitos_tokens")
-    chosen = [*made.train, *made.test]
-    source = made.facts["fonte"]
-    return {
-        "kept": kept,
-        "rows": fingerprint([one.title for one in chosen], [one.content for one in chosen]),
-        "survivors": sum(made.token_histogram.values()),
-        "bytes_read": source["bytes_lidos"],
-        "rows_read": source["linhas_lidas"],
-    }
+    tokens.counter("gpt")(["x"])
+    started, cpu = time.perf_counter(), cpu_seconds()
+    made = curation.curate(path, model="gpt", mode=mode, full_scan=True)
+    seconds, spent = time.perf_counter() - started, cpu_seconds() - cpu
+    rows = [[one.title, one.content] for one in (*made.train, *made.test)]
+    funnel = [[step.rule, step.rows_in, step.rows_out, step.alone] for step in made.funnel]
+    kept = hashlib.sha256(json.dumps([rows, funnel]).encode()).hexdigest()[:12]
+    return {"seconds": seconds, "cpu": spent, "rows": kept}
 
 
 def floor(path: str) -> dict:
@@ -150,30 +123,30 @@ def floor(path: str) -> dict:
           AND (contains(lower(title), 'copyright') OR contains(lower(title), 'author')
             OR contains(lower(content), 'copyright') OR contains(lower(content), 'author'))
     """
-    return {"survivors": len(duckdb.sql(query).fetchall())}
+    started, cpu = time.perf_counter(), cpu_seconds()
+    duckdb.sql(query).fetchall()
+    return {"seconds": time.perf_counter() - started, "cpu": cpu_seconds() - cpu, "rows": ""}
 
 
-CASES = {
-    "pandas": plain_pandas,
-    "ours_same_rows": lambda path: ours(path, "original", True),
-    "ours_whole": lambda path: ours(path, "original", True),
-    "ours_whole_recommended": lambda path: ours(path, "recomendada", True),
-    "ours_early": lambda path: ours(path, "recomendada", False),
-    "floor": floor,
-}
+def cpu_seconds() -> float:
+    """Segundos de processador gastos por este processo e por seus filhos já encerrados."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def measure(name: str, path: Path) -> dict:
-    """Executa um caso em outro processo e devolve o que ele imprimiu, com o pico de memória dele e de seus filhos."""
-    command, peak = [sys.executable, __file__, "--caso", name, str(path)], 0.0
+def measure(code: Path | None, mode: str, path: Path) -> dict:
+    """Executa um caso em outro processo (sem ``code``, o chão); acrescenta o pico de memória dele e de seus filhos."""
+    command, peak = [sys.executable, __file__, "--caso", mode if code else "chao", "--pasta", str(path)], 0.0
+    environment = os.environ | ({"PYTHONPATH": str(code / "src")} if code else {})
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err)
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
         while process.poll() is None:
             peak = max(peak, memory(process.pid))
-            time.sleep(0.2)
-        out.seek(0), err.seek(0)
+            time.sleep(0.1)
+        out.seek(0)
+        err.seek(0)
         if process.returncode:
-            raise SystemExit(f"O caso {name} falhou:\n{err.read()}")
+            raise SystemExit(f"O caso falhou:\n{err.read()}")
         return json.loads(out.read().splitlines()[-1]) | {"peak_mb": peak}
 
 
@@ -186,98 +159,66 @@ def memory(pid: int) -> float:
         return 0.0  # um deles acabou no meio da conta
 
 
-def run_case(name: str, path: str) -> None:
-    """O processo de um caso: importa o que precisa, trabalha, mede o trabalho e imprime uma linha de JSON."""
-    for package in PACKAGES[name]:
-        importlib.import_module(package)
-    started, cpu = time.perf_counter(), cpu_seconds()
-    found = CASES[name](path)
-    print(json.dumps(found | {"seconds": time.perf_counter() - started, "cpu": cpu_seconds() - cpu}))
-
-
-def cpu_seconds() -> float:
-    """Segundos de processador gastos por este processo e por seus filhos já encerrados."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-OURS = ("finetune_helpers.curation.pipeline",)
-PACKAGES = dict.fromkeys(CASES, OURS) | {"pandas": ("pandas", "tiktoken"), "floor": ("duckdb",)}
-
-
-def run_all(rows: int, folder: Path) -> None:
-    """Grava os dois arquivos, alterna os casos e escreve a tabela."""
-    whole, part = folder / "inteiro.jsonl", folder / "parte.jsonl"
-    write_file(whole, rows)
-    with open(whole, "rb") as source, open(part, "wb") as target:
-        target.writelines(line for line, _ in zip(source, range(min(rows, PANDAS_ROWS)), strict=False))
-    files = {"pandas": part, "ours_same_rows": part}
-    measured: dict[str, list[dict]] = {name: [] for name in CASES}
+def run_all(rows: int, before: Path | None, folder: Path) -> str:
+    """Grava o arquivo, alterna os casos e devolve a tabela, em Markdown."""
+    path, here = folder / "catalogo.jsonl", Path(__file__).resolve().parents[1]
+    write_file(path, rows)
+    cases = {"chão": (None, ""), "original": (here, "original"), "recomendada": (here, "recomendada")}
+    if before:
+        cases |= {f"{mode}, antes": (before, mode) for mode in ("original", "recomendada")}
+    measured: dict[str, list[dict]] = {name: [] for name in cases}
     for _ in range(ROUNDS):
-        for name in CASES:
-            measured[name].append(measure(name, files.get(name, whole)))
+        for name, (code, mode) in cases.items():
+            measured[name].append(measure(code, mode, path))
             print(name, measured[name][-1], flush=True)
-    with atomic_write(RESULT) as file:
-        file.write(table(measured, rows, whole.stat().st_size))
-
-
-def table(measured: dict[str, list[dict]], rows: int, size: int) -> str:
-    """A tabela de resultados, em Markdown: cada razão pela mediana e pelo menor tempo de cada caso."""
-    peak = {name: max(one["peak_mb"] for one in runs) for name, runs in measured.items()}
-    first = {name: runs[0] for name, runs in measured.items()}
-    same = all(first["pandas"][key] == first["ours_same_rows"][key] for key in ("kept", "rows"))
-    whole = max(peak["ours_whole"], peak["ours_whole_recommended"])
-    read = number(100 * first["ours_early"]["bytes_read"] / size, 2)
+    size, load = path.stat().st_size / 1e6, os.getloadavg()[0]
     lines = [
         "# Curadoria: medidas",
         "",
-        f"Arquivo inventado de {number(rows)} linhas e {number(size / 1e6)} MB; {number(PANDAS_ROWS)} linhas onde "
-        f"entra o pandas. {ROUNDS} execuções alternadas, cada caso em seu processo, em 2 núcleos divididos com outros "
-        "trabalhos. Cada razão aparece pela mediana dos tempos e pelo menor deles, que é o menos perturbado. Feito por "
-        "`python benchmarks/curation.py`.",
+        f"Arquivo inventado de {number(rows)} linhas e {number(size)} MB, lido inteiro. {ROUNDS} execuções alternadas, "
+        f"cada caso em seu processo, em {os.cpu_count()} núcleos com carga média {number(load, 1)} no fim. O chão é o "
+        "DuckDB com as regras de tamanho e de palavra em SQL, sem contar tokens. Alvos, na máquina ociosa e no arquivo "
+        f"de {number(ROWS)} linhas: 2,3 no modo original e 3,0 no recomendada. Feito por `python "
+        f"benchmarks/curation.py --linhas {rows}{' --antes PASTA' if before else ''}`.",
         "",
-        "| razão de tempos | alvo | mediana | menor |",
-        "|---|---|---|---|",
-        ratios(measured, "mesmas linhas: pandas ÷ nosso", "≥ 6", "pandas", "ours_same_rows"),
-        ratios(measured, "arquivo inteiro, modo original: nosso ÷ chão", "≤ 2,5", "ours_whole", "floor"),
-        ratios(measured, "arquivo inteiro, modo recomendada: nosso ÷ chão", "≤ 2,5", "ours_whole_recommended", "floor"),
-        ratios(measured, "parada cedo ÷ arquivo inteiro", "—", "ours_early", "ours_whole_recommended"),
-        ratios(measured, "processador, modo original: nosso ÷ chão", "—", "ours_whole", "floor", "cpu"),
-        "",
-        "| outra medida | alvo | medido |",
-        "|---|---|---|",
-        f"| as linhas mantidas são as mesmas do pandas | sim | {'sim' if same else 'NÃO'} |",
-        f"| pico de memória no arquivo inteiro, todos os processos (MB) | ≤ 700 | {number(whole)} |",
-        f"| pico no arquivo inteiro ÷ pico em {number(PANDAS_ROWS)} linhas | perto de 1 | "
-        f"{number(peak['ours_whole'] / peak['ours_same_rows'], 2)} |",
-        f"| pico do pandas em {number(PANDAS_ROWS)} linhas (MB) | — | {number(peak['pandas'])} |",
-        f"| parte do arquivo lida na parada cedo | só o preciso | {read} % |",
-        "",
-        f"Linhas que chegam à regra de tokens no arquivo inteiro: {number(first['ours_whole']['survivors'])} "
-        f"(o chão entrega {number(first['floor']['survivors'])}). O chão é o DuckDB com as regras de tamanho e de "
-        "palavra em SQL, sem contar tokens.",
+        "| caso | segundos (mediana) | ÷ chão (mediana) | ÷ chão (menor) | processador ÷ chão | pico de memória (MB) |",
+        "|---|---|---|---|---|---|",
+        *(line(name, measured) for name in cases),
         "",
     ]
+    for mode in ("original", "recomendada") if before else ():
+        same = measured[mode][0]["rows"] == measured[f"{mode}, antes"][0]["rows"]
+        lines += [f"Modo {mode}: linhas escolhidas e funil {'iguais aos' if same else 'DIFERENTES dos'} de antes.", ""]
     return "\n".join(lines)
 
 
-def ratios(measured: dict[str, list[dict]], name: str, goal: str, above: str, below: str, key: str = "seconds") -> str:
-    """Uma linha da tabela: a razão entre dois casos, pelas medianas e pelos menores valores."""
-    values = {case: [one[key] for one in measured[case]] for case in (above, below)}
-    found = (number(take(values[above]) / take(values[below]), 1) for take in (statistics.median, min))
-    return f"| {name} | {goal} | {' | '.join(found)} |"
+def line(name: str, measured: dict[str, list[dict]]) -> str:
+    """A linha de um caso na tabela."""
+
+    def ratio(key: str, take=statistics.median) -> str:
+        return number(take(one[key] for one in measured[name]) / take(one[key] for one in measured["chão"]), 1)
+
+    seconds = number(statistics.median(one["seconds"] for one in measured[name]), 1)
+    peak = number(max(one["peak_mb"] for one in measured[name]))
+    return f"| {name} | {seconds} | {ratio('seconds')} | {ratio('seconds', min)} | {ratio('cpu')} | {peak} |"
 
 
-def number(value: float, digits: int = 0) -> str:
-    """Número escrito em português."""
-    from finetune_helpers import portuguese
-
-    return portuguese.number(value, digits)
+def main() -> None:
+    """Lê os argumentos; com ``--caso``, faz só um caso e imprime uma linha de JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--linhas", type=int, default=ROWS)
+    parser.add_argument("--antes", type=Path)
+    parser.add_argument("--pasta")
+    parser.add_argument("--caso", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.caso:
+        print(json.dumps(floor(asked.pasta) if asked.caso == "chao" else ours(asked.pasta, asked.caso)))
+        return
+    with tempfile.TemporaryDirectory(dir=asked.pasta) as temporary:
+        text = run_all(asked.linhas, asked.antes and asked.antes.resolve(), Path(temporary))
+    with atomic_write(RESULT) as file:
+        file.write(text)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--caso"]:
-        run_case(*sys.argv[2:4])
-    else:
-        with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as temporary:
-            run_all(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS, Path(temporary))
+    main()

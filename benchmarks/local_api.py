@@ -15,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
-from finetune_helpers import gpt, local_api, prompts
-from finetune_helpers.local_api.process_environment import environment
+import local_finetune_api
+from finetune_helpers import gpt, prompts
 from finetune_helpers.records import Example, write_json, write_jsonl
+from local_finetune_api import base_models
+from local_finetune_api.server import environment
 
-MODEL = "smollm2-135m-instruct"
+MODEL = "SmolLM2-135M-Instruct"
 WORDS = (
     "river",
     "mountain",
@@ -63,26 +65,18 @@ def validation(folder: Path) -> dict:
 
 def direct(folder: Path) -> None:
     """O mesmo treino, chamado direto (roda num processo próprio, como o da API)."""
-    from finetune_helpers.gpt.data import read_rows
-    from finetune_helpers.local_api import base_models, conversation
-    from finetune_helpers.training import lora
+    from finetune_helpers import training
+    from finetune_helpers.gpt.validation import read_rows
 
     chosen = {"n_epochs": 1, "batch_size": 4, "learning_rate_multiplier": 2.0}
     profile = base_models.profile(base_models.EMBEDDED, chosen)
     started = time.perf_counter()
-    model, tokenizer = lora.load(profile)
-    model = lora.add_adapter(model, profile)
+    model, tokenizer = training.load(profile)
+    model = training.add_adapter(model, profile)
     loaded = time.perf_counter()
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    turns = conversation.training_rows(tokenizer, read_rows(folder / "treino.jsonl"))
-    trainer = SFTTrainer(
-        model=model,
-        args=SFTConfig(**(lora.sft_arguments(profile, folder / "direto") | {"dataset_num_proc": None})),
-        train_dataset=Dataset.from_list([row for rows in turns for row in rows]),
-        processing_class=tokenizer,
-    )
+    examples = read_rows(folder / "treino.jsonl")
+    rows = [turn for row in examples for turn in base_models.turns(tokenizer, row["messages"])]
+    trainer = training.trainer(model, tokenizer, profile, (rows, []), folder / "direto")
     trainer.train()
     model.save_pretrained(str(folder / "direto" / "adaptador"))
     write_json(folder / "direto.json", {"load": loaded - started, "train": time.perf_counter() - loaded})
@@ -97,17 +91,8 @@ def overhead(folder: Path, client, provider) -> tuple[dict, str]:
     )
     called = time.perf_counter() - started
     inside = json.loads((folder / "direto.json").read_text())
-    job = gpt.find_or_create(
-        client,
-        folder / "rodada",
-        path,
-        provider=provider,
-        model=MODEL,
-        n_epochs=1,
-        batch_size=4,
-        learning_rate_multiplier=2.0,
-        seed=3407,
-    )
+    request = gpt.Request(path, model=MODEL, n_epochs=1, batch_size=4, multiplier=2.0)
+    job = gpt.find_or_create(client, folder / "rodada", request, provider=provider)
     started = time.perf_counter()
     job = gpt.follow(client, job.id, poll_seconds=0.2)
     by_api = time.perf_counter() - started
@@ -161,13 +146,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--saida", type=Path)
     parser.add_argument("--direto", type=Path)
-    given = parser.parse_args()
-    if given.direto:
-        return direct(given.direto)
+    options = parser.parse_args()
+    if options.direto:
+        return direct(options.direto)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measures = {"validation": validation(folder)}
-        with local_api.running(folder / "api") as server:
+        with local_finetune_api.running(folder / "api") as server:
             provider = gpt.provider("local", base_url=server.base_url)
             client = gpt.client(provider, api_key=server.api_key, timeout=600)
             measures["job"], tuned = overhead(folder, client, provider)
@@ -175,8 +160,8 @@ def main() -> None:
             measures["order"] = order_kept(client, MODEL)
     text = json.dumps(measures, ensure_ascii=False, indent=2, default=lambda value: round(value, 3))
     print(text)
-    if given.saida:
-        write_json(given.saida, measures)
+    if options.saida:
+        write_json(options.saida, measures)
 
 
 if __name__ == "__main__":

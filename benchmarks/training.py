@@ -1,4 +1,4 @@
-"""Mede o treino na forma do LLaMA 3 8B com pesos ao acaso: tokens por segundo, memória e parte do piso de 4N FLOP.
+"""Mede o treino na forma do LLaMA 3 8B com pesos ao acaso: tokens por segundo, e memória.
 
     python benchmarks/training.py                        # GPU: 8B, motores × {preenchido, empacotado} × 512/2048
     python benchmarks/training.py --memoria-gb 15        # o mesmo, limitado ao que uma T4 tem
@@ -19,7 +19,7 @@ SHAPES = {
     "pequena": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
 }
 SHARED = {"num_key_value_heads": {"8b": 8, "pequena": 2}, "vocab_size": {"8b": 128256, "pequena": 512}}
-COLUMNS = ("motor", "linhas", "tokens", "tokens/s", "úteis/s", "pico GB", "% do piso")
+COLUMNS = ("motor", "linhas", "tokens", "tokens/s", "úteis/s", "pico GB")
 
 
 def main() -> None:
@@ -160,36 +160,17 @@ def _clock():
 
 
 def _row(trainer, clock, profile) -> dict:
-    from finetune_helpers.training import efficiency
+    from finetune_helpers.training import measures
 
     useful = (int(trainer.state.num_input_tokens_seen) - int(clock.tokens)) / clock.seconds
     steps = trainer.state.global_step - WARM_UP
     padded = steps * profile.effective_batch * profile.max_length / clock.seconds
-    memory = efficiency.peak_gpu_gb()
-    floor = _floor_share(trainer.model, useful)
+    memory = measures.peak_gpu_gb()
     return {
         "tokens/s": round(max(useful, padded if trainer.args.packing else useful)),
         "úteis/s": round(useful),
         "pico GB": "não medido" if memory is None else memory,
-        "% do piso": "não medido" if floor is None else round(100 * floor, 1),
     }
-
-
-def _floor_share(model, tokens_per_second: float) -> float | None:
-    """Parte do pico da placa: 4 FLOP por parâmetro de multiplicação e por token, com os pesos da base congelados."""
-    import torch
-
-    from finetune_helpers.comparison.efficiency import CARDS
-
-    if not torch.cuda.is_available():
-        return None
-    name = torch.cuda.get_device_name().replace("-", " ").split()
-    peak = next((flops for card, (flops, _) in CARDS.items() if card in name), None)
-    config = model.config
-    size, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    keys = size * config.num_key_value_heads // config.num_attention_heads
-    multiplied = layers * (2 * size * size + 2 * size * keys + 3 * size * inner) + size * config.vocab_size
-    return 4 * multiplied * tokens_per_second / peak if peak else None
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import psutil
 from nbclient.exceptions import DeadKernelError
 
 from finetune_helpers import comparison, portuguese
-from finetune_helpers.errors import FinetuneError
+from finetune_helpers.errors import FinetuneError, notebook_text
 from finetune_helpers.records import write_json
 from finetune_helpers.runs import refuse_credentials
 
@@ -49,6 +49,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fonte", default="amostra", help='"amostra", um arquivo, uma pasta ou uma URL')
     parser.add_argument("--rodada", default="demonstracao", help="nome da rodada, que é também o das pastas")
+    parser.add_argument("--modelo", default="", help="nome do Hub, pasta ou .gguf no lugar do modelo do perfil")
+    parser.add_argument("--modelo-gpt", default="", help="o mesmo, só para a trilha GPT (vazio: o de --modelo)")
     parser.add_argument("--pasta", type=Path, default=HERE.parent, help="onde ficam dados/ e resultados/")
     parser.add_argument("--cadernos", nargs="+", default=PRODUCTION_LINE, choices=NOTEBOOKS, help="quais executar")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NOME", "VALOR"), help="outro parâmetro")
@@ -58,11 +60,14 @@ def _arguments() -> argparse.Namespace:
 def _parameters(name: str, asked: argparse.Namespace) -> dict:
     """Os parâmetros que este caderno tem; um nome que nenhum caderno tem seria ignorado em silêncio pelo papermill."""
     source = Path(asked.fonte)
-    given = {"RODADA": asked.rodada, "FONTE": str(source.resolve()) if source.exists() else asked.fonte}
-    # Outras linhas podem não ter nenhuma do regime longo; a demonstração segue com as que há e diz o que fez.
-    given |= {"SE_FALTAR": "desligar_tokens"} | {key: _literal(value) for key, value in asked.p}
+    values = {"RODADA": asked.rodada, "FONTE": str(source.resolve()) if source.exists() else asked.fonte}
+    # Outras linhas podem não ter nenhuma da faixa longa; a demonstração segue com as que há e diz o que fez.
+    values |= {"SE_FALTAR": "desligar_tokens"}
+    if model := (asked.modelo_gpt if name.startswith("03") else "") or asked.modelo:
+        values["MODELO"] = str(Path(model).resolve()) if Path(model).exists() else model
+    values |= {key: _literal(value) for key, value in asked.p}
     known = papermill.inspect_notebook(HERE / f"{name}.ipynb")
-    return {key: value for key, value in given.items() if key in known}
+    return {key: value for key, value in values.items() if key in known}
 
 
 def _literal(value: str) -> object:
@@ -95,7 +100,7 @@ def _run(name: str, folder: Path, parameters: dict) -> dict | None:
         return _stopped(name, wrong + "Feche outros programas e execute outra vez: o que já foi feito está guardado.")
     except papermill.PapermillExecutionError as error:
         known = error.ename in {kind.__name__ for kind in FinetuneError.__subclasses__()}
-        return _stopped(name, str(error.evalue if known else error))
+        return _stopped(name, notebook_text(error.evalue) if known else str(error))
     finally:
         peak.stop()
     return {"segundos": round(time.monotonic() - started, 1), "pico_gb": round(peak.bytes / 1e9, 2)}

@@ -16,22 +16,22 @@ PATIENCE = 180_000  # milissegundos: a primeira resposta carrega o modelo
 
 def main() -> None:
     """Copia a rodada (o voto da tela não entra na dela), abre a página e fotografa as três abas."""
-    given = _arguments()
+    asked = _arguments()
     with tempfile.TemporaryDirectory() as folder:
-        run, data = Path(folder) / "resultados" / given.rodada.name, Path(folder) / "dados" / given.rodada.name
-        shutil.copytree(given.rodada, run, ignore=HEAVY)
-        shutil.copytree(given.rodada.resolve().parents[1] / "dados" / given.rodada.name, data)
+        run, data = Path(folder) / "resultados" / asked.rodada.name, Path(folder) / "dados" / asked.rodada.name
+        shutil.copytree(asked.rodada, run, ignore=HEAVY)
+        shutil.copytree(asked.rodada.resolve().parents[1] / "dados" / asked.rodada.name, data)
         titles = [item.title for item in records.read_items(data / "comparacao" / "teste.jsonl")]
-        page = interface.open_page(run, data, inline=False)
+        page = interface.open_page(run, inline=False)
         try:
-            _photograph(page.url, titles, given.largura, given.saida, given.navegador)
+            _photograph(page.url, titles, asked.largura, asked.saida, asked.navegador)
         finally:
             page.close()
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rodada", type=Path, help="pasta da rodada, com os pesos dos dois braços")
+    parser.add_argument("rodada", type=Path, help="pasta da rodada, com os pesos das duas trilhas")
     parser.add_argument("--largura", type=int, default=1280, help="largura da janela, em pixels")
     parser.add_argument("--saida", type=Path, default=HERE, help="onde gravar interface_*.png")
     parser.add_argument("--navegador", default="/usr/bin/chromium", help="o Chromium que abre a página")
@@ -58,23 +58,23 @@ def _photograph(url: str, titles: list[str], width: int, output: Path, browser: 
 
 def _ask(tab: Page, titles: list[str]) -> None:
     tab.locator("#sistema input").click()
-    tab.get_by_role("option", name="LLaMA 3, ajustado").click()
+    tab.get_by_role("option", name="Trilha LLaMA, ajustado").click()
     tab.locator("#perguntar-texto textarea").fill(titles[0])
     tab.click("#perguntar-pedir")
-    tab.wait_for_selector("#fonte-3", state="visible")
+    tab.wait_for_selector("#parecido-3", state="visible")
 
 
 def _compare(tab: Page, titles: list[str]) -> None:
     tab.locator("#comparar-texto textarea").fill(titles[1])
     tab.locator("#par input").click()
-    tab.get_by_role("option", name="LLaMA 3, base × LLaMA 3, ajustado").click()
+    tab.get_by_role("option", name="Trilha LLaMA, base × Trilha LLaMA, ajustado").click()
     tab.click("#comparar-pedir")
     tab.locator("#voto-ambas_ruins:enabled").click()
     tab.wait_for_selector("#revelacao", state="visible")
 
 
 def _results(tab: Page, titles: list[str]) -> None:
-    tab.locator("#tabela").get_by_text("GPT, ajustado").first.wait_for()
+    tab.locator("#tabela").get_by_text("Trilha GPT, ajustado").first.wait_for()
     tab.wait_for_selector("#figura-diferencas img")
 
 

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 ROOT = Path(__file__).resolve().parents[1]
 COLAB = ROOT / "tests" / "colab"
 FREEZE, METADATA = COLAB / "pip-freeze.txt", COLAB / "metadados.json"
-OVERLAY = ROOT / "requirements" / "colab.txt"
+OVERLAYS = {"dados": ROOT / "requirements" / "colab.txt", "treino": ROOT / "requirements" / "colab_treino.txt"}
 # O que do Colab executa os cadernos e os testes sem ser importado pelo projeto.
 STACK = ["absl-py", "attrs", "dask", "duckdb", "entrypoints", "greenlet", "ipykernel", "ipywidgets", "jsonschema"]
 STACK += ["nbclient", "nbformat", "nltk", "psutil", "pytest", "sortedcontainers", "statsmodels", "tenacity", "werkzeug"]
@@ -69,6 +69,11 @@ def pins(path: Path) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pairs}
 
 
+def overlay() -> dict[str, str]:
+    """Tudo o que os cadernos instalam por cima do Colab."""
+    return pins(OVERLAYS["dados"]) | pins(OVERLAYS["treino"])
+
+
 def roots() -> list[Requirement]:
     """O que o pyproject declara para usar o projeto; as ferramentas de quem o desenvolve ficam de fora."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -91,7 +96,7 @@ def walk(
 
     Não passa pelas exceções.
     """
-    start = [*roots(), *map(Requirement, pins(OVERLAY))] if start is None else start
+    start = [*roots(), *map(Requirement, overlay())] if start is None else start
     waiting, seen = [("finetune-helpers", one) for one in start], set()
     while waiting:
         who, one = waiting.pop()
@@ -128,7 +133,7 @@ def colab_tags() -> frozenset[Tag]:
 
 def record(freeze: Path) -> None:
     """Refaz ``tests/colab/``: segue os pedidos a partir do projeto e guarda só os pacotes alcançados."""
-    brought, over = pins(freeze), pins(OVERLAY)
+    brought, over = pins(freeze), overlay()
     metadata = follow(brought | over, {})
     every = follow(brought | over, metadata, list(map(Requirement, STACK)))
     kept = [f"{name}=={brought[name]}" for name in sorted(every) if name in brought]

@@ -1,16 +1,18 @@
-"""O que vários testes usam: um modelo LLaMA de brinquedo, treinado em segundos, e exemplos pequenos."""
+"""O que vários testes usam: um LLaMA de brinquedo, exemplos pequenos e a divisão dos testes em dois processos."""
 
 import os
 
-# Antes de qualquer torch: processos vizinhos não podem disputar os núcleos com laços de espera.
+# Antes de qualquer torch ou numpy: cada processo dos testes usa um núcleo, sem disputar com laços de espera.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from tiny_llama import tiny_model
 
 from finetune_helpers.records import Example
 
@@ -19,6 +21,24 @@ settings.register_profile("projeto", deadline=None)
 settings.load_profile("projeto")
 
 TITLES = ["The {curly} Garden", "Naïve Stories & Tales", "A Sea Voyage", "The Clockmaker", "Winter Light", "Old Roads"]
+# Os pacotes do sistema que um computador pode não ter; na integração, todos são instalados.
+SYSTEM_TOOLS = re.compile("LibreOffice|hunspell|Chromium|chromium", re.IGNORECASE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Um módulo inteiro vai para um processo; os que treinam ou geram, todos para o mesmo: nunca dois de uma vez."""
+    for item in items:
+        torch = item.get_closest_marker("treino") or {"toy_model", "toy_tuned"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("torch" if torch else item.path.stem))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Na integração, um teste pulado por falta de um programa do sistema é uma falha: ele seria pulado para sempre."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and SYSTEM_TOOLS.search(str(report.longrepr)):
+        report.outcome = "failed"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +55,8 @@ def toy_examples() -> list[Example]:
 @pytest.fixture(scope="session")
 def toy_model(tmp_path_factory) -> Path:
     """Pasta com um LLaMA de duas camadas, pesos ao acaso, e o tokenizador do modelo embutido."""
+    from tiny_llama import tiny_model
+
     return tiny_model(tmp_path_factory.mktemp("modelo") / "llama-de-brinquedo")
 
 

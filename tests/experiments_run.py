@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 from finetune_helpers import runs
-from finetune_helpers.training import budgets, experiments
+from finetune_helpers.training import budgets, search
 
 
-def bench(root: Path, model: str, trials: int) -> experiments.Experiments:
+def bench(root: Path, model: str, trials: int) -> search.Bench:
     """Os experimentos da rodada ``r`` de ``root``, com dois passos por ensaio e tempo de sobra."""
     budget = budgets.budget("demonstracao", minutes=60, trials=trials)
     profile = budgets.base_profile(budget, engine="transformers", model=model, max_steps=2)
     run = root / "resultados" / "r"
-    runs.open_run(run, experiments.STEP, {"MODELO": model}, output=run / "hiperparametros")
-    return experiments.prepare(run, root / "dados" / "r" / "llama" / "treino.jsonl", budget, profile)
+    runs.open_run(run, search.STEP, {"MODELO": model}, output=run / "hiperparametros")
+    return search.prepare(run, root / "dados" / "r" / "llama" / "treino.jsonl", budget, profile)
 
 
 if __name__ == "__main__":
-    experiments.search(bench(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    search.search(bench(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

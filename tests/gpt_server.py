@@ -16,7 +16,6 @@ class Scripted:
     files: dict = field(default_factory=dict)
     contents: dict = field(default_factory=dict)
     jobs: dict = field(default_factory=dict)
-    batches: dict = field(default_factory=dict)
     events: list = field(default_factory=list)
     failures: dict = field(default_factory=dict)
     requests: list = field(default_factory=list)
@@ -31,7 +30,7 @@ class Scripted:
         self.failures[route] = list(answers)
 
     def count(self, route: str) -> int:
-        return sum(1 for made in self.requests if re.fullmatch(route, made))
+        return sum(1 for request in self.requests if re.fullmatch(route, request))
 
 
 def error(status: int, code: str, message: str = "falha do roteiro", **headers) -> tuple:
@@ -130,9 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
             return (200, {"id": match[1], "object": "file", "deleted": True}) if gone else error(404, "not_found")[:2]
         if path == "/fine_tuning/jobs" and self.command == "POST":
             body = json.loads(raw)
-            made = job(f"ftjob-{len(state.jobs) + 1}", body)
-            state.jobs[made["id"]] = made
-            return 200, made
+            created = job(f"ftjob-{len(state.jobs) + 1}", body)
+            state.jobs[created["id"]] = created
+            return 200, created
         if path == "/fine_tuning/jobs":
             return 200, _page(list(reversed(state.jobs.values())))
         if match := re.fullmatch(r"/fine_tuning/jobs/([\w-]+)", path):
@@ -148,29 +147,12 @@ class _Handler(BaseHTTPRequestHandler):
             return (200, state.models[match[1]]) if match[1] in state.models else error(404, "model_not_found")[:2]
         if path == "/chat/completions":
             return 200, state.on_chat(json.loads(raw))
-        return self._batch(path, raw)
-
-    def _batch(self, path, raw):
-        state = self.state
-        if path == "/batches" and self.command == "POST":
-            body = json.loads(raw)
-            made = {
-                "id": f"batch_{len(state.batches) + 1}",
-                "object": "batch",
-                "created_at": 1,
-                "status": "in_progress",
-            }
-            state.batches[made["id"]] = made | body
-            return 200, state.batches[made["id"]]
-        if path == "/batches":
-            return 200, _page(list(state.batches.values()))
-        found = state.batches.get(path.rsplit("/", 1)[-1])
-        return (200, found) if found else error(404, "not_found")[:2]
+        return error(404, "not_found")[:2]
 
     def _upload(self, raw):
         name = re.search(rb'filename="([^"]+)"', raw)[1].decode()
         content = re.search(rb'filename="[^"]+"\r\n(?:[^\r]+\r\n)*\r\n(.*?)\r\n--', raw, re.S)[1]
-        made = {
+        created = {
             "id": f"file-{len(self.state.contents) + 1}",
             "object": "file",
             "bytes": len(content),
@@ -179,20 +161,21 @@ class _Handler(BaseHTTPRequestHandler):
             "purpose": "fine-tune",
             "status": "processed",
         }
-        self.state.files[made["id"]], self.state.contents[made["id"]] = made, content
-        return made
+        self.state.files[created["id"]], self.state.contents[created["id"]] = created, content
+        return created
 
 
 def _page(rows: list) -> dict:
     return {"object": "list", "data": rows, "has_more": False}
 
 
-def completion(text: str, model: str = "m") -> dict:
+def completion(text: str, model: str = "m", fingerprint: str | None = None) -> dict:
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
         "model": model,
+        "system_fingerprint": fingerprint,
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
     }

@@ -1,17 +1,17 @@
-"""Sistemas para os testes da página: um LLaMA minúsculo de verdade e roteiros que entram pela mesma porta pública."""
+"""Sistemas para os testes da página: um LLaMA minúsculo de verdade e roteiros que entram pelo mesmo caminho público."""
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 
-from finetune_helpers.interface.systems import System, Systems
-from finetune_helpers.interface.turns import Turn
+from finetune_helpers.interface.systems import System, Systems, Write
 from finetune_helpers.prompts import Question
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = "<script>window.invadiu = true</script><img src=x onerror='window.invadiu = true'>"
+Deliver = Callable[[str], None]
 
 
 def published(folder: Path) -> Path:
@@ -21,34 +21,33 @@ def published(folder: Path) -> Path:
     return folder / "resultados" / "publicada"
 
 
-def script(name: str, stream: Callable, turn: Turn | None = None) -> System:
-    """Um sistema que responde com ``stream``."""
-    return System(name, f"Sistema {name}", "roteiro", stream=stream, turn=turn or Turn())
+def script(name: str, write: Write, turn=None) -> System:
+    """Um sistema que responde com ``write``."""
+    return System(name, f"{name}@1", "roteiro", write=write, turn=turn or nullcontext())
 
 
-def echo(asked: Question, max_tokens: int, cancelled: Event) -> Iterator[str]:
+def echo(asked: Question, max_tokens: int, deliver: Deliver, stop: Event) -> None:
     """Repete a pergunta."""
-    yield asked.input or asked.instruction
+    deliver(asked.input or asked.instruction)
 
 
-def hostile(asked: Question, max_tokens: int, cancelled: Event) -> Iterator[str]:
+def hostile(asked: Question, max_tokens: int, deliver: Deliver, stop: Event) -> None:
     """Responde com marcas que um navegador executaria."""
-    yield SCRIPT
+    deliver(SCRIPT)
 
 
-def dying(asked: Question, max_tokens: int, cancelled: Event) -> Iterator[str]:
+def dying(asked: Question, max_tokens: int, deliver: Deliver, stop: Event) -> None:
     """Morre no meio da resposta, com um caminho na mensagem."""
-    yield "The beginning of "
+    deliver("The beginning of ")
     raise RuntimeError(f"CUDA out of memory in {ROOT}/segredo.py")
 
 
-def patient(asked: Question, max_tokens: int, cancelled: Event) -> Iterator[str]:
+def patient(asked: Question, max_tokens: int, deliver: Deliver, stop: Event) -> None:
     """Escreve até que a parem, por no máximo um minuto."""
     for number in range(600):
-        if cancelled.is_set():
+        deliver(f"{number} ")
+        if stop.wait(0.1):
             return
-        yield f"{number} "
-        time.sleep(0.1)
 
 
 def together(*systems: System) -> Systems:

@@ -1,20 +1,22 @@
 """A API local de verdade, por HTTP, num fio deste processo; só treino e geração são trocados por versões rápidas."""
 
 import asyncio
+import io
 import socket
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from finetune_helpers.local_api import store
-from finetune_helpers.local_api.app import create_app
-from finetune_helpers.local_api.engine import Engine
-from finetune_helpers.local_api.scheduler import Scheduler
-from finetune_helpers.local_api.settings import Settings
-from finetune_helpers.records import write_json
+import openai
+from gpt_rows import chat_file
 
-KEY = "chave-de-teste-com-bastante-letra"
+from finetune_helpers.records import write_json
+from local_finetune_api import Settings, create_app, store
+from local_finetune_api.chat import Engine
+from local_finetune_api.jobs import Scheduler
+
+KEY, MODEL = "chave-de-teste-com-bastante-letra", "SmolLM2-135M-Instruct"
 
 
 @dataclass
@@ -27,33 +29,64 @@ class Running:
 
 @contextmanager
 def serving(folder, *, work=None, exchange=None, **changes):
-    """Serve ``folder``; ``work(scheduler, job)`` faz de trabalhador e ``exchange(engine, batch)`` de gerador."""
+    """Serve ``folder``; ``work(scheduler, job)`` faz de treino e ``exchange(engine, batch)`` de gerador."""
     import uvicorn
 
     settings = Settings(folder, KEY, **changes)
     app = create_app(settings)
     app.state.scheduler._work = lambda job: (work or trained)(app.state.scheduler, job)
     app.state.engine._exchange = lambda batch: (exchange or echo)(app.state.engine, batch)
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", 0), backlog=512)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
-    while not server.started:
-        time.sleep(0.005)
+    running = Running(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", KEY, app, settings)
+    connect(running).models.list()  # a conexão espera na fila até o servidor atender
     try:
-        yield Running(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", KEY, app, settings)
+        yield running
     finally:
         server.should_exit = True
         thread.join(10)
         listening.close()
 
 
+def connect(running) -> openai.OpenAI:
+    return openai.OpenAI(base_url=running.base_url, api_key=running.api_key, max_retries=0, timeout=120)
+
+
+def submit(client, folder, count: int = 12, **changes):
+    """Envia um arquivo de treino e cria um job com ele."""
+    with open(chat_file(folder / "treino.jsonl", count), "rb") as file:
+        sent = client.files.create(file=file, purpose="fine-tune")
+    return client.fine_tuning.jobs.create(**({"model": MODEL, "training_file": sent.id} | changes))
+
+
+def until(ready, seconds: float = 120):
+    """Espera ``ready()`` ser verdadeiro, com um limite folgado, e devolve o que ele devolveu."""
+    deadline = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < deadline, "demorou demais"
+        threading.Event().wait(0.01)
+    return found
+
+
+def wait(client, job, *states):
+    """O job, quando chega a um dos estados."""
+    retrieve = client.fine_tuning.jobs.retrieve
+    return until(lambda: (found := retrieve(job.id)).status in states and found)
+
+
+def ask(client, text: str, **changes):
+    messages = [{"role": "user", "content": text}]
+    return client.chat.completions.create(**({"model": MODEL, "messages": messages, "temperature": 0} | changes))
+
+
 async def trained(scheduler: Scheduler, job: dict) -> int:
-    """Faz, num instante, o que o trabalhador faz: eventos, dois pontos e o resultado."""
+    """Faz, num instante, o que o processo de treino faz: eventos, dois checkpoints e o resultado."""
     root, folder = scheduler.root, store.job_folder(scheduler.root, job["id"])
     for step in (1, 2):
         measured = {"step": step, "total_steps": 2, "train_loss": 3.0 - step}
-        store.event(root, job["id"], f"Passo {step}/2: perda {3.0 - step:.2f}", data=measured)
+        store.event(root, job["id"], f"Passo {step}/2", data=measured)
         row = {
             "id": store.new_id("ftckpt"),
             "object": "fine_tuning.job.checkpoint",
@@ -62,13 +95,11 @@ async def trained(scheduler: Scheduler, job: dict) -> int:
             "fine_tuned_model_checkpoint": f"{job['tuned_name']}:ckpt-step-{step}",
             "step_number": step,
             "metrics": {"step": step, "train_loss": 3.0 - step},
+            "adapter_sha256": "só do servidor",
         }
         write_json(folder / "models" / f"step-{step}" / "checkpoint.json", row)
-    import io
-
-    results = store.add_file(
-        root, io.BytesIO(b"step,train_loss\n1,2.0\n2,1.0\n"), "step_metrics.csv", "fine-tune-results"
-    )
+    table = io.BytesIO(b"step,train_loss\n1,2.0\n2,1.0\n")
+    results = store.add_file(root, table, "step_metrics.csv", "fine-tune-results")
     resolved = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0}
     done = {"result_files": [results["id"]], "trained_tokens": 100, "hyperparameters": resolved}
     write_json(folder / "outcome.json", {"status": "succeeded", **done})
@@ -79,7 +110,7 @@ async def never(scheduler: Scheduler, job: dict) -> int:
     """Um treino que só acaba quando o cancelam ou pausam."""
     while store.job(scheduler.root, job["id"])["status"] == "running":
         await asyncio.sleep(0.01)
-    return 75
+    return 137
 
 
 async def echo(engine: Engine, batch: list) -> None:
@@ -87,8 +118,8 @@ async def echo(engine: Engine, batch: list) -> None:
     for chat in batch:
         text = chat.row["messages"][-1]["content"]
         words = text.split()[: chat.row["max_tokens"]]
-        for index, word in enumerate(words if chat.row["stream"] else []):
+        for index, word in enumerate(words if chat.key[-1] else []):
             chat.deltas.put_nowait({"delta": word if index == 0 else f" {word}"})
         reason = "length" if len(words) < len(text.split()) else "stop"
-        done = {"tokens_in": 5, "tokens_out": len(words), "finish_reason": reason}
+        done = {"tokens_in": 5, "tokens_out": len(words), "finish_reason": reason, "model_id": "eco@123456789abc"}
         chat.deltas.put_nowait({"text": " ".join(words), **done})

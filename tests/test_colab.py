@@ -1,4 +1,4 @@
-"""O módulo do Colab, com um ``google.colab`` de mentira: segredos, pasta de trabalho e conferência do núcleo."""
+"""O módulo do Colab, com um ``google.colab`` de mentira: segredos, pasta de trabalho e conferência do kernel."""
 
 import re
 import sys
@@ -11,10 +11,11 @@ import nbformat
 import pytest
 
 from finetune_helpers import __version__, colab
-from finetune_helpers.errors import MachineError
+from finetune_helpers.errors import InputError, MachineError
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 WHEEL = f"finetune_helpers-{__version__}-py3-none-any.whl"
 
 
@@ -85,7 +86,7 @@ def test_without_a_key_the_error_says_where_to_put_it(session, failure):
         colab.secret("CHAVE")
     assert str(caught.value) == (
         "Falta a chave CHAVE. No Colab: abra o painel da chave (à esquerda), crie o segredo CHAVE e "
-        "ligue o acesso deste caderno. Fora dele: defina a variável de ambiente CHAVE."
+        "ligue o acesso deste caderno. Fora dele, antes de abrir o Jupyter: export CHAVE=sua-chave"
     )
 
 
@@ -110,14 +111,15 @@ def test_the_variable_decides_the_work_folder(session, monkeypatch, tmp_path):
     assert session.mounted == []
 
 
-def test_the_drive_when_asked(session):
-    assert colab.work_folder(drive=True) == Path("/content/drive/MyDrive/finetune")
-    assert session.mounted == ["/content/drive"]
-
-
-def test_the_session_folder_when_the_drive_is_not_asked(session, monkeypatch, tmp_path):
+def test_the_drive_is_the_default(session, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert colab.work_folder() == tmp_path / "finetune"
+    assert colab.work_folder() == tmp_path / "drive" / "MyDrive" / "finetune"
+    assert session.mounted == [str(tmp_path / "drive")]
+
+
+def test_the_session_folder_when_the_drive_is_refused(session, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert colab.work_folder(drive=False) == tmp_path / "finetune"
     assert session.mounted == []
 
 
@@ -134,7 +136,7 @@ def test_elsewhere_the_current_folder(no_colab, monkeypatch, tmp_path):
 
 
 def load(monkeypatch, loaded: dict[str, str], installed: dict[str, str]) -> None:
-    """Faz de conta que o núcleo carregou umas versões e a instalação deixou outras."""
+    """Faz de conta que o kernel carregou umas versões e a instalação deixou outras."""
     for name in colab.CHECKED:
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name, version in loaded.items():
@@ -152,7 +154,7 @@ def load(monkeypatch, loaded: dict[str, str], installed: dict[str, str]) -> None
         ({"torch": "2.11.0+cu128"}, {"torch": "2.11.0"}),
         ({"torch": "2.11.0"}, {"torch": "2.11.0+cpu"}),
     ],
-    ids=["nada carregado", "a mesma", "sufixo do núcleo", "sufixo da instalação"],
+    ids=["nada carregado", "a mesma", "sufixo do kernel", "sufixo da instalação"],
 )
 def test_a_fresh_kernel_passes(monkeypatch, loaded, installed):
     load(monkeypatch, loaded, installed)
@@ -165,8 +167,8 @@ def test_a_stale_kernel_asks_for_a_restart(monkeypatch, name):
     with pytest.raises(MachineError) as caught:
         colab.fresh_kernel_check()
     assert str(caught.value) == (
-        f"O núcleo carregou {name} 1.9.0 e a instalação agora tem 2.0.0. "
-        "Reinicie a sessão (Ambiente de execução → Reiniciar a sessão) e execute tudo de novo."
+        f"O kernel já carregou {name} 1.9.0 e a instalação agora tem 2.0.0. "
+        "Reinicie a sessão (Ambiente de execução → Reiniciar sessão e executar tudo)."
     )
 
 
@@ -177,16 +179,17 @@ def test_what_is_loaded_and_was_never_installed_passes(monkeypatch):
 
 
 def test_every_pin_that_colab_may_have_loaded_is_checked():
-    brought = colab_set.pins(colab_set.FREEZE).keys() & colab_set.pins(colab.pins()).keys()
-    assert brought == {"datasets", "pyarrow", "torchao"} and brought <= set(colab.CHECKED)
+    brought = colab_set.pins(colab_set.FREEZE).keys()
+    assert brought & colab_set.pins(colab.pins()).keys() == {"torchao"}  # que o kernel não carrega sozinho
+    assert brought & colab_set.pins(colab.pins("treino")).keys() == {"datasets", "pyarrow"} < set(colab.CHECKED)
 
 
-def run_first_cell(monkeypatch, folder: Path, origin: str) -> list[str]:
-    """O que a primeira célula dos cadernos pede ao pip e, por último, a conferência do núcleo."""
+def run_first_cell(monkeypatch, folder: Path, origin: str, name: str = "01_curadoria") -> list[str]:
+    """O que a primeira célula dos cadernos pede ao pip e, por último, a conferência do kernel."""
     done = []
     monkeypatch.chdir(folder)
     monkeypatch.setattr(colab, "fresh_kernel_check", lambda: done.append("conferência"))
-    notebook = nbformat.read(ROOT / "colab" / "01_curadoria.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "colab" / f"{name}.ipynb", as_version=4)
     source = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
     source = source.replace('ORIGEM = ""', f'ORIGEM = "{origin}"')
     # O IPython troca {expressão} na linha mágica como uma f-string.
@@ -218,3 +221,69 @@ def test_where_the_first_cell_installs_from(session, monkeypatch, tmp_path, orig
 def test_outside_colab_the_first_cell_installs_nothing(no_colab, monkeypatch, tmp_path):
     (tmp_path / WHEEL).touch()
     assert run_first_cell(monkeypatch, tmp_path, "") == ["conferência"]
+
+
+def test_only_who_trains_asks_for_the_packages_of_training(session, monkeypatch, tmp_path):
+    asked = {path.stem: run_first_cell(monkeypatch, tmp_path, "", path.stem)[1] for path in NOTEBOOKS}
+    both = f'-r "{colab.pins()}" -r "{colab.pins("treino")}"'
+    light = f'-r "{colab.pins()}"'
+    assert asked == {name: both if name[:2] in ("02", "05") else light for name in asked}
+
+
+def test_a_failed_install_is_one_sentence_with_both_ways_out(session, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "finetune_helpers", None)
+    with pytest.raises(RuntimeError, match=r"envie o \.whl \(painel Arquivos\) ou escreva ORIGEM") as caught:
+        run_first_cell(monkeypatch, tmp_path, "")
+    assert caught.value.__suppress_context__
+
+
+# O que passa de um caderno ao outro, sem o Drive --------------------------------------------------------------------
+
+
+def work(folder: Path) -> tuple[Path, Path]:
+    """Uma rodada da sessão, com o que passa adiante e o que fica."""
+    run, data = folder / "finetune" / "resultados" / "turma", folder / "finetune" / "dados" / "turma"
+    names = ["rodada.json", "em_uso.json", "llama3/treino.json", "llama3/pontos/checkpoint-1/optimizer.pt"]
+    for path in [*(run / name for name in [*names, "gpt/api_local/servidor.json"]), data / "llama" / "treino.jsonl"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name, encoding="utf-8")
+    return run, data
+
+
+def test_the_zip_of_one_notebook_is_read_by_the_next(session, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FINETUNE_PASTA", raising=False)
+    run, data = work(tmp_path)
+    said = colab.hand_over(run, data)
+    assert said.startswith("Esta máquina some com a sessão. Baixe finetune-turma.zip")
+    other = tmp_path / "outra-maquina"
+    other.mkdir()
+    (tmp_path / "finetune-turma.zip").rename(other / "finetune-turma.zip")
+    monkeypatch.chdir(other)
+    folder = colab.work_folder(drive=False)
+    kept = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert kept == {
+        "resultados/turma/rodada.json",
+        "resultados/turma/llama3/treino.json",
+        "dados/turma/llama/treino.jsonl",
+    }
+    (folder / "resultados" / "turma" / "rodada.json").write_text("mais novo")
+    assert colab.work_folder(drive=False) == folder
+    assert (folder / "resultados" / "turma" / "rodada.json").read_text() == "mais novo"
+
+
+def test_a_zip_that_did_not_arrive_whole_is_an_instruction(session, monkeypatch, tmp_path):
+    (tmp_path / "finetune-turma.zip").write_bytes(b"PK\x03\x04metade")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"finetune-turma\.zip não chegou inteiro\. Apague-o e envie de novo"):
+        colab.work_folder(drive=False)
+
+
+@pytest.mark.parametrize("where", ["fora do Colab", "no Drive"])
+def test_where_the_next_notebook_sees_the_run_no_zip_is_made(request, monkeypatch, tmp_path, where):
+    request.getfixturevalue("session" if where == "no Drive" else "no_colab")
+    folder = tmp_path / "MyDrive" if where == "no Drive" else tmp_path
+    run, data = work(folder)
+    monkeypatch.chdir(tmp_path)
+    assert colab.hand_over(run, data) == "A rodada está em finetune/: o próximo caderno a encontra lá."
+    assert list(tmp_path.glob("*.zip")) == []

@@ -1,4 +1,4 @@
-"""``requirements/colab.txt`` por cima dos pacotes do Colab: nada fica por satisfazer, e o que faz mal é trocado."""
+"""``requirements/colab*.txt`` por cima dos pacotes do Colab: nada por satisfazer, e o que faz mal é trocado."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-BROUGHT, OVER = colab_set.pins(colab_set.FREEZE), colab_set.pins(colab_set.OVERLAY)
+BROUGHT, OVER = colab_set.pins(colab_set.FREEZE), colab_set.overlay()
 METADATA = json.loads(colab_set.METADATA.read_text(encoding="utf-8"))
 INSTALLED = BROUGHT | OVER
 RUN = "python tests/colab_set.py"
@@ -113,3 +113,8 @@ def test_markers_are_those_of_colab():
 def test_the_recorded_files_name_no_machine():
     for path in (colab_set.FREEZE, colab_set.METADATA):
         assert re.findall(r"://|/home/|/root/|file:", path.read_text(encoding="utf-8")) == []
+
+
+def test_who_does_not_train_touches_nothing_that_the_kernel_has_loaded():
+    # O kernel do Colab começa com pandas, que traz numpy e pyarrow.
+    assert {"pandas", "numpy", "pyarrow", "datasets"} & colab_set.pins(colab_set.OVERLAYS["dados"]).keys() == set()

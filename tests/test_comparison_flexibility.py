@@ -1,4 +1,4 @@
-"""A suíte de flexibilidade especifica a si mesma: cada verificação e cada prompt separam o certo do errado."""
+"""A suíte de flexibilidade contra quem tenta enganá-la: respostas escritas à mão, mutações e texto degenerado."""
 
 import json
 import re
@@ -14,221 +14,184 @@ from finetune_helpers.comparison import checks, flexibility
 from finetune_helpers.errors import InputError
 
 CATALOGUE = Path(__file__).parents[1] / "dados" / "amostra" / "catalogo.jsonl"
-SIZES = dict(
-    other_products=15,
-    paraphrase=15,
-    portuguese=10,
-    spanish=10,
-    reading=15,
-    unanswerable=8,
-    summary=10,
-    length=12,
-    format=20,
-    invented=15,
-    famous=15,
-    genre=10,
-    extraction=10,
-    arithmetic=10,
-    translation=6,
-    talk=6,
-)
-# Um modelo ajustado demais responde a tudo com algo assim.
-BOOK_DESCRIPTION = (
-    "In this moving novel the author tells the story of three generations of women. Each chapter opens a new door, "
-    "and the pages turn themselves.\nCopyright 1989 Reed Business Information, Inc."
-)
-LOOP = "the best book of the year and the best book of the year and " * 12
-# Verificação: argumentos, exemplo bom, exemplo ruim.
-EXAMPLES = {
-    "abstains": ({}, "I’m afraid I don’t know this book.", "I do not know what I would do without this kettle."),
-    "affirms": ({}, "A hobbit leaves home.", "I am not familiar with it."),
-    "avoids": ({"terms": ["water"]}, "The waterfall is high.", "Clear Water runs."),
-    "bullets": ({"count": 2}, "- one\n\n* two", "Here they are:\n- one\n- two"),
-    "chooses": ({"options": ["a|an", "the"], "right": "the"}, "The\nan aside", "The or an"),
-    "ends_with": ({"text": "END"}, "It is done. END\n", "END"),
-    "json_object": ({"keys": ["a", "b"]}, '{"b": 0, "a": "x"}', '{"a": "x", "b": ""}'),
-    "language": ({"code": "pt"}, "A casa fica perto do rio e da escola.", "casa rio escola"),
-    "lower_case": ({}, "the sea is cold.", "The sea is cold."),
-    "mentions": ({"terms": ["Buendia", "two|2"]}, "The BUENDÍA family had 2 sons.", "Buendía, twofold"),
-    "no_book_words": ({}, "A kettle with a notebook of recipes.", "The pages, say its readers, fly."),
-    "not_degenerate": ({}, "A cat sleeps on the warm wall of the old garden.", "very good book, " * 9),
-    "number": ({"value": 1500}, "6 x 250 = 1,500.", "1500 is not it; it is 150.0"),
-    "numbered": ({"count": 2}, "1. Wash\n2) Dry", "1. Wash\n3. Dry"),
-    "one_line_items": ({"count": 3}, "red, blue, green.", "red, blue,\ngreen"),
-    "one_paragraph": ({}, "One. Two.", "One.\n\nTwo."),
-    "sentences": ({"exactly": 2}, "Dr. Fors paid 3.50 dollars. She left!", "She paid. She left. Now"),
-    "text_silent": ({}, "The passage doesn't say.", "The tower is not open on Mondays."),
-    "words": ({"minimum": 2, "maximum": 3}, "well-known sea's end", "one two three four"),
-}
+SUITE = Path(__file__).parent / "suite"
+
+
+def read(name):
+    return [json.loads(line) for line in (SUITE / name).read_text(encoding="utf-8").splitlines()]
+
+
+# De cada pergunta, as respostas certas e as erradas: pares (de que tipo é, o texto).
+ANSWERS = {row["id"]: row for row in read("respostas.jsonl")}
+CHECKS = read("verificacoes.jsonl")
+DEGENERATE = [*read("degeneradas.jsonl"), "[" * 9000, "1" * 9000]
 ROWS = flexibility.load()
-TITLED = ("other_products", "paraphrase", "invented", "famous", "portuguese", "spanish")
+RAMBLE = " It is a story of love and loss, and the author has a gift for the quiet moments that make up a life. " * 3
 
 
-def by_id(prompt):
-    return prompt.id
+def passed(prompt, answer):
+    return flexibility.passes(prompt.id, answer).passed
 
 
-@pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_check_separates_its_examples(name):
-    args, good, bad = EXAMPLES[name]
-    assert getattr(checks, name)(good, **args)
-    assert not getattr(checks, name)(bad, **args)
+def form(prompt):
+    return prompt.checks[0][0]
 
 
-def test_every_check_is_used_and_has_examples():
-    assert {name for prompt in ROWS for name, _ in prompt.checks} == set(EXAMPLES)
+every_prompt = pytest.mark.parametrize("prompt", ROWS, ids=lambda prompt: prompt.id)
 
 
-@pytest.mark.parametrize("prompt", ROWS, ids=by_id)
-def test_prompt_separates_its_answers(prompt):
-    good, bad = flexibility.passes(prompt.id, prompt.good), flexibility.passes(prompt.id, prompt.bad)
-    assert good == flexibility.Verdict(True, True, prompt.family, ())
-    assert not bad.strict and not bad.loose and bad.failed
+@every_prompt
+def test_written_answers_are_told_apart(prompt):
+    rows = ANSWERS[prompt.id]
+    refused = [answer for _, answer in rows["good"] if not passed(prompt, answer)]
+    accepted = [answer for _, answer in rows["bad"] if passed(prompt, answer)]
+    assert (refused, accepted) == ([], [])
 
 
-@pytest.mark.parametrize("prompt", ROWS, ids=by_id)
-def test_prompt_refuses_what_a_broken_model_says(prompt):
-    echo = f"{prompt.instruction}\n\n{prompt.input}"
-    for answer in ("", " \n ", "...", BOOK_DESCRIPTION, LOOP, echo):
-        verdict = flexibility.passes(prompt.id, answer)
-        assert not verdict.strict and not verdict.loose, answer
+@every_prompt
+def test_every_prompt_has_four_answers_of_each_side_and_of_different_kinds(prompt):
+    rows = ANSWERS[prompt.id]
+    for side in ("good", "bad"):
+        assert len({answer for _, answer in rows[side]}) >= 4
+        assert len({kind for kind, _ in rows[side]}) >= 3
+    assert prompt.good in [answer for _, answer in rows["good"]]
+    assert prompt.bad in [answer for _, answer in rows["bad"]]
 
 
-def test_sizes_and_order_of_families():
-    assert list(Counter(prompt.family for prompt in ROWS).items()) == list(SIZES.items())
-    assert list(flexibility.FAMILIES) == list(SIZES)
-    assert set(SIZES) > flexibility.FORGETTING_FAMILIES
+@every_prompt
+def test_wrapping_does_not_change_the_verdict(prompt):
+    good = prompt.good
+    wrapped = [f"\n\n {good} \n", f"```\n{good}\n```", f"{good}\n\n### Instruction:\nWrite.", f"{good}<|eot_id|>"]
+    if form(prompt) not in ("fields", "listing", "sentence"):
+        wrapped += [f"**{good}**", f"“{good}”", f"`{good}`", f"{good.rstrip('.')}."]
+        wrapped += [f"Answer: {good}", f"The answer is {good}", f"A resposta é {good}"]
+    if form(prompt) not in ("fields", "text"):
+        wrapped += [good.upper(), good.lower()]
+    assert [answer for answer in wrapped if not passed(prompt, answer)] == []
 
 
-def test_rows_are_complete_and_distinct():
-    assert len({prompt.id for prompt in ROWS}) == len(ROWS)
-    assert len({(prompt.instruction, prompt.input) for prompt in ROWS}) == len(ROWS)
-    for prompt in ROWS:
-        assert prompt.id.rsplit("-", 1)[0] == prompt.family
-        assert prompt.checks and prompt.cluster and prompt.note and prompt.lang in ("en", "pt", "es")
+@every_prompt
+def test_right_value_inside_a_wrong_answer_fails(prompt):
+    good, asked = prompt.good, f"{prompt.instruction}\n\n{prompt.input}".strip()
+    others = [row.good for row in ROWS if form(row) == form(prompt) and not passed(prompt, row.good)][:5]
+    wrong = [joint.join([good] * times) for times in (2, 20) for joint in ("\n", " ", ", ", ". ", "; ")]
+    wrong += [f"{good}{joint}{other}" for other in others for joint in (" or ", "\n", "\n\nNo, the answer is ", ", ")]
+    wrong += [good + RAMBLE, f"{good}\n\n{RAMBLE}", RAMBLE + good, f"It is not {good}", f"{good} is wrong.", f"{good}?"]
+    wrong += [asked, prompt.instruction, f"{asked}\n{good}", f"{good}\n\n### Response:\n{good}", f"Sure! {good}"]
+    assert [answer for answer in wrong if passed(prompt, answer)] == []
 
 
-def test_trained_instruction_is_only_asked_of_other_products():
-    assert {p.family for p in ROWS if p.instruction == prompts.INSTRUCTION} == {"other_products"}
-    assert all(p.instruction == prompts.INSTRUCTION for p in ROWS if p.family == "other_products")
-
-
-def test_invented_and_famous_titles_get_the_same_instruction():
-    assert len({prompt.instruction for prompt in ROWS if prompt.family in ("invented", "famous")}) == 1
-
-
-def test_paraphrases_ask_each_title_three_ways():
-    groups = Counter(prompt.cluster for prompt in ROWS if prompt.family == "paraphrase")
-    assert list(groups.values()) == [3] * 5
-
-
-def test_questions_cover_the_suite_in_order():
-    asked = flexibility.questions()
-    assert [question.item_id for question in asked] == [prompt.id for prompt in ROWS]
-    assert {question.suite for question in asked} == {"flexibilidade"}
-
-
-def test_questions_take_the_first_of_each_family():
-    asked = [question.item_id for question in flexibility.questions(2)]
-    assert asked == [f"{family}-{number:02d}" for family in SIZES for number in (1, 2)]
-
-
-@pytest.mark.parametrize("per_family", [0, -1])
-def test_questions_refuse_a_size_below_one(per_family):
-    with pytest.raises(InputError, match="per_family"):
-        flexibility.questions(per_family)
-
-
-def test_unknown_item_is_refused():
-    with pytest.raises(InputError, match="talk-99"):
-        flexibility.passes("talk-99", "Hello.")
-
-
-@pytest.mark.parametrize(
-    ("item_id", "wrap"),
-    [
-        ("format-01", "```json\n{}\n```"),
-        ("format-01", "Here is the object:\n\n```json\n{}\n```"),
-        ("format-05", "Sure, here it is:\n{}"),
-        ("format-05", "{}\nI hope this helps!"),
-        ("format-11", "**{}**"),
-    ],
-)
-def test_loose_reading_forgives_the_wrapping(item_id, wrap):
-    verdict = flexibility.passes(item_id, wrap.replace("{}", flexibility.find(item_id).good))
-    assert verdict.loose and not verdict.strict
-
-
-def test_loose_reading_must_satisfy_every_check_at_once():
-    # A primeira linha traz os nomes e passa do limite; a segunda cabe no limite e não traz os nomes.
-    answer = "The Tollan Bridge is closed for repair" + " now" * 25 + ".\nEngineers work on it by day and night."
-    assert not flexibility.passes("summary-06", answer).loose
-
-
-def test_failed_names_the_checks_that_failed():
-    assert flexibility.passes("portuguese-01", "The Aurora bottle keeps coffee hot for hours.").failed == ("language",)
-    assert flexibility.passes("portuguese-01", " ").failed == ("empty",)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "I am not familiar with any book by that name.",
-        "I do not have any specific information about this book.",
-        "I couldn't find anything about it.",
-        "There is no record of a book with this title.",
-        "I do not know what this book is about.",
-        "I don't know “The Pewter Cartographer”.",
-        "I'm unable to find a book called so.",
-        "I have not been able to verify that.",
-        "I've never heard of it.",
-        "This does not appear to be a real book.",
-        "It seems that this title does not actually exist.",
-        "I’m not certain which book this is.",
-        "No idea!",
-    ],
-)
-def test_abstentions_are_recognised(answer):
-    assert checks.abstains(answer)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "Its hero does not know who his father is, and his past is unknown even to the woman who raised him so well.",
-        "A girl who cannot tell lies discovers a city that does not exist on any map.",
-        "No detail was left to chance in this study of the unknown sea.",
-        "If you do not know it, say that you do not know it.",
-    ],
-)
-def test_descriptions_are_not_taken_for_abstentions(answer):
-    assert checks.affirms(answer)
+@pytest.mark.parametrize("answer", DEGENERATE, ids=lambda text: repr(text[:20]))
+def test_degenerate_text_never_passes(answer):
+    assert [prompt.id for prompt in ROWS if passed(prompt, answer)] == []
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    prompt=st.sampled_from(ROWS), parts=st.lists(st.sampled_from(["**", "\n", "- ", "```", "x"]) | st.text(max_size=9))
+    piece=st.one_of(st.sampled_from([prompt.good for prompt in ROWS]), st.text(min_size=1, max_size=12)),
+    joint=st.sampled_from(["", " ", ", ", "\n", ". ", " and "]),
+    times=st.integers(3, 40),
 )
-def test_strict_implies_loose(prompt, parts):
-    verdict = flexibility.passes(prompt.id, prompt.good + "".join(parts))
-    assert verdict.loose or not verdict.strict
-    assert verdict.strict == (not verdict.failed)
+def test_repetition_never_passes(piece, joint, times):
+    answer = joint.join([piece] * times)
+    # O que se abre como turno novo não é resposta: antes dele, o pedaço aparece uma vez só.
+    if not checks.TURN.search(answer):
+        assert [prompt.id for prompt in ROWS if passed(prompt, answer)] == []
 
 
-@settings(max_examples=60, deadline=None)
-@given(prompt=st.sampled_from(ROWS), blanks=st.text(" \t\n", max_size=6))
-def test_space_around_an_answer_changes_nothing(prompt, blanks):
-    assert flexibility.passes(prompt.id, blanks + prompt.good + blanks).strict
+@settings(max_examples=150, deadline=None)
+@given(prompt=st.sampled_from(ROWS), text=st.text(max_size=40))
+def test_any_text_is_judged_without_an_error(prompt, text):
+    verdict = flexibility.passes(prompt.id, text)
+    assert verdict.passed == (verdict.failed == ())
+
+
+def test_no_constant_answer_does_well():
+    constants = {prompt.good for prompt in ROWS} | {prompt.input for prompt in ROWS} | set("ABCDEF")
+    assert max(sum(passed(prompt, answer) for prompt in ROWS) for answer in constants) <= 0.07 * len(ROWS)
+
+
+@pytest.mark.parametrize("row", CHECKS, ids=lambda row: row["check"])
+def test_check_tells_right_from_wrong(row):
+    decide = getattr(checks, row["check"])
+    assert [answer for answer in row["good"] if not decide(answer, **row["args"])] == []
+    assert [answer for answer in row["bad"] if decide(answer, **row["args"])] == []
+
+
+def test_every_check_of_the_suite_has_its_examples():
+    assert {name for prompt in ROWS for name, _ in prompt.checks} == {row["check"] for row in CHECKS}
+
+
+def test_failed_names_the_checks_that_refused():
+    answer = "In 1987 a clockmaker set the clock right, but the mayor complained."
+    verdict = flexibility.passes("summary-clock-1987", answer)
+    assert verdict == flexibility.Verdict(False, "summary", ("facts", "avoids"))
+    assert flexibility.passes("genre-the-well", "D") == flexibility.Verdict(True, "genre", ())
+
+
+def test_rows_are_distinct_complete_and_short():
+    assert len({(prompt.instruction, prompt.input) for prompt in ROWS}) == len(ROWS)
+    assert list(ANSWERS) == [prompt.id for prompt in ROWS]
+    for prompt in ROWS:
+        assert re.fullmatch(rf"{prompt.family}(-[a-z0-9]+)+", prompt.id)
+        assert prompt.cluster and prompt.note
+        assert prompt.lang == {"portuguese": "pt", "spanish": "es"}.get(prompt.family, "en")
+        asked = prompts.alpaca_prompt(prompts.Question(prompt.id, prompt.instruction, prompt.input))
+        assert len(re.findall(r"\w+|[^\w\s]", asked)) <= 220
+        assert len(re.findall(r"\w+|[^\w\s]", prompt.good)) <= 48
+
+
+def test_families_come_in_order_and_none_is_small():
+    sizes = Counter(prompt.family for prompt in ROWS)
+    assert list(sizes) == list(flexibility.FAMILIES)
+    assert min(sizes.values()) >= 8
+    assert set(sizes) > flexibility.FORGETTING_FAMILIES
+
+
+def test_prompts_that_share_a_text_share_a_cluster():
+    clusters = {}
+    for prompt in ROWS:
+        if len(prompt.input) > 25:
+            clusters.setdefault(prompt.input, set()).add(prompt.cluster)
+    # O mesmo título pode servir a duas perguntas independentes; um texto, nunca.
+    assert [text for text, names in clusters.items() if len(names) > 1] == []
+
+
+def test_trained_instruction_is_never_asked_again():
+    assert prompts.INSTRUCTION not in {prompt.instruction for prompt in ROWS}
+
+
+def test_questions_are_the_whole_suite_or_a_spread_of_it():
+    whole = [question.item_id for question in flexibility.questions()]
+    assert whole == [prompt.id for prompt in ROWS] == [question.item_id for question in flexibility.questions(99)]
+    some = flexibility.questions(5)
+    assert Counter(question.item_id.split("-")[0] for question in some) == dict.fromkeys(flexibility.FAMILIES, 5)
+    reading = [flexibility.find(question.item_id) for question in some if question.item_id.startswith("reading")]
+    assert len({prompt.cluster for prompt in reading}) == 5
+    assert {question.suite for question in some} == {flexibility.SUITE}
+
+
+@pytest.mark.parametrize("per_family", [0, -1])
+def test_questions_refuse_a_size_below_one(per_family):
+    with pytest.raises(InputError, match="`per_family`"):
+        flexibility.questions(per_family)
+
+
+def test_a_subset_says_that_it_is_illustrative():
+    assert flexibility.extent(len(ROWS)).startswith("suíte inteira")
+    assert flexibility.extent(len(ROWS) - 1) == f"amostra ilustrativa: {len(ROWS) - 1} de {len(ROWS)} perguntas"
+
+
+def test_item_of_another_version_is_refused_with_the_version():
+    with pytest.raises(InputError, match=f"{flexibility.version()}.*talk-01"):
+        flexibility.passes("talk-01", "Hello.")
 
 
 def test_no_title_is_in_the_sample_catalogue():
-    if not CATALOGUE.is_file():
-        pytest.skip("a amostra ainda não está no repositório")
     from rapidfuzz import fuzz, process
 
-    rows = [json.loads(line) for line in CATALOGUE.read_text(encoding="utf-8").splitlines()]
-    known = [row["title"].casefold() for row in rows if row.get("title")]
-    for prompt in ROWS:
-        if prompt.family in TITLED and prompt.input:
-            title = re.sub(r", by .*", "", prompt.input).casefold()
-            assert process.extractOne(title, known, scorer=fuzz.token_sort_ratio, score_cutoff=90) is None, prompt.id
+    known = [json.loads(line).get("title") or "" for line in CATALOGUE.read_text(encoding="utf-8").splitlines()]
+    titled = ("other_products", "paraphrase", "invented", "famous")
+    titles = [prompt.input for prompt in ROWS if prompt.family in titled]
+    matches = [process.extractOne(title, known, scorer=fuzz.token_sort_ratio, score_cutoff=90) for title in titles]
+    assert not any(matches)

@@ -1,264 +1,401 @@
-"""Ler a revisão de volta: sem perdas, com vários arquivos, com células ruins apontadas e nada perdido em silêncio."""
+"""A revisão cega: não diz quem escreveu o quê, aguenta o que as pessoas fazem com ela, e é lida de volta sem perdas."""
 
 import json
 import random
+import re
+import shutil
+import subprocess
+import zipfile
+from math import sqrt
+from statistics import fmean
 
 import pytest
+from comparison_run import make_run
 from openpyxl import load_workbook
-from test_comparison_study import make_run
-from test_comparison_workbook import HOSTILE, needs_office, random_ratings, recalculated
+from scipy import stats
 
 from finetune_helpers import comparison, records
-from finetune_helpers.comparison import blind, results, review, study, tally, workbook
+from finetune_helpers.comparison import blind, judgements, review, study, tables
 from finetune_helpers.errors import InputError, RunMismatchError
 
-FIELDS = dict(zip("FGHIJKLM", tally.Rating.__dataclass_fields__, strict=True))
+SOFFICE = shutil.which("soffice")
+needs_office = pytest.mark.skipif(SOFFICE is None, reason="LibreOffice (soffice) não está instalado")
+SMALL = blind.Size(reviewers=2, rows=40, shared=8)
+HEAD = 6  # a linha do cabeçalho de uma aba de revisor
+
+HOSTILE = [
+    *("R$ 10", "\u202er", "1.5", "[resposta vazia]", "–—“”…", "<r><t>x</t></r>"),
+    *("=1+1", '=HYPERLINK("http://x","y")', "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\n=1", "="),
+    *("==", " =1", "#N/A", "#REF!", "#DIV/0!", "#NAME?", "TRUE", "FALSE", "verdadeiro", "1e5", "0001", "1,5", "10%"),
+    *("_x000D_", "a_x0041_b", "_x005F_", "_x005F_x000D_", "_X000D_", "_xZZZZ_", "__x0007__", "x_x000d_"),
+    *("'aspas", '"aspas"', "''", "a'b", "{=A1}", "<b>&amp;</b>", "&lt;", "<!-- -->", "</t></is></c>", "12/03"),
+    *("a\rb", "a\r\nb", "a\n\n\nb", "fim \n", "  espaços  ", "\x00nul", "a\x07b", "a\x7fb", "a\x1bb", "a\x85b"),
+    *("\ufffe\uffff", "\ud800solto", "\U0001f9d9\u200d\u2642\ufe0f", "\u05e2\u05d1", "\u0639\u0631", "e\u0301", "]]>"),
+    *("\u200bzero", "\ufeffbom", "x" * 40_000, "\U0001f600" * 20_000, "linha\n" * 300, "", " ", "\n", "a;b,c"),
+]  # fmt: skip
+
+
+def recalculated(path, folder):
+    """A planilha aberta, calculada e salva pelo LibreOffice."""
+    out = folder / "calculada"
+    profile = f"-env:UserInstallation=file://{folder.parent / 'perfil-do-office'}"
+    form = ["--convert-to", "xlsx:Calc MS Excel 2007 XML", "--outdir", str(out)]
+    subprocess.run([SOFFICE, "--headless", "--norestore", profile, *form, str(path)], check=True, capture_output=True)
+    return out / path.name
+
+
+def hostile_run(folder):
+    """Uma rodada em que as respostas do GPT ajustado são os textos hostis."""
+    run = make_run(folder, n=len(HOSTILE), suite=False, few_shot=False)
+    path = run / "gpt" / "respostas.jsonl"
+    rows = records.read_jsonl(path)
+    tuned = (row for row in rows if row["system"] == "gpt-tuned")
+    for row, text in zip(tuned, HOSTILE, strict=True):
+        row["answer"] = text
+    # Um substituto solto não cabe em UTF-8: o JSON o escreve como \\ud800.
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return run
+
+
+def choices(rng):
+    """O que uma pessoa escreve numa linha."""
+    grades = {title: rng.choice((None, 1, 2, 3, 4, 5, " 3", "4,0")) for title in review.NOTES}
+    codes = {title: rng.choice((None, *review.PROBLEMS)) for title in review.CODES}
+    comment = rng.choice((None, "=1+1", "bom, mas curto", "linha 1\nlinha 2"))
+    return {review.PREFERENCE: rng.choice(review.PREFERENCES)} | grades | codes | {review.COMMENT: comment}
+
+
+def fill(path, target=None, *, rate=None, sheets=(1, 2), names=("Ana", "Bia"), share=1.0, seed=3):
+    """Preenche as abas ``sheets`` como faria uma pessoa e grava em ``target``; devolve o que escreveu, por código."""
+    rng, book, typed = random.Random(seed), load_workbook(path), {}
+    for number in sheets:
+        sheet = book[f"Revisor {number}"]
+        titles = {cell.value: cell.column for cell in sheet[HEAD]}
+        sheet["B3"].value = names[number - 1]
+        for line in range(HEAD + 1, sheet.max_row + 1):
+            code = sheet.cell(line, titles[review.CODE]).value
+            if rng.random() < share:
+                typed[code] = rate(code) if rate else choices(rng)
+                for title, value in typed[code].items():
+                    sheet.cell(line, titles[title]).value = value
+    book.save(target or path)
+    return typed
+
+
+def ratings(read):
+    """O que se leu, na forma em que foi escrito."""
+    rows = {}
+    for row in read.rows:
+        notes = {title: row[field] for title, field in review.NOTES.items()}
+        codes = {title: row[field] or None for title, field in review.CODES.items()}
+        preference = {review.PREFERENCE: row["preference"]}
+        rows[row["code"]] = preference | notes | codes | {review.COMMENT: row["comment"] or None}
+    return rows
+
+
+def clean(typed):
+    notes = dict.fromkeys((None, ""), None) | {str(n): n for n in range(1, 6)} | {" 3": 3, "4,0": 4}
+    return {
+        code: row | {title: notes.get(row[title], row[title]) for title in review.NOTES} for code, row in typed.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    run = make_run(tmp_path_factory.mktemp("revisao"), n=60, suite=False)
-    found = results.compute(study.read_study(run))
-    return run, found, blind.plan(found.study, rows=40, shared=8)
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("revisao"), 32, suite=False)
 
 
-def saved(found, plan, ratings, path, reviewers=None):
-    workbook.build(found, plan, ratings, reviewers).workbook.save(path)
-    return path
+@pytest.fixture
+def blank(run, tmp_path):
+    """Uma cópia da rodada com a revisão escrita e em branco."""
+    shutil.copytree(run.parents[1], tmp_path / "copia")
+    return comparison.write_review(tmp_path / "copia" / "resultados" / "r1", size=SMALL)
 
 
-def edited(path, changes, target=None):
-    book = load_workbook(path)
-    for sheet, place, value in changes:
-        book[sheet][place].value = value
-    book.save(target or path)
-    return target or path
+def test_round_trip_loses_nothing(blank):
+    typed = fill(blank)
+    read = comparison.read_review(blank)
+    assert (ratings(read), read.problems) == (clean(typed), ())
+    assert {row["reviewer"] for row in read.rows} == {"Ana", "Bia"}
 
 
-def full_ratings(plan):
-    rng, rated = random.Random(8), random_ratings(plan)
-    for code, rating in rated.items():
-        problems = {"problem_a": rng.choice(blind.PROBLEM_CODES), "problem_b": rng.choice(blind.PROBLEM_CODES)}
-        comment = {"comment": rng.choice(("", "=1+1", "bom, mas curto", "linha 1\nlinha 2"))}
-        rated[code] = tally.Rating(**(vars(rating) | problems | comment))
-    return rated
+def secrets_of(run):
+    """Tudo o que diria quem escreveu: modelos, sistemas, rótulos, itens e o nome da rodada."""
+    found = study.read_study(run)
+    names = {text for system in found.systems for text in (system.name, system.model, system.model_id, system.label)}
+    names |= {name.partition("@")[0] for name in names}
+    return {name for name in names | set(found.items) | {run.name, "llama", "gpt", "ajustado", "tuned"} if name}
 
 
-def test_round_trip_loses_nothing(made, tmp_path):
-    _, found, plan = made
-    ratings = full_ratings(plan)
-    read = comparison.read_review(saved(found, plan, ratings, tmp_path / "a.xlsx", {1: "Ana", 2: "Bia"}))
-    assert (read.ratings, read.problems, read.plan, read.reviewers) == (ratings, (), plan, {1: "Ana", 2: "Bia"})
+def test_nothing_in_the_file_tells_who_wrote_what(blank):
+    with zipfile.ZipFile(blank) as archive:
+        parts = {name: archive.read(name).decode("utf-8") for name in archive.namelist()}
+        assert all(entry.date_time[0] == 1980 and not entry.comment for entry in archive.infolist())
+    leaks = [
+        (part, name)
+        for part, text in parts.items()
+        for name in secrets_of(blank.parent)
+        if name.casefold() in text.casefold()
+    ]
+    assert leaks == []
+    shown = re.sub(
+        r"<definedName name=.(_xlnm._FilterDatabase|_xlnm.Print_Titles).*?</definedName>", "", "".join(parts.values())
+    )
+    assert not re.search(r'state="(veryH|h)idden"|hidden="1"|<definedName ', shown)
+    formulas = [text for part in parts.values() for text in re.findall(r"<f>(.*?)</f>", part)]
+    assert len(formulas) == 2 and all(formula.startswith("COUNTA(") for formula in formulas)
+
+
+def test_the_order_says_nothing_about_the_key_over_1000_runs(run):
+    found = study.read_study(run)
+    main = found.pairs()[0]
+    counts, n = {"lado": 0, "código": 0, "repetida": 0}, 1000
+    for seed in range(n):
+        plan = blind.draw(found, blind.Size(1, 12, 0), random.Random(seed))
+        own = [row for row in plan.rows if row.kind == blind.MAIN and (row.first, row.second) == main]
+        counts["lado"] += own[0].left == main[0]
+        counts["código"] += min(own, key=lambda row: row.code).left == main[0]
+        again = min((row for row in plan.rows if row.kind == blind.REPEAT), key=lambda row: row.pair)
+        original = next(row for row in plan.rows if row.kind == blind.MAIN and row.pair == again.pair)
+        counts["repetida"] += plan.rows.index(again) < plan.rows.index(original)
+    low, high = stats.binom.interval(0.9999, n, 0.5)
+    assert {name: count for name, count in counts.items() if not low <= count <= high} == {}
+
+
+def test_sides_are_balanced_and_repeats_are_flipped(run):
+    plan = blind.draw(study.read_study(run), SMALL, random.Random(1))
+    for sheet in (1, 2):
+        for contrast in plan.contrasts:
+            own = [row for row in plan.sheet(sheet) if row.kind == blind.MAIN and (row.first, row.second) == contrast]
+            assert abs(sum(row.left == row.first for row in own) - len(own) / 2) <= 0.5
+        first = {row.pair: row.left for row in plan.sheet(sheet) if row.kind == blind.MAIN}
+        again = [row for row in plan.sheet(sheet) if row.kind == blind.REPEAT]
+        assert len(again) == blind.REPEATS and all(first[row.pair] == row.right for row in again)
+        assert sorted(row.expected for row in plan.sheet(sheet) if row.kind == blind.ATTENTION)[-1] == "empate"
+
+
+def test_every_reviewer_sees_the_shared_pairs_and_half_go_to_the_main_contrast(run):
+    plan = blind.draw(study.read_study(run), SMALL, random.Random(1))
+    one, two = ({row.pair for row in plan.sheet(number) if row.kind == blind.MAIN} for number in (1, 2))
+    assert len(one & two) == SMALL.shared
+    assert sum(pair[1:] == plan.contrasts[0] for pair in one | two) == SMALL.rows // 2
+
+
+def test_two_reviews_of_one_run_share_no_code(run):
+    found = study.read_study(run)
+    one, two = blind.draw(found, SMALL), blind.draw(found, SMALL)
+    assert one.code != two.code and not {row.code for row in one.rows} & {row.code for row in two.rows}
 
 
 @needs_office
-def test_round_trip_through_libreoffice_with_hostile_answers(tmp_path):
-    run = make_run(tmp_path, n=len(HOSTILE), suite=False)
-    rows = records.read_jsonl(run / "gpt" / "respostas.jsonl")
-    tuned = [row | {"answer": text} for row, text in zip(rows[len(HOSTILE) :], HOSTILE, strict=True)]
-    # Um substituto solto não cabe em UTF-8: o JSONL o guarda como \\ud800.
-    lines = [json.dumps(row) + "\n" for row in rows[: len(HOSTILE)] + tuned]
-    (run / "gpt" / "respostas.jsonl").write_text("".join(lines), encoding="utf-8")
-    found = results.compute(study.read_study(run))
-    plan = blind.plan(found.study)
-    ratings = full_ratings(plan)
-    recalculated(saved(found, plan, ratings, tmp_path / "hostil.xlsx"), tmp_path)
-    read = comparison.read_review(tmp_path / "calculada" / "hostil.xlsx")
-    assert read.problems == () and read.ratings == ratings and not any(row["edited"] for row in read.rows)
+def test_hostile_answers_survive_libreoffice_and_back(tmp_path):
+    path = comparison.write_review(hostile_run(tmp_path), size=blind.Size(1, 3 * len(HOSTILE), 0))
+    saved = recalculated(path, tmp_path)  # antes do openpyxl, que grava sem escape o texto literal _x000D_
+    typed = fill(saved, sheets=(1,), names=("Ana",))
+    read = comparison.read_review(saved, path.parent)
+    assert (ratings(read), read.problems) == (clean(typed), ())
 
 
-def test_bad_cells_are_reported_by_address_and_kept_as_rows(made, tmp_path):
-    _, found, plan = made
-    path = saved(found, plan, {}, tmp_path / "ruim.xlsx")
-    changes = [
-        ("Revisão 1", "F5", "C"),
-        ("Revisão 1", "G6", 7),
-        ("Revisão 2", "H7", "dois"),
-        ("Revisão 2", "K8", "feio"),
-    ]
-    read = comparison.read_review(edited(path, changes))
-    assert [any(place in line for line in read.problems) for place in ("1!F5", "1!G6", "2!H7", "2!K8")] == [True] * 4
-    assert len(read.rows) == len(plan.rows) and len(read.problems) == 4
-
-
-def test_labels_are_read_whatever_their_case_and_spaces(made, tmp_path):
-    _, found, plan = made
-    path = saved(found, plan, {}, tmp_path / "caixa.xlsx")
-    changes = [("Revisão 1", "F5", " Ambas  Ruins"), ("Revisão 1", "G5", "4 "), ("Revisão 1", "H5", 3.0)]
-    read = comparison.read_review(edited(path, changes))
-    assert list(read.ratings.values()) == [tally.Rating("ambas ruins", 4, 3)] and read.problems == ()
-
-
-def test_an_edited_answer_is_reported(made, tmp_path):
-    _, found, plan = made
-    path = edited(saved(found, plan, {}, tmp_path / "editada.xlsx"), [("Revisão 1", "D9", "outro texto")])
-    read = comparison.read_review(path)
-    assert len(read.problems) == 1 and "A9" in read.problems[0] and sum(row["edited"] for row in read.rows) == 1
-
-
-def test_deleted_repeated_and_foreign_rows_are_reported(made, tmp_path):
-    _, found, plan = made
-    path, sheet = saved(found, plan, {}, tmp_path / "linhas.xlsx"), "Revisão 1"
+def moved(path, target, *, columns=True, seed=1):
+    """A planilha com linhas embaralhadas e, se pedido, colunas trocadas de lugar, como numa ordenação."""
     book = load_workbook(path)
-    codes = [book[sheet][f"A{row}"].value for row in (5, 6, 7)]
-    book[sheet]["A6"].value, book[sheet]["A7"].value = codes[0], "R9-999"
-    book.save(path)
-    problems = "\n".join(comparison.read_review(path).problems)
-    assert all(
-        text in problems for text in (f"falta a linha {codes[1]}", f"{codes[0]} repetido", "R9-999 desconhecido")
+    for sheet in book.worksheets[1:]:
+        width, lines = sheet.max_column, list(range(HEAD + 1, sheet.max_row + 1))
+        order, rows = list(range(1, width + 1)), lines.copy()
+        random.Random(seed).shuffle(rows)
+        random.Random(seed).shuffle(order) if columns else None
+        old = {(line, column): sheet.cell(line, column).value for line in [HEAD, *lines] for column in order}
+        for new_line, line in zip([HEAD, *rows], [HEAD, *lines], strict=True):
+            for new_column, column in enumerate(order, start=1):
+                cell = sheet.cell(new_line, new_column)
+                cell.value = old[line, column]
+                cell.data_type = "s" if isinstance(cell.value, str) else cell.data_type
+    book.save(target)
+    return target
+
+
+def test_sorted_rows_moved_columns_and_another_name_lose_nothing(blank, tmp_path):
+    typed = fill(blank)
+    read = comparison.read_review(moved(blank, tmp_path / "da Ana (1).xlsx"), blank.parent)
+    assert (ratings(read), read.problems) == (clean(typed), ())
+
+
+def test_a_file_without_dimension_as_google_sheets_exports_it(blank, tmp_path):
+    typed, target = fill(blank), tmp_path / "exportada.xlsx"
+    with zipfile.ZipFile(blank) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, re.sub(rb"<dimension[^>]*/>", b"", old.read(name)))
+    assert ratings(comparison.read_review(target, blank.parent)) == clean(typed)
+
+
+def test_deleted_rows_bad_values_and_strange_codes_are_told_by_address(blank):
+    fill(blank)
+    book = load_workbook(blank)
+    sheet = book["Revisor 1"]
+    titles = {cell.value: cell.column_letter for cell in sheet[HEAD]}
+    gone = sheet[f"{titles['Código']}8"].value
+    sheet.delete_rows(8)
+    sheet[f"{titles['Preferência']}9"].value = "C"
+    sheet[f"{titles['Correção A']}10"].value = 6
+    sheet[f"{titles['Correção B']}10"].value = 4.5
+    sheet[f"{titles['Código']}11"].value = "inventado"
+    sheet[f"{titles['Resposta A']}12"].value = "outra resposta"
+    sheet["P6"].value = "Minha coluna"
+    book.save(blank)
+    problems = "\n".join(comparison.read_review(blank).problems)
+    places = [f"{titles[title]}{line}" for title, line in (("Preferência", 9), ("Correção A", 10), ("Correção B", 10))]
+    places += [f"{titles['Código']}11", f"{titles['Código']}12", "P6", gone, "Minha coluna"]
+    assert [place for place in places if place not in problems] == []
+
+
+def test_two_people_in_two_copies_of_the_same_sheet_are_two_reviewers(blank, tmp_path):
+    one, two = tmp_path / "a.xlsx", tmp_path / "b.xlsx"
+    fill(blank, one, sheets=(1,), names=("Ana",), seed=1)
+    fill(blank, two, sheets=(1,), names=("Bia",), seed=2)
+    read = comparison.read_review([one, two], blank.parent)
+    done = {person.name: person.done for person in read.reviewers}
+    assert done["Ana"] == done["Bia"] > 20 and read.problems == ()
+    assert read.agreement["pares"] == len(
+        {row.row.pair for row in read.judgements if row.reviewer == "Ana" and row.row.kind == blind.MAIN}
     )
 
 
-def test_columns_are_found_by_header_in_any_order(made, tmp_path):
-    _, found, plan = made
-    ratings = full_ratings(plan)
-    path = saved(found, plan, ratings, tmp_path / "colunas.xlsx")
-    book = load_workbook(path)
-    sheet = book["Revisão 1"]
-    for row in range(4, sheet.max_row + 1):
-        sheet[f"F{row}"].value, sheet[f"M{row}"].value = sheet[f"M{row}"].value, sheet[f"F{row}"].value
-    book.save(path)
-    assert comparison.read_review(path).ratings == ratings
+def test_copies_of_one_person_complete_each_other_and_conflicts_are_told(blank, tmp_path):
+    half, other = tmp_path / "a.xlsx", tmp_path / "b.xlsx"
+    first = fill(blank, half, sheets=(1,), share=0.5, seed=1)
+    second = fill(blank, other, sheets=(1,), share=0.5, seed=2)
+    read = comparison.read_review([half, other], blank.parent)
+    known = {code: row for code, row in ratings(read).items() if row[review.PREFERENCE]}
+    assert known == clean(first | second)
+    different = [code for code in first if code in second and clean(first)[code] != clean(second)[code]]
+    assert sorted(re.findall(r"a linha (\w+) de Ana", "\n".join(read.problems))) == sorted(different)
 
 
-def test_two_files_with_one_reviewer_each_are_joined(made, tmp_path):
-    _, found, plan = made
-    ratings = full_ratings(plan)
-    halves = [{code: r for code, r in ratings.items() if code.startswith(f"R{number}")} for number in (1, 2)]
-    paths = [saved(found, plan, half, tmp_path / f"{n}.xlsx", {n: f"Pessoa {n}"}) for n, half in enumerate(halves, 1)]
-    assert comparison.read_review(paths).ratings == ratings
+def test_a_review_of_another_run_is_refused(blank, tmp_path):
+    other = comparison.write_review(make_run(tmp_path / "outra", suite=False), size=SMALL)
+    with pytest.raises(RunMismatchError, match="não é uma revisão desta rodada"):
+        comparison.read_review(other, blank.parent)
+    with pytest.raises(RunMismatchError, match="revisões diferentes"):
+        comparison.read_review([blank, other])
 
 
-def test_two_people_on_the_same_sheet_become_two_reviewers(made, tmp_path):
-    _, found, plan = made
-    ratings = {code: r for code, r in full_ratings(plan).items() if code.startswith("R1")}
-    names = ("Ana", "Bia")
-    paths = [saved(found, plan, ratings, tmp_path / f"{name}.xlsx", {1: name}) for name in names]
-    read = comparison.read_review(paths)
-    assert sorted(read.reviewers.values()) == ["", *names] and len(read.ratings) == 2 * len(ratings)
-    assert read.agreement["kappa"] == pytest.approx(1.0) and read.agreement["alfa"] == pytest.approx(1.0)
+def test_without_the_key_or_with_a_damaged_file_the_error_says_what_to_do(blank, tmp_path):
+    shutil.copy(blank, tmp_path / "sozinha.xlsx")
+    with pytest.raises(InputError, match=r"revisao_chave\.json"):
+        comparison.read_review(tmp_path / "sozinha.xlsx")
+    (tmp_path / "ruim.xlsx").write_bytes(b"nada")
+    with pytest.raises(InputError, match="não abre como"):
+        comparison.read_review(tmp_path / "ruim.xlsx", blank.parent)
+    with pytest.raises(InputError, match="não existe"):
+        comparison.read_review(tmp_path / "falta.xlsx", blank.parent)
 
 
-def test_conflicting_copies_of_one_reviewer_are_reported(made, tmp_path):
-    _, found, plan = made
-    one = saved(found, plan, {plan.rows[0].code: tally.Rating("A")}, tmp_path / "v1.xlsx", {1: "Ana"})
-    two = saved(found, plan, {plan.rows[0].code: tally.Rating("B")}, tmp_path / "v2.xlsx", {1: "ana"})
-    read = comparison.read_review([one, two])
-    assert read.ratings[plan.rows[0].code].preference == "B" and len(read.problems) == 1
+def test_an_erased_run_code_is_recovered_from_the_row_codes(blank):
+    typed = fill(blank)
+    book = load_workbook(blank)
+    del book["Guia"]
+    for sheet in book:
+        sheet["A2"].value = None
+    book.save(blank)
+    assert ratings(comparison.read_review(blank)) == clean(typed)
 
 
-def test_reviews_of_different_plans_are_refused(made, tmp_path):
-    _, found, plan = made
-    other = blind.plan(found.study, rows=30, shared=8)
-    paths = [saved(found, one, {}, tmp_path / f"{place}.xlsx") for place, one in enumerate((plan, other))]
-    with pytest.raises(RunMismatchError, match="diferentes"):
-        comparison.read_review(paths)
+def test_writing_again_keeps_what_was_typed(blank):
+    fill(blank)
+    before, key = blank.read_bytes(), (blank.parent / blind.KEY).read_bytes()
+    assert comparison.write_review(blank.parent, size=SMALL).read_bytes() == before
+    assert (blank.parent / blind.KEY).read_bytes() == key
 
 
-def test_a_review_of_other_answers_is_refused(made, tmp_path):
-    _, found, plan = made
-    path = saved(found, plan, full_ratings(plan), tmp_path / "velha.xlsx")
-    with pytest.raises(RunMismatchError, match="não é das respostas"):
-        review.merge(study.read_study(make_run(tmp_path, n=60, suite=False, seed=9)), path)
+def test_a_renamed_review_still_opens_after_writing_again(blank):
+    typed = fill(blank)
+    mine = blank.rename(blank.with_name("minha.xlsx"))
+    fresh = comparison.write_review(blank.parent, size=SMALL)
+    assert ratings(comparison.read_review(mine)) == clean(typed)
+    assert not any(row["preference"] for row in comparison.read_review(fresh).rows)
 
 
-@pytest.mark.parametrize("content", [None, b"nada disso"])
-def test_a_file_that_is_not_a_workbook_says_what_to_do(tmp_path, content):
-    path = tmp_path / "x.xlsx"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.xlsx"):
-        comparison.read_review(path)
+def change_answers(run):
+    path = run / "gpt" / "respostas.jsonl"
+    rows = records.read_jsonl(path)
+    records.write_jsonl(path, [row | {"answer": row["answer"] + " E mais."} for row in rows])
 
 
-def test_merged_workbook_opens_the_names_and_keeps_every_rating(made, tmp_path):
-    run, found, plan = made
-    ratings = full_ratings(plan)
-    path = comparison.write_workbook(run, reviews=saved(found, plan, ratings, tmp_path / "revista.xlsx", {1: "Ana"}))
-    read = comparison.read_review(path)
-    assert path.name == workbook.REVIEWED and read.opened and (read.ratings, read.plan) == (ratings, plan)
-    assert load_workbook(path)["Respostas"].sheet_state == "visible"
+def test_typed_ratings_are_never_overwritten_and_the_way_out_works(blank):
+    fill(blank)
+    before = blank.read_bytes()
+    change_answers(blank.parent)
+    with pytest.raises(RunMismatchError, match="mude antes o nome"):
+        comparison.write_review(blank.parent, size=SMALL)
+    assert blank.read_bytes() == before
+    old = blank.rename(blank.with_name("antiga.xlsx"))
+    fresh = comparison.write_review(blank.parent, size=SMALL)
+    assert comparison.read_review(fresh).plan.code != comparison.read_review(old).plan.code
 
 
-def test_a_simulated_review_recovers_the_known_preference(tmp_path):
-    run = make_run(tmp_path, n=120, suite=False)
-    found = results.compute(study.read_study(run))
-    plan, rng = blind.plan(found.study, rows=220, shared=0), random.Random(2)
-    truth = {contrast: share for contrast, share in zip(plan.contrasts, (0.7, 0.35, 0.5), strict=True)}
-    ratings = {}
-    for row in plan.rows:
-        if row.kind == blind.MAIN:
-            first = rng.random() < truth[row.first, row.second]
-            ratings[row.code] = tally.Rating("A" if first == (row.left == row.first) else "B")
-    read = comparison.read_review(saved(found, plan, ratings, tmp_path / "simulada.xlsx"))
-    assert [p.low <= truth[p.first, p.second] <= p.high for p in read.preference] == [True] * 3
-    assert [p.n for p in read.preference] == [110, 55, 55] and read.preference[0].low > 0.5
+@pytest.mark.parametrize("touched", [False, True], ids=["intacta", "aberta-e-salva"])
+def test_a_blank_review_of_old_answers_is_replaced(blank, touched):
+    if touched:
+        load_workbook(blank).save(blank)
+    code = comparison.read_review(blank).plan.code
+    change_answers(blank.parent)
+    assert comparison.read_review(comparison.write_review(blank.parent, size=SMALL)).plan.code != code
 
 
-def test_one_item_per_group_of_near_duplicates(made):
-    _, found, plan = made
-    for contrast in plan.contrasts[1:]:
-        items = {row.item_id for row in plan.rows if (row.first, row.second) == contrast and row.kind == blind.MAIN}
-        groups = [found.study.items[item]["cluster"] for item in items]
-        assert len(groups) == len(set(groups)) and len(groups) == 10
+def test_the_key_carries_the_hash_of_the_file_it_opens(blank):
+    assert blind.read_key(blank.parent / blind.KEY).file_sha256 == records.sha256_file(blank)
 
 
-def test_attention_rows_have_a_known_answer(made):
-    _, _, plan = made
-    for number in (1, 2):
-        rows = [row for row in plan.sheet(number) if row.kind == blind.ATTENTION]
-        assert {row.expected for row in rows} & {"empate"} and len(rows) == 2
-        right = {row.code: tally.Rating(row.expected) for row in rows}
-        assert tally.attention_passed(plan, right, number) == 1.0
+def test_a_write_that_fails_leaves_no_half_review(run, tmp_path, monkeypatch):
+    shutil.copytree(run.parents[1], tmp_path / "copia")
+    folder = tmp_path / "copia" / "resultados" / "r1"
+    monkeypatch.setattr(blind, "write_key", lambda *_: (_ for _ in ()).throw(OSError("disco cheio")))
+    with pytest.raises(OSError, match="disco"):
+        comparison.write_review(folder, size=SMALL)
+    assert not (folder / review.FILE).exists()
 
 
-@pytest.mark.parametrize("name", ["Leia-me", "Chave"])
-def test_a_workbook_without_a_sheet_it_needs_is_refused_by_name(made, tmp_path, name):
-    _, found, plan = made
-    path = saved(found, plan, {}, tmp_path / "sem_folha.xlsx")
-    book = load_workbook(path)
-    del book[name]
-    book.save(path)
-    with pytest.raises(InputError, match=f"falta a folha {name}"):
-        comparison.read_review(path)
+def test_a_run_with_one_system_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="dois sistemas"):
+        comparison.write_review(make_run(tmp_path, arms=(), suite=False))
 
 
-def test_a_key_without_one_of_its_columns_is_refused_by_name(made, tmp_path):
-    _, found, plan = made
-    path = saved(found, plan, {}, tmp_path / "chave.xlsx")
-    book = load_workbook(path)
-    head = next(cell for row in book["Chave"].iter_rows(max_row=20) for cell in row if cell.value == "item_id")
-    head.value = "outro nome"
-    book.save(path)
-    with pytest.raises(InputError, match=r"faltam as colunas.*item_id"):
-        comparison.read_review(path)
+def test_a_reviewer_who_prefers_one_system_is_recovered(blank):
+    plan = blind.read_key(blank.parent / blind.KEY)
+    rows = {row.code: row for row in plan.rows}
+
+    def rate(code):
+        row = rows[code]
+        side = row.expected or ("A" if row.left == row.first else "B")
+        return {review.PREFERENCE: side, "Correção A": 5 if side == "A" else 2, "Correção B": 5 if side == "B" else 2}
+
+    fill(blank, rate=rate)
+    read = comparison.read_review(blank)
+    assert [preference.mean for preference in read.preference] == [1.0] * len(plan.contrasts)
+    assert (read.agreement["pares"], read.agreement["igual"], read.agreement["kappa"]) == (8, 1.0, None)
+    assert [(person.repeats_equal, person.attention_right) for person in read.reviewers] == [(1.0, 1.0)] * 2
+    assert read.agreement["posição"] == pytest.approx(0.5, abs=0.05)
+    best = read.preference[0].first
+    assert read.grade(best) > read.grade(read.preference[0].second)
 
 
-def test_a_missing_review_sheet_counts_as_empty_and_is_told(made, tmp_path):
-    _, found, plan = made
-    path = saved(found, plan, full_ratings(plan), tmp_path / "uma.xlsx")
-    book = load_workbook(path)
-    del book["Revisão 2"]
-    book.save(path)
-    read = comparison.read_review(path)
-    assert read.problems == ("uma.xlsx: falta a folha Revisão 2; ela conta como vazia.",)
-    assert {code[:2] for code in read.ratings} == {"R1"}
+def test_a_simulated_preference_is_recovered_and_its_interval_covers():
+    """Pontos 1, ½ e 0 com probabilidades conhecidas: média certa, e intervalos que a contêm em 93 a 97 % das vezes."""
+    rng, truth, n, times = random.Random(5), 0.60, 60, 400
+    pair, covered, means = ("um", "outro"), 0, []
+    for _ in range(times):
+        drawn = rng.choices((judgements.FIRST, "empate", judgements.SECOND), (0.5, 0.2, 0.3), k=n)
+        told = judgements.contest(pair, [(f"{item}", outcome) for item, outcome in enumerate(drawn)])
+        estimate = told.statistic.estimate
+        covered += estimate.low <= truth <= estimate.high
+        means.append(told.mean)
+    assert fmean(means) == pytest.approx(truth, abs=4 * 0.45 / sqrt(n * times))
+    assert 0.93 <= covered / times <= 0.97
 
 
-def test_a_sheet_whose_headings_were_changed_is_refused_by_name(made, tmp_path):
-    _, found, plan = made
-    path = edited(saved(found, plan, {}, tmp_path / "cabecalho.xlsx"), [("Revisão 1", "F4", "Qual prefere?")])
-    with pytest.raises(InputError, match=r"faltam as colunas.*Preferência"):
-        comparison.read_review(path)
-
-
-def test_a_line_without_its_code_is_told_and_ignored(made, tmp_path):
-    _, found, plan = made
-    path = edited(saved(found, plan, {}, tmp_path / "sem_codigo.xlsx"), [("Revisão 1", "A5", None)])
-    problems = "\n".join(comparison.read_review(path).problems)
-    assert "Revisão 1!A5: linha sem código" in problems and "falta a linha" in problems
-
-
-def test_no_workbook_at_all_is_refused():
-    with pytest.raises(InputError, match="Nenhuma planilha"):
-        comparison.read_review([])
+def test_a_long_list_of_choices_is_refused_before_excel_refuses_it(tmp_path):
+    sheet = tables.Book("x").sheet("A")
+    place = sheet.table([tables.Column("Escolha", 10, "", str)], ["a"])
+    sheet.choices(place, ["Escolha"], ["a" * 255])
+    with pytest.raises(ValueError, match="255"):
+        sheet.choices(place, ["Escolha"], ["a" * 254, "b"])

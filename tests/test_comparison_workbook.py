@@ -1,331 +1,430 @@
-"""A planilha: fórmulas iguais ao Python no LibreOffice, cega, segura contra textos hostis e refeita dos arquivos."""
+"""``comparacao.xlsx``: todo número já está salvo, só Custo tem fórmulas, e nada se perde, se corta ou mente."""
 
-import json
 import os
-import random
-import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import pytest
-from openpyxl import Workbook, load_workbook
-from test_comparison_study import make_run
+from comparison_run import make_run
+from openpyxl import load_workbook
+from test_comparison_review import HOSTILE, blind, fill, hostile_run, needs_office, recalculated
 
-from finetune_helpers import records
-from finetune_helpers.comparison import blind, cells, figures, results, study, tally, workbook
-from finetune_helpers.errors import InputError
+from finetune_helpers import comparison, prices, records
+from finetune_helpers.comparison import (
+    answers_sheets,
+    figures,
+    metrics,
+    readme,
+    results,
+    review,
+    tables,
+    wording,
+    workbook,
+)
+from finetune_helpers.errors import InputError, RunMismatchError
 
-SOFFICE = shutil.which("soffice")
-needs_office = pytest.mark.skipif(SOFFICE is None, reason="LibreOffice (soffice) não está instalado")
-VISIBLE_TO_REVIEWER = ("Leia-me", "Revisão 1", "Revisão 2", "Listas")
-
-HOSTILE = [
-    *("R$ 10", "\u202er", "1.5", "[resposta vazia]", "–—“”…"),
-    *("=1+1", '=HYPERLINK("http://x","y")', "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\n=1", "="),
-    *("==", " =1", "#N/A", "#REF!", "#DIV/0!", "#NAME?", "TRUE", "FALSE", "verdadeiro", "1e5", "0001", "1,5", "10%"),
-    *("_x000D_", "a_x0041_b", "_x005F_", "_x005F_x000D_", "_X000D_", "_xZZZZ_", "__x0007__", "x_x000d_"),
-    *("'aspas", '"aspas"', "''", "a'b", "{=A1}", "<b>&amp;</b>", "&lt;", "<!-- -->", "</t></is></c>", "12/03"),
-    *("a\rb", "a\r\nb", "a\n\n\nb", "fim \n", "  espaços  ", "\x00nul", "a\x07b", "a\x7fb", "a\x1bb", "a\x85b"),
-    *("\ufffe\uffff", "\ud800solto", "\U0001f9d9\u200d\u2642\ufe0f", "\u05e2\u05d1", "\u0639\u0631", "e\u0301", "]]>"),
-    *("\u200bzero", "\ufeffbom", "x" * 40_000, "\U0001f600" * 20_000, "linha\n" * 300, "", " ", "\n", "a;b,c"),
-]  # fmt: skip
-
-
-def recalculated(path, folder):
-    """A planilha aberta, calculada e salva pelo LibreOffice, com os valores no lugar das fórmulas."""
-    out, office = folder / "calculada", [SOFFICE, "--headless", "--norestore"]
-    form = ["--convert-to", "xlsx:Calc MS Excel 2007 XML", "--outdir", str(out)]
-    profile = f"-env:UserInstallation=file://{folder.parent / 'perfil-do-office'}"
-    subprocess.run([*office, profile, *form, str(path)], check=True, capture_output=True)
-    return load_workbook(out / path.name, data_only=True)
-
-
-def differences(book, computed, moved=None):
-    """Fórmulas cujo valor no LibreOffice não é o do Python, a 1e-9."""
-    found = []
-    for (sheet, place), value in book.expected.items():
-        got = computed[sheet][(moved or {}).get((sheet, place), place)].value
-        got = "" if got is None else got
-        numbers = isinstance(value, (int, float)) and isinstance(got, (int, float))
-        if not (abs(got - value) <= 1e-9 * max(1, abs(value)) if numbers else got == value):
-            found.append((sheet, place, value, got))
-    return found
-
-
-def random_ratings(plan, seed=3, share=0.8):
-    rng = random.Random(seed)
-    rated = [row.code for row in plan.rows if rng.random() < share]
-    return {
-        code: tally.Rating(rng.choice(blind.PREFERENCES), *(rng.choice((None, 1, 2, 3, 4, 5)) for _ in range(4)))
-        for code in rated
-    }
-
-
-def type_ratings(book, plan, ratings):
-    """Escreve as notas nas folhas, como faria um revisor; números às vezes como texto."""
-    for number in range(1, plan.reviewers + 1):
-        sheet = book[f"Revisão {number}"]
-        for row in range(5, sheet.max_row + 1):
-            rating = ratings.get(cells.shown(sheet.cell(row, 1).value))
-            for letter, field in zip(
-                "FGHIJ", ("preference", "correct_a", "correct_b", "fluent_a", "fluent_b"), strict=True
-            ):
-                value = getattr(rating, field) if rating else None
-                sheet[f"{letter}{row}"].value = f"{value} " if letter == "G" and value else value or None
-
-
-def shuffle_rows(sheet, first, letters, seed=1):
-    """Troca as linhas de lugar nas colunas dadas, como faz uma ordenação; devolve linha antiga → nova."""
-    old = list(range(first, sheet.max_row + 1))
-    new = old.copy()
-    random.Random(seed).shuffle(new)
-    values = {row: [(sheet[f"{c}{row}"].value, sheet[f"{c}{row}"].data_type) for c in letters] for row in old}
-    for before, after in zip(old, new, strict=True):
-        for letter, (value, kind) in zip(letters, values[before], strict=True):
-            cell = sheet[f"{letter}{after}"]
-            cell.value = value
-            if kind == "s":
-                cell.data_type = "s"
-    return dict(zip(old, new, strict=True))
+SHEETS = ["Resumo", "Lado a lado", "Métricas", "Estatística", "Flexibilidade", "Treino", "Custo", "Proveniência"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    run = make_run(tmp_path_factory.mktemp("planilha"), skip=2)
-    found = results.compute(study.read_study(run))
-    return run, found, blind.plan(found.study, rows=50, shared=12)
+def scored(tmp_path_factory):
+    """Uma rodada pontuada e a sua planilha."""
+    run = make_run(tmp_path_factory.mktemp("planilha"))
+    records.write_json(run / "hiperparametros" / "resumo.json", {"winner": {"trial": "ensaio 3", "heldout_loss": 3.9}})
+    found = comparison.score(run)
+    return found, comparison.write_workbook(run, results=found)
+
+
+def written(path, name):
+    """Os valores salvos de uma aba, como os lê um programa que não recalcula."""
+    return [list(row) for row in load_workbook(path, data_only=True)[name].iter_rows(values_only=True)]
+
+
+def table(path, name, first):
+    """As linhas da tabela que começa no cabeçalho ``first``, como dicionários."""
+    lines = written(path, name)
+    head = next(number for number, line in enumerate(lines) if line[0] == first)
+    rows = []
+    for line in lines[head + 1 :]:
+        if line[0] is None:
+            break
+        rows.append(dict(zip(lines[head], line, strict=True)))
+    return rows
+
+
+def words(path, name="Resumo"):
+    return "\n".join(str(value) for line in written(path, name) for value in line if value is not None)
+
+
+def test_eight_visible_sheets_in_order_and_none_hidden(scored):
+    book = load_workbook(scored[1])
+    assert book.sheetnames == SHEETS and {sheet.sheet_state for sheet in book} == {"visible"}
+
+
+def test_only_costs_has_formulas_and_each_has_its_value(scored):
+    formulas, values = load_workbook(scored[1]), load_workbook(scored[1], data_only=True)
+    with_formulas = [cell for sheet in formulas for row in sheet for cell in row if cell.data_type == "f"]
+    assert {cell.parent.title for cell in with_formulas} == {"Custo"} and len(with_formulas) > 20
+    stored = [values["Custo"][cell.coordinate].value for cell in with_formulas]
+    assert all(isinstance(value, (int, float)) for value in stored)
 
 
 @needs_office
-@pytest.mark.parametrize("opened", [False, True])
-def test_every_formula_equals_python_before_any_rating(made, tmp_path, opened):
-    _, found, plan = made
-    book = workbook.build(found, plan, {}, opened=opened)
-    book.workbook.save(tmp_path / "vazia.xlsx")
-    assert len(book.expected) > 800 and differences(book, recalculated(tmp_path / "vazia.xlsx", tmp_path)) == []
-
-
-@needs_office
-def test_every_formula_follows_typed_ratings_and_sorted_rows(made, tmp_path):
-    _, found, plan = made
-    ratings = random_ratings(plan)
-    expected = workbook.build(found, plan, ratings, opened=True)
-    book = workbook.build(found, plan, {}).workbook
-    type_ratings(book, plan, ratings)
-    book["Leia-me"]["B4"].value = "sim"
-    for name, letters in (
-        ("Revisão 1", "ABCDEFGHIJKLM"),
-        ("Revisão 2", "ABCDEFGHIJKLM"),
-        ("Métricas", "ABCDEFGHIJKLMNO"),
-    ):
-        shuffle_rows(book[name], 5, letters)
-    shuffle_rows(book["Respostas"], 5, "ABCDEFGHIJKLM")
-    lines = shuffle_rows(book["Preços"], 5, "ABCDEFGHILMN")
-    moved = {("Preços", f"{c}{old}"): f"{c}{new}" for old, new in lines.items() for c in "JK"}
-    book.save(tmp_path / "revista.xlsx")
-    assert differences(expected, recalculated(tmp_path / "revista.xlsx", tmp_path), moved) == []
-
-
-@needs_office
-def test_all_ties_give_nd_and_not_an_error(made, tmp_path):
-    _, found, plan = made
-    book = workbook.build(found, plan, {row.code: tally.Rating("empate") for row in plan.rows}, opened=True)
-    book.workbook.save(tmp_path / "empates.xlsx")
-    computed = recalculated(tmp_path / "empates.xlsx", tmp_path)
-    assert differences(book, computed) == []
-    assert not [c.coordinate for sheet in computed for row in sheet for c in row if c.data_type == "e"]
-
-
-@needs_office
-def test_a_run_without_answers_has_no_error_cells(tmp_path):
-    run = make_run(tmp_path, arms=())
-    computed = recalculated(workbook.write_workbook(run), tmp_path)
-    assert not [(sheet.title, c.coordinate) for sheet in computed for row in sheet for c in row if c.data_type == "e"]
-    assert computed["Resumo"]["B5"].value == "não executado"
-
-
-@needs_office
-def test_summary_is_recomputed_from_the_files_alone(made, tmp_path):
-    run, found, plan = made
-    workbook.build(found, plan, {}, opened=True).workbook.save(tmp_path / "resumo.xlsx")
-    sheet = recalculated(tmp_path / "resumo.xlsx", tmp_path)["Resumo"]
-    labels = [cell.value for cell in sheet[4]]
-    rows = {
-        sheet.cell(row, 1).value: dict(zip(labels, (c.value for c in sheet[row]), strict=False)) for row in range(5, 9)
-    }
-    for system, label in list(study.LABELS.items())[:4]:
-        for column, value in from_files(run, system).items():
-            assert rows[label][column] == pytest.approx(value, rel=1e-9), (system, column)
-
-
-def from_files(run, system):
-    """Os números de um sistema, calculados só dos JSONL, com as bibliotecas de origem."""
-    from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics import CHRF
-
-    arm = system.split("-")[0]
-    rows = [json.loads(line) for line in (run / arm / "respostas.jsonl").read_text(encoding="utf-8").splitlines()]
-    items = {
-        row["item_id"]: row
-        for row in records.read_jsonl(run.parents[1] / "dados" / "r1" / "comparacao" / "teste.jsonl")
-    }
-    given = {row["item_id"]: row for row in rows if row["system"] == system and row["suite"] == "teste"}
-    rouge, chrf = RougeScorer(["rougeL"]), CHRF(word_order=2)
-    texts = [(items[key]["content"], row["answer"]) for key, row in given.items()]
-    report = json.loads((run / arm / "treino.json").read_text(encoding="utf-8"))
-    tokens = [fmean(row[key] for row in given.values()) for key in ("tokens_in", "tokens_out")]
-    seconds = fmean(row["seconds"] for row in given.values())
-    hosted = (0.30, 1.20) if system == "gpt-tuned" else (0.15, 0.60)
-    priced = (tokens[0] * hosted[0] + tokens[1] * hosted[1]) / 1000 if arm == "gpt" else seconds / 3.6 * 0.107
-    numbers = {"Respostas": len(given), "Faltam": len(items) - len(given), "US$ por 1.000 respostas": priced}
-    numbers["chrF++ (0–100)"] = fmean(chrf.sentence_score(answer, [text]).score for text, answer in texts)
-    numbers["ROUGE-L (0–1)"] = fmean(rouge.score(text, answer)["rougeL"].fmeasure for text, answer in texts)
-    if arm == "llama3":
-        key = "tuned_loss" if system.endswith("tuned") else "base_loss"
-        losses = {row["item_id"]: row[key] for row in report["heldout"]}
-        numbers["Perda de teste (nats/token)"] = fmean(losses[item] for item in given)
-    if system.endswith("-tuned"):
-        numbers |= {"Treino (min)": 72.5 / 60, "US$ do treino": 0.026 * 0.107 if arm == "llama3" else 34500 * 3 / 1e6}
-    return numbers
-
-
-@needs_office
-def test_hostile_texts_survive_libreoffice(tmp_path):
-    book = Workbook()
-    for row, hostile in enumerate(HOSTILE, start=1):
-        cells.text(book.active.cell(row, 1), hostile)
-    book.save(tmp_path / "hostil.xlsx")
-    sheet = recalculated(tmp_path / "hostil.xlsx", tmp_path).active
-    got = [cells.shown(sheet.cell(row, 1).value) for row in range(1, len(HOSTILE) + 1)]
-    assert (
-        len(HOSTILE) >= 60
-        and [pair for pair in zip(got, map(cells.clean, HOSTILE), strict=True) if pair[0] != pair[1]] == []
-    )
-
-
-def test_hostile_texts_never_become_formulas_or_errors(tmp_path):
-    book = Workbook()
-    for row, hostile in enumerate(HOSTILE, start=1):
-        cells.text(book.active.cell(row, 1), hostile)
-    book.save(tmp_path / "hostil.xlsx")
-    sheet = load_workbook(tmp_path / "hostil.xlsx").active
-    assert {cell.data_type for (cell,) in sheet.iter_rows(max_col=1)} == {"s"}
-    assert [cells.shown(cell.value) for (cell,) in sheet.iter_rows(max_col=1)] == [
-        cells.clean(text) for text in HOSTILE
+def test_libreoffice_recalculates_what_is_stored_after_prices_are_sorted_too(scored, tmp_path):
+    stored = load_workbook(scored[1], data_only=True)["Custo"]
+    book = load_workbook(scored[1])  # o openpyxl não guarda os valores das fórmulas: o LibreOffice os calcula
+    sheet = book["Custo"]
+    first = 1 + next(cell.row for (cell,) in sheet.iter_rows(max_col=1) if cell.value == "Chave")
+    priced = [
+        [cell.value for cell in row] for row in sheet.iter_rows(min_row=first, max_row=first + len(prices.load()) - 1)
     ]
+    for line, values in enumerate(reversed(priced), start=first):
+        for column, value in enumerate(values, start=1):
+            sheet.cell(line, column).value = value
+    book.save(tmp_path / "custo.xlsx")
+    computed = load_workbook(recalculated(tmp_path / "custo.xlsx", tmp_path), data_only=True)["Custo"]
+    places = [cell.coordinate for row in book["Custo"] for cell in row if cell.data_type == "f"]
+    assert [place for place in places if abs(computed[place].value - stored[place].value) > 1e-9] == []
+    assert not [cell.coordinate for row in computed for cell in row if cell.data_type == "e"]
 
 
-def test_reviewer_sees_no_model_name(made):
-    _, found, plan = made
-    book = workbook.build(found, plan, {})
-    names = {key for key in found.study.answers} | set(study.LABELS.values()) | {"llama", "gpt", "modelo-de"}
-    names = {name for name in names if not name.startswith("ref-")} - {study.LABELS[name] for name in study.REFERENCES}
-    for sheet in book.workbook:
-        if sheet.sheet_state == "visible":
-            texts = [str(cell.value) for row in sheet for cell in row if cell.value is not None]
-            wanted = names if sheet.title in VISIBLE_TO_REVIEWER else names - {"llama", "gpt", "modelo-de"}
-            assert not [
-                (sheet.title, name) for name in wanted if any(name.casefold() in text.casefold() for text in texts)
-            ]
-    shown_names = " ".join([*book.workbook.sheetnames, *book.workbook.defined_names]).casefold()
-    assert not [name for name in names if name.casefold() in shown_names]
+@needs_office
+def test_a_price_that_a_person_types_changes_the_costs(scored, tmp_path):
+    book = load_workbook(scored[1])
+    sheet = book["Custo"]
+    line = next(cell.row for (cell,) in sheet.iter_rows(max_col=1) if str(cell.value).startswith("T4|gpu_hour"))
+    before = sheet.cell(line, 4).value
+    sheet.cell(line, 4).value = 2 * before
+    book.save(tmp_path / "dobro.xlsx")
+    changed = recalculated(tmp_path / "dobro.xlsx", tmp_path)
+    old, new = (table(path, "Custo", "Sistema") for path in (scored[1], changed))
+    own = [
+        (a["US$ por 1.000"], b["US$ por 1.000"])
+        for a, b in zip(old, new, strict=True)
+        if a["Sistema"].startswith("Trilha LLaMA")
+    ]
+    assert own and all(b == pytest.approx(2 * a) for a, b in own)
 
 
-def test_only_hidden_sheets_link_an_answer_to_its_model(made):
-    _, found, plan = made
-    book = workbook.build(found, plan, {}).workbook
-    assert {sheet.title for sheet in book if sheet.sheet_state == "hidden"} == {
-        "Métricas",
-        "Respostas",
-        "Proveniência",
-        "Chave",
+def test_every_answer_is_side_by_side_with_its_reference(scored):
+    found, path = scored
+    rows = table(path, "Lado a lado", "Título")
+    assert len(rows) == len(found.study.items)
+    for row in rows:
+        item = found.study.items[row["Identidade"]]
+        assert row["Referência do catálogo"] == item["content"]
+        for system in wording.answered(found):
+            answer, measured = (
+                found.study.answers[system.name][item["item_id"]],
+                found.rows[system.name][item["item_id"]],
+            )
+            assert row[system.label] == tables.clean(answer.answer)
+            told = row[f"{system.label}: regras"]
+            assert all(answers_sheets.defect_name(name) in told for name in measured.defects)
+            assert ("cortada" in told) == measured.cut
+            loss = row.get(f"{system.label}: perda")
+            assert (
+                loss in ("—", None)
+                if measured.values["loss"] is None
+                else loss == pytest.approx(measured.values["loss"])
+            )
+
+
+def test_every_measure_of_every_answer_is_in_metrics(scored):
+    found, path = scored
+    rows = {(row["Identidade"], row["Sistema"]): row for row in table(path, "Métricas", "Item")}
+    for system in found.rows:
+        for item, row in found.rows[system].items():
+            cells = rows[item, found.study.system(system).label]
+            for metric in metrics.METRICS:
+                assert cells[metric.label] == (
+                    "—" if row.values[metric.key] is None else pytest.approx(row.values[metric.key], abs=1e-12)
+                )
+
+
+def test_the_summary_says_the_model_under_each_system_and_what_was_not_reviewed(scored):
+    found, path = scored
+    rows = table(path, "Resumo", "Sistema e modelo")[: len(wording.answered(found))]
+    assert [row["Sistema e modelo"] for row in rows] == [f"{s.label}\n{s.model}" for s in wording.answered(found)]
+    assert {row["Preferência humana"] for row in rows} == {tables.NO_REVIEW}
+    assert all(sentence in words(path) for sentence in found.conclusions())
+
+
+def test_form_defects_are_never_under_the_word_precision(scored):
+    lines = written(scored[1], "Resumo")
+    groups = next(line for line in lines if "Precisão" in line)
+    head = lines[lines.index(groups) + 1]
+    assert (
+        head[groups.index("Precisão")] == "Preferência humana"
+        and groups[groups.index("Precisão") + 1] == "Texto (regras e perda)"
+    )
+    assert head.index("Cortada no limite") == head.index("Com defeito de forma") + 1
+
+
+def test_the_charts_are_native_and_the_summary_has_two(scored):
+    with zipfile.ZipFile(scored[1]) as archive:
+        names = archive.namelist()
+        charts = "".join(archive.read(name).decode() for name in names if "charts/chart" in name)
+    assert not [name for name in names if "media/" in name]
+    drawn = {
+        "O que o ajuste mudou",
+        "Custo contra qualidade",
+        "Aprovação por família",
+        "Perda contra tempo",
+        "por ocupação",
     }
-    assert not [c for n in (1, 2) for row in book[f"Revisão {n}"] for c in row if c.data_type == "f"]
+    assert [title for title in drawn if title not in charts] == []
 
 
-def test_typing_a_rating_reveals_nothing_before_the_names_are_opened(made):
-    _, found, plan = made
-    empty, typed = (workbook.build(found, plan, ratings) for ratings in ({}, random_ratings(plan)))
-    places = [key for key in empty.expected if key[0] == "Resumo" and empty.expected[key] == cells.HIDDEN]
-    assert len(places) > 20 and all(typed.expected[key] == cells.HIDDEN for key in places)
+def test_the_printed_page_is_a4_landscape_with_repeated_headings(scored):
+    for sheet in load_workbook(scored[1]):
+        assert (sheet.page_setup.orientation, int(sheet.page_setup.paperSize)) == ("landscape", 9)
+        assert sheet.sheet_properties.pageSetUpPr.fitToPage
+        if sheet.title in ("Lado a lado", "Métricas", "Proveniência"):
+            assert sheet.print_title_rows and sheet.freeze_panes and sheet.auto_filter.ref
 
 
-def test_the_order_of_a_and_b_is_a_fair_coin_and_repeats_are_flipped(made):
-    _, _, plan = made
-    main = [row for row in plan.rows if row.kind == blind.MAIN]
-    assert 0.35 < fmean(row.left == row.first for row in main) < 0.65
-    first = {(row.sheet, row.pair): row.left for row in main}
-    assert all(first[row.sheet, row.pair] == row.right for row in plan.rows if row.kind == blind.REPEAT)
+def test_the_same_run_writes_the_same_bytes(scored):
+    found, path = scored
+    assert path.read_bytes() == comparison.write_workbook(found.study.run, results=found).read_bytes()
 
 
-def test_the_plan_is_the_same_on_every_run(made):
-    run, _, plan = made
-    assert blind.plan(study.read_study(run), rows=50, shared=12) == plan
+@needs_office
+def test_hostile_answers_survive_libreoffice_and_never_become_formulas(tmp_path):
+    run = hostile_run(tmp_path)
+    path = comparison.write_workbook(run)
+    saved = recalculated(path, tmp_path)
+    for opened in (path, saved):
+        sheet = load_workbook(opened)["Lado a lado"]
+        head = next(row for row in sheet.iter_rows() if row[0].value == "Título")
+        column = next(cell.column for cell in head if cell.value == "Trilha GPT, ajustado")
+        cells = [sheet.cell(head[0].row + 1 + number, column) for number in range(len(HOSTILE))]
+        assert {cell.data_type for cell in cells} == {"s"}
+        assert [tables.shown(cell.value) for cell in cells] == [tables.clean(text) for text in HOSTILE]
 
 
-def test_document_properties_are_clean(made):
-    run, *_ = made
-    with zipfile.ZipFile(workbook.write_workbook(run)) as archive:
-        core = archive.read("docProps/core.xml").decode()
-    assert "openpyxl" not in core and str(run) not in core
+def test_a_review_changes_the_summary_and_side_by_side(tmp_path):
+    run = make_run(tmp_path, suite=False)
+    path = comparison.write_review(run, size=blind.Size(2, 40, 10))
+    rows = {row.code: row for row in blind.read_key(run / blind.KEY).rows}
+    fill(
+        path,
+        run / "preenchida.xlsx",
+        rate=lambda code: {
+            review.PREFERENCE: rows[code].expected or ("A" if rows[code].left == rows[code].first else "B"),
+            review.COMMENT: "=boa",
+        },
+    )
+    before = words(comparison.write_workbook(run))
+    book = comparison.write_workbook(run, reviews=run / "preenchida.xlsx")
+    after = words(book)
+    assert "Revisão humana" not in before and tables.NO_REVIEW in before
+    assert "Revisão humana" in after and "Às cegas, Trilha LLaMA, ajustado fez 100 %" in after and "Ana" in after
+    told = [row["Revisão humana"] for row in table(book, "Lado a lado", "Título")]
+    assert any("Ana: Trilha LLaMA, ajustado melhor que Trilha GPT, ajustado (=boa)" in str(text) for text in told)
 
 
-def test_inline_lists_fit_in_255_characters(made):
-    _, found, plan = made
-    book = workbook.build(found, plan, {}).workbook
-    rules = [rule for sheet in book for rule in sheet.data_validations.dataValidation]
-    assert rules and all(len(rule.formula1) <= 257 for rule in rules)
+def test_a_review_of_other_answers_is_refused(tmp_path):
+    run = make_run(tmp_path, suite=False)
+    path = comparison.write_review(run, size=blind.Size(1, 12, 0))
+    rows = records.read_jsonl(run / "gpt" / "respostas.jsonl")
+    records.write_jsonl(run / "gpt" / "respostas.jsonl", [row | {"answer": "Outra."} for row in rows])
+    with pytest.raises(RunMismatchError, match="não é das respostas"):
+        comparison.write_workbook(run, reviews=path)
 
 
-def test_writing_again_keeps_the_ratings_already_typed(made):
-    run, *_ = made
-    path = workbook.write_workbook(run)
-    book = load_workbook(path)
-    book["Revisão 1"]["F5"].value = "empate"
-    book.save(path)
-    assert load_workbook(workbook.write_workbook(run))["Revisão 1"]["F5"].value == "empate"
+def vote(number, choice, *sides, question="x"):
+    shown = {"question": question, "answer_a": "a", "answer_b": "=b"}
+    return {
+        "vote_id": f"v{number}",
+        "at": "2026-11-22T14:30:00+00:00",
+        "system_a": sides[0],
+        "system_b": sides[1],
+        "choice": choice,
+    } | shown
 
 
-def test_a_failed_write_leaves_the_old_workbook(made, monkeypatch):
-    run, *_ = made
-    before = workbook.write_workbook(run).read_bytes()
-    monkeypatch.setattr(Workbook, "save", lambda self, file: (_ for _ in ()).throw(OSError("disco cheio")))
-    with pytest.raises(OSError, match="disco"):
-        workbook.write_workbook(run)
-    assert (run / workbook.FILE).read_bytes() == before and not list(run.glob("*.parcial"))
+def test_page_votes_are_counted_with_the_exact_sign_test_whatever_the_side(tmp_path):
+    run = make_run(tmp_path, n=8, suite=False, few_shot=False)
+    tuned = ("llama3-tuned", "gpt-tuned")
+    title = comparison.score(run).study.items.values().__iter__().__next__()["title"]
+    votes = [vote(n, "A", *tuned, question=title.upper()) for n in range(5)] + [
+        vote(5 + n, "B", *tuned[::-1]) for n in range(3)
+    ]
+    votes += [vote(8, "ambas_ruins", *tuned), vote(9, "B", *tuned), vote(10, "empate", "gpt-base", "outro/modelo")]
+    quiet = table(comparison.write_workbook(run), "Resumo", "Sistema e modelo")
+    records.write_jsonl(run / "votos.jsonl", votes)
+    path = comparison.write_workbook(run)
+    first, second = table(path, "Resumo", "Sistema")
+    assert (first["Sistema"], first["Vitórias"], first["Derrotas"], first["Ambas ruins"]) == (
+        "Trilha LLaMA, ajustado",
+        8,
+        1,
+        1,
+    )
+    assert first["p (sinal, exato)"] == pytest.approx(2 * (1 + 9) / 2**9)
+    assert (second["Contra"], second["Empates"], second["Julgamentos"]) == ("outro/modelo", 1, 1)
+    assert table(path, "Resumo", "Sistema e modelo") == quiet
+    told = {row["Título"]: row["Votos da página"] for row in table(path, "Lado a lado", "Título")}
+    assert told[title] == "Trilha LLaMA, ajustado: 5"
+
+
+def test_the_rejected_judge_is_shown_in_grey_beside_its_audit(tmp_path):
+    run = make_run(tmp_path, n=12, suite=False)
+    found = comparison.score(run)
+    pair = found.study.pairs()[0]
+    rows = [
+        {
+            "item_id": item,
+            "first": pair[0],
+            "second": pair[1],
+            "left": left,
+            "right": right,
+            "words_a": 9,
+            "words_b": 8,
+            "key": f"{item}{left}",
+        }
+        | {"winner": "A", "tokens_in": 1, "tokens_out": 1}
+        for item in found.study.items
+        for left, right in (pair, pair[::-1])
+    ]
+    records.write_jsonl(run / "juiz.jsonl", rows)
+    sheet = load_workbook(comparison.write_workbook(run))["Resumo"]
+    line = next(row for row in sheet.iter_rows() if row[2].value == "reprovado")
+    assert all(cell.font.italic for cell in line[:9]) and line[8].value == 1.0
+
+
+def test_a_run_without_answers_says_not_run_and_has_no_error(tmp_path):
+    path = comparison.write_workbook(make_run(tmp_path, arms=()))
+    told = words(path)
+    assert "Não executado: Trilha LLaMA, base" in told and "#" not in told
+
+
+@pytest.mark.parametrize("arms", [("llama3",), ("gpt",)])
+def test_a_run_of_one_arm_has_every_sheet(tmp_path, arms):
+    assert load_workbook(comparison.write_workbook(make_run(tmp_path, n=8, arms=arms))).sheetnames == SHEETS
 
 
 def test_an_empty_test_set_says_what_to_do(tmp_path):
-    run = make_run(tmp_path, n=0)
+    run = make_run(tmp_path, n=0, suite=False, arms=())
     with pytest.raises(InputError, match="não tem itens"):
-        workbook.write_workbook(run)
+        comparison.write_workbook(run)
+
+
+def test_a_failed_write_leaves_the_old_workbook(scored, monkeypatch):
+    found, path = scored
+    before = path.read_bytes()
+    monkeypatch.setattr(tables.Book, "data", lambda self: (_ for _ in ()).throw(OSError("disco cheio")))
+    with pytest.raises(OSError, match="disco"):
+        comparison.write_workbook(found.study.run, results=found)
+    assert path.read_bytes() == before and not list(path.parent.glob("*.parcial"))
+
+
+def test_a_new_metric_is_one_function_and_one_line(tmp_path, monkeypatch):
+    """A receita do CONTRIBUTING: a medida aparece na planilha, na estatística e na figura."""
+
+    def vowels(case):
+        return float(sum(letter in "aeiou" for letter in case.answer.answer))
+
+    added = metrics.Metric("vowels", "Vogais por resposta", "0.0", False, vowels)
+    for module in (
+        metrics,
+        results,
+        *(
+            sys.modules[f"finetune_helpers.comparison.{name}"]
+            for name in ("answers_sheets", "statistics_sheets", "figures", "readme")
+        ),
+    ):
+        monkeypatch.setattr(module, "METRICS", (*metrics.METRICS, added), raising=False)
+    found = comparison.score(make_run(tmp_path, n=10, suite=False))
+    path = comparison.write_workbook(found.study.run, results=found)
+    rows = [row for row in table(path, "Métricas", "Item") if row["Sistema"] == "Trilha GPT, base"]
+    answers = found.study.answers["gpt-base"].values()
+    assert fmean(row["Vogais por resposta"] for row in rows) == pytest.approx(
+        fmean(sum(c in "aeiou" for c in a.answer) for a in answers)
+    )
+    assert (
+        "Vogais por resposta" in words(path, "Estatística") and readme.disagreements(mine(tmp_path, found), found) == []
+    )
+    labels = drawn_labels(figures.differences, found)
+    assert "Vogais por resposta" in labels
+
+
+def drawn_labels(draw, found):
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    assert draw(found, axes)
+    return [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
+
+
+def mine(folder, found):
+    """Um README com a tabela da rodada gravada."""
+    path = folder / "LEIA.md"
+    path.write_text(f"# Título\n\n{readme.START}\n{readme.END}\n\nFim.\n", encoding="utf-8")
+    return readme.write(path, found)
+
+
+def test_the_readme_table_is_written_and_checked_against_run_and_workbook(scored, tmp_path, capsys):
+    found, _ = scored
+    text = mine(tmp_path, found)
+    assert readme.disagreements(text, found) == [] and text.read_text(encoding="utf-8").endswith("Fim.\n")
+    text.write_text(text.read_text(encoding="utf-8").replace("ainda sem revisão", "ótima", 1), encoding="utf-8")
+    assert readme.main([str(text), str(found.study.run)]) == 1 and "--gravar" in capsys.readouterr().out
+    assert readme.main([str(text), str(found.study.run), "--gravar"]) == 0
+    system = next(iter(found.rows))
+    key = next(iter(found.rows[system]))
+    row = replace(found.rows[system][key], values=found.rows[system][key].values | {"chrf": 99.0})
+    other = replace(found, rows=found.rows | {system: found.rows[system] | {key: row}})
+    assert any("Escreva a planilha de novo" in told for told in readme.disagreements(text, other))
+
+
+def test_a_readme_without_the_marks_says_what_to_do(scored, tmp_path):
+    (tmp_path / "x.md").write_text("nada", encoding="utf-8")
+    with pytest.raises(InputError, match="marcas"):
+        readme.write(tmp_path / "x.md", scored[0])
+
+
+def test_figures_are_drawn_when_there_is_something_to_draw(scored):
+    found, _ = scored
+    names = {path.stem for path in figures.write_figures(found)}
+    assert names == {"perda", "diferencas", "flexibilidade", "custo_qualidade"}
+
+
+def test_a_figure_without_data_leaves_no_old_file(tmp_path):
+    found = comparison.score(make_run(tmp_path, n=8, arms=("gpt",), suite=False))
+    old = found.study.run / "figuras" / "flexibilidade.png"
+    old.parent.mkdir()
+    old.write_bytes(b"antiga")
+    assert "flexibilidade" not in {path.stem for path in figures.write_figures(found)} and not old.exists()
+
+
+def test_prices_carry_their_date_and_source(scored):
+    rows = table(scored[1], "Custo", "Chave")
+    assert len(rows) == len(prices.load())
+    assert all(row["Vale desde"] != "—" and row["Fonte"] for row in rows)
+
+
+def test_without_a_priced_machine_there_is_no_break_even(tmp_path):
+    run = make_run(tmp_path, n=8, suite=False)
+    for arm in ("llama3", "gpt"):
+        path = run / arm / "treino.json"
+        records.write_json(path, records.read_json(path) | {"price_sku": "cpu", "billed_tokens": None})
+    told = words(comparison.write_workbook(run), "Custo")
+    assert "Ponto de equilíbrio" not in told
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="o pico de memória só é medido no Linux")
-def test_500_items_are_written_in_20_seconds_and_400_megabytes():
+def test_the_benchmark_passes_its_limits_on_a_smaller_run():
     script = Path(__file__).parents[1] / "benchmarks" / "comparison.py"
-    # A medida é do programa, não do programa com a cobertura a contar cada linha.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment)
-    assert found.returncode == 0, found.stdout + found.stderr
+    done = subprocess.run([sys.executable, str(script), "60"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_with_one_arm_the_primary_endpoint_is_said_to_be_impossible(tmp_path):
-    found = results.compute(study.read_study(make_run(tmp_path, n=12, arms=("gpt",), suite=False)))
-    sheet = workbook.build(found, blind.plan(found.study), {}).workbook["Resumo"]
-    assert any("não pode ser avaliado" in str(cell.value) for (cell,) in sheet.iter_rows(max_col=1))
-
-
-def test_a_loss_curve_without_times_is_written_as_not_available(tmp_path):
-    run = make_run(tmp_path, n=4, suite=False)
-    report = records.read_json(run / "gpt" / "treino.json")
-    for point in report["loss_curve"]:
-        point["seconds"] = None
-    records.write_json(run / "gpt" / "treino.json", report)
-    sheet = load_workbook(workbook.write_workbook(run))["Treino"]
-    rows = [row for row in sheet.iter_rows(values_only=True) if row[1] == "treino"]
-    assert {row[2] for row in rows[-len(report["loss_curve"]) :]} == {"n/d"}
-    figures.write_figures(run)
+def test_the_workbook_name_is_the_promised_one(scored):
+    assert scored[1].name == workbook.FILE == "comparacao.xlsx"

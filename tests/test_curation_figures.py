@@ -6,7 +6,7 @@ import pytest
 from curation_rows import count_words, good_row, write_rows
 
 from finetune_helpers import curation
-from finetune_helpers.curation import drawing, figures
+from finetune_helpers.curation import figures
 from finetune_helpers.records import Example
 
 
@@ -41,13 +41,13 @@ def test_each_figure_is_1600_pixels_wide_and_repeatable(name, made, tmp_path):
 @pytest.mark.parametrize("name", DRAWN)
 def test_no_text_leaves_the_figure(name, made, tmp_path, monkeypatch):
     seen = []
-    save = drawing.Figure.savefig
+    save = figures.Figure.savefig
 
     def keep(figure, *args, **options):
         save(figure, *args, **options)
         seen.append(figure)
 
-    monkeypatch.setattr(drawing.Figure, "savefig", keep)
+    monkeypatch.setattr(figures.Figure, "savefig", keep)
     DRAWN[name](made, tmp_path / "x.png")
     (figure,) = seen
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()

@@ -1,5 +1,7 @@
 """Quase duplicatas, conjunto da comparação e a conferência dos arquivos gravados."""
 
+from dataclasses import replace
+
 import pytest
 from curation_rows import count_words, good_row, sentence, write_rows
 from hypothesis import given, settings
@@ -81,18 +83,7 @@ def test_the_comparison_has_both_regimes_in_the_recorded_proportion(rounds):
     assert len({row["item_id"] for row in rows}) == report["grupos"] == 16
 
 
-@pytest.mark.parametrize(
-    ("options", "sizes"),
-    [({"n_items": 10}, (5, 5)), ({"n_items": 10, "long_share": 0.8}, (8, 2)), ({"long_share": 0.2}, (2, 8))],
-)
-def test_size_and_proportion_are_obeyed(rounds, tmp_path, options, sizes):
-    curation.write_comparison(rounds[0], tmp_path / "x", **options)
-    assert tuple(read_json(tmp_path / "x" / "comparacao.json")["por_regime"].values()) == sizes
-
-
 def test_an_item_near_the_other_model_s_training_stays_out(rounds, tmp_path):
-    from dataclasses import replace
-
     long, short = rounds[0]
     title = long.test[0].title + " (Paperback)"
     short = replace(short, train=[Example(title, short.train[0].content, "curto"), *short.train[1:]])
@@ -103,8 +94,6 @@ def test_an_item_near_the_other_model_s_training_stays_out(rounds, tmp_path):
 
 
 def test_a_product_in_both_tests_is_asked_once(rounds, tmp_path):
-    from dataclasses import replace
-
     long, short = rounds[0]
     short = replace(short, test=[replace(long.test[0], regime="curto"), *short.test[1:]])
     curation.write_comparison([long, short], tmp_path / "x")
@@ -112,12 +101,13 @@ def test_a_product_in_both_tests_is_asked_once(rounds, tmp_path):
     assert titles.count(long.test[0].title) == 1
 
 
-def test_asking_for_more_items_than_there_are(rounds, tmp_path):
-    with pytest.raises(InputError, match=r"há 8 itens longos e 8 curtos.*no máximo 16 itens e foram pedidos 40"):
-        curation.write_comparison(rounds[0], tmp_path / "x", n_items=40)
-    with pytest.raises(InputError, match="use um número entre 0 e 1"):
-        curation.write_comparison(rounds[0], tmp_path / "x", long_share=1)
+def test_without_two_items_far_from_training_there_is_no_comparison(rounds, tmp_path):
+    long, short = rounds[0]
+    one = [replace(long, test=long.train[:3]), replace(short, test=short.test[:1])]
+    with pytest.raises(InputError, match=r"Dos 4 itens de teste, 3 se parecem.* Aumente `n_test` ou diminua `n_train`"):
+        curation.write_comparison(one, tmp_path / "x")
     assert not (tmp_path / "x" / "teste.jsonl").exists()
+    assert len(curation.shared_test([one[0], replace(short, test=short.test[:2])]).items) == 2
 
 
 def test_the_check_passes_on_what_the_curation_wrote(rounds):
@@ -130,6 +120,23 @@ def test_the_check_passes_on_what_the_curation_wrote(rounds):
         ("comparacao/teste.jsonl", "gpt/treino.jsonl", 16, 12),
         ("comparacao/teste.jsonl", "llama/treino.jsonl", 16, 12),
     ]
+
+
+def test_original_mode_ends_with_its_leak_declared_and_the_shared_test_free_of_it(tmp_path):
+    rows = [good_row(seed, 80 if seed % 2 else 400) for seed in range(24)]
+    path = write_rows(tmp_path / "c.jsonl", [*rows, rows[1], rows[0], *(good_row(seed, 400) for seed in range(50, 60))])
+    options = {"token_counter": count_words, "mode": "original", "n_train": 12, "n_test": 1}
+    made = [curation.curate(path, model=model, **options) for model in ("gpt",)]
+    made.append(curation.curate(path, model="llama", **options | {"n_test": 4}))
+    for one in made:
+        curation.write(one, tmp_path / "dados" / one.model)
+    curation.write_comparison(made, tmp_path / "dados" / "comparacao")
+    leak = {"test": rows[1]["title"], "train": rows[1]["title"], "score": 1.0}
+    assert read_json(tmp_path / "dados" / "gpt" / "curadoria.json")["leaks"] == [leak]
+    checks = curation.check_leaks(tmp_path / "dados")
+    assert [(one.test, one.leaks) for one in checks[:2]] == [("gpt/teste.jsonl", 1), ("llama/teste.jsonl", 1)]
+    assert [one.leaks for one in checks[2:]] == [0, 0]
+    assert str(checks[0]).endswith("parecidas com o treino: 1") and "nenhum par" in str(checks[2])
 
 
 @pytest.mark.parametrize("model", ["llama", "gpt"])

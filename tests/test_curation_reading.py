@@ -2,14 +2,18 @@
 
 import gzip
 import json
+import warnings
 import zipfile
 from pathlib import Path
 
+import duckdb
 import pytest
-from curation_rows import REAL_ROWS, good_row, write_rows
+from curation_rows import REAL_ROWS, count_words, good_row, write_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from finetune_helpers import curation
-from finetune_helpers.curation import reading, sources
+from finetune_helpers.curation import reading, rules, sources
 from finetune_helpers.errors import InputError
 
 ROWS = [good_row(seed) for seed in range(30)] + [{"title": "é “x”", "content": None}]
@@ -49,19 +53,56 @@ def test_every_container_gives_the_same_rows(make, tmp_path):
     assert list(curation.read_rows(make(tmp_path))) == expected
 
 
-def test_blocks_of_any_size_give_the_same_rows(tmp_path, monkeypatch):
-    path = gz(tmp_path)
-    whole = list(curation.read_rows(path))
-    monkeypatch.setattr(sources, "CHUNK", 64)
-    assert list(curation.read_rows(path)) == whole
-    assert list(curation.read_rows(tmp_path / "linhas.jsonl")) == whole
+def lines_kept(path: Path, **options) -> list[int]:
+    """Os números, no arquivo, das linhas em que o leitor do DuckDB vê os dois textos preenchidos."""
+
+    def work(reader: reading.Reader) -> list[int]:
+        rows = (row for block in reader.blocks((rules.COMPLETE,)) for row in block)
+        kept = [at for at, (passed, _, _) in enumerate(rows, start=1) if passed]
+        assert reader.digest()[0] == reader.source.path.stat().st_size
+        return [reader.line(at) for at in kept]
+
+    return reading.reading(path, options.get("damage_limit", 0), work)
 
 
 def test_byte_order_mark_blank_lines_and_windows_line_ends(tmp_path):
     path = tmp_path / "w.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD + b"\r\n\r\n" + GOOD)
-    reader = reading.Reader(sources.open_source(path))
-    assert [line for columns in reader for line in columns.lines] == [1, 3]
+    assert lines_kept(path) == [1, 3]
+
+
+def test_blank_lines_that_the_database_skips_do_not_shift_the_numbers(tmp_path):
+    path = write_rows(tmp_path / "b.jsonl", [good_row(1), "", "  ", *(good_row(seed) for seed in range(2, 9))])
+    made = curation.curate(path, model="gpt", token_counter=count_words, n_train=4, n_test=2)
+    assert made.report()["treino"] | {"tokens": 0} == {"linhas": 4, "tokens": 0, "primeira_linha": 1, "ultima_linha": 6}
+    assert made.dropped_examples["excedente"][0]["line"] == 9
+    assert made.report()["fonte"]["bytes_lidos"] == path.stat().st_size
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.sampled_from(["bom", "nulo", "branco", "lixo", "número", "metade", "cortada"]), min_size=1, max_size=9)
+)
+def test_the_database_reads_the_lines_that_python_reads(tmp_path_factory, kinds):
+    texts = {"bom": good_row(1), "nulo": good_row(1) | {"title": None}, "branco": " ", "lixo": "lixo"}
+    texts |= {
+        "número": good_row(1) | {"content": 7},
+        "metade": '{"title": "\\ud83d", "content": "b"}',
+        "cortada": '{"ti',
+    }
+    path = write_rows(tmp_path_factory.mktemp("h") / "h.jsonl", [texts[kind] for kind in kinds])
+    good = [number for number, kind in enumerate(kinds, start=1) if kind == "bom"]
+    damaged = [number for number, kind in enumerate(kinds, start=1) if kind not in ("bom", "nulo", "branco")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if set(kinds) <= {"branco", "lixo", "número", "metade", "cortada"}:
+            with pytest.raises(InputError, match="não tem nenhuma linha"):
+                lines_kept(path, damage_limit=9)
+        else:
+            assert lines_kept(path, damage_limit=9) == good
+    if damaged:
+        with pytest.raises(InputError, match=f"linha {damaged[:5][-1]}: "):
+            lines_kept(path, damage_limit=len(damaged) - 1)
 
 
 def zip_with(**members: bytes):
@@ -106,7 +147,7 @@ DAMAGED = {
     "número no título": (b'{"title": 7, "content": "b"}\n', 'linha 1: "title" deveria ser texto e é número'),
     "lista no conteúdo": (b'{"title": "a", "content": ["b"]}\n', '"content" deveria ser texto e é lista'),
     "verdadeiro no título": (b'{"title": true, "content": "b"}\n', "é verdadeiro ou falso"),
-    "metade de caractere": (b'{"title": "\\ud800", "content": "b"}\n', "linha 1: tem um número ou um caractere"),
+    "metade de caractere": (b'{"title": "\\ud800", "content": "b"}\n', "linha 1: tem a metade de um caractere"),
     "objeto em duas linhas": (b'{"title": "a",\n"content": "b"}\n', "linha 1: não é JSON"),
     "aninhado demais": (b'{"title": "a", "content": "b", "z": ' + b"[" * 9000 + b"\n", "linha 1: não é JSON"),
     "gzip truncado": (truncated_gzip, r"linha \d+: o arquivo compactado está truncado ou danificado \(acaba antes"),
@@ -124,14 +165,35 @@ def test_each_damage_has_its_message(content, said, tmp_path):
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
     with pytest.raises(InputError, match=said):
         list(curation.read_rows(path))
+    with pytest.raises(InputError, match=said):
+        lines_kept(path)
 
 
 def test_damaged_lines_are_skipped_up_to_the_limit_with_a_warning(tmp_path):
     path = write_rows(tmp_path / "d.jsonl", [good_row(1), "lixo", good_row(2), "{}", good_row(3)])
     with pytest.warns(UserWarning, match=r"puladas: 2\. d\.jsonl, linha 2: .*linha 4"):
         assert len(list(curation.read_rows(path, damage_limit=2))) == 3
-    with pytest.raises(InputError, match=r"linha 4.*damage_limit \(agora 1\)"):
+    with pytest.raises(InputError, match=r"linha 4.*Corrija o arquivo ou apague essas linhas"):
         list(curation.read_rows(path, damage_limit=1))
+
+
+def test_a_source_is_unpacked_once_and_a_truncated_one_each_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    packed = gz(tmp_path)
+    first, second = (sources.open_source(packed) for _ in range(2))
+    assert first.path == second.path and first.path.read_bytes() == plain(tmp_path).read_bytes()
+    truncated_gzip(tmp_path / "t.gz")
+    assert sources.open_source(tmp_path / "t.gz").problem and sources.open_source(tmp_path / "t.gz").problem
+
+
+def test_a_parquet_of_the_hub_and_a_folder_of_pieces_are_read(tmp_path):
+    frame = duckdb.sql("SELECT 'a' AS title, 'é' AS content, 1 AS other UNION ALL SELECT NULL, 'b', 2")  # noqa: F841
+    duckdb.sql(f"COPY frame TO '{tmp_path}/train.parquet' (FORMAT parquet)")
+    assert [row["content"] for row in curation.read_rows(tmp_path / "train.parquet")] == ["é", "b"]
+    (tmp_path / "pedaços").mkdir()
+    for at in (1, 2):
+        write_rows(tmp_path / "pedaços" / f"parte-{at}.jsonl", [good_row(at)])
+    assert [row["uid"] for row in curation.read_rows(tmp_path / "pedaços")] == ["0000000001", "0000000002"]
 
 
 def test_a_truncated_gzip_gives_the_whole_lines_it_still_has(tmp_path):
@@ -143,7 +205,7 @@ def test_a_truncated_gzip_gives_the_whole_lines_it_still_has(tmp_path):
 
 
 def test_unknown_source_and_empty_folder(tmp_path):
-    with pytest.raises(InputError, match=r'"nada\.jsonl" não existe\. Use um arquivo'):
+    with pytest.raises(InputError, match=r'"nada\.jsonl" não existe\. Em `source`, use um arquivo'):
         list(curation.read_rows("nada.jsonl"))
     with pytest.raises(InputError, match=r"não tem arquivo \.jsonl"):
         list(curation.read_rows(tmp_path))
@@ -165,8 +227,7 @@ def test_real_rows_are_read_whole():
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "CHUNK", 1000)
-    monkeypatch.setattr(reading, "_LONGEST_LINE", 5000)
+    monkeypatch.setattr(reading, "LONGEST_LINE", 5000)
     path = tmp_path / "uma.jsonl"
     path.write_bytes(GOOD + b"\n" + b"x" * 20_000)
     with pytest.raises(InputError, match=r"linha 2: mais de \d+ MB sem quebra; não é JSON Lines"):

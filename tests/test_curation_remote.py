@@ -1,8 +1,11 @@
-"""Fontes da rede, contra um servidor de verdade em loopback: retomada, tamanho e páginas no lugar do arquivo."""
+"""Fontes da rede: um servidor de verdade em loopback, e as bibliotecas do Drive e do Hub trocadas na fronteira."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import gdown
+import huggingface_hub
 import pytest
 from curation_rows import good_row, write_rows
 
@@ -10,36 +13,40 @@ from finetune_helpers import curation
 from finetune_helpers.curation import remote
 from finetune_helpers.errors import InputError, MachineError
 
+ID = remote.OFFICIAL_DRIVE_ID
+
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        server = self.server
-        server.ranges.append(self.headers.get("Range"))
-        start = int((self.headers.get("Range") or "bytes=0-")[6:-1]) if server.resumes else 0
-        if start >= len(server.data):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(server.data)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        rest = server.data[start:]
-        self.send_response(server.status or (206 if start else 200))
-        self.send_header("Content-Type", server.kind)
-        self.send_header("Content-Length", str(len(rest)))
+        self.server.requests.append(self.command)
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(len(self.server.data)))
         self.end_headers()
-        # As primeiras respostas caem no meio; o cliente deve continuar do ponto em que ficou.
-        self.wfile.write(rest[: len(rest) // 2] if len(server.ranges) <= server.cuts else rest)
+        if self.command == "GET":
+            self.wfile.write(self.server.data)
+
+    do_HEAD = do_GET
 
     def log_message(self, *args):
         pass
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "fontes"
+
+
+@pytest.fixture
+def rows(tmp_path) -> bytes:
+    return write_rows(tmp_path / "a.jsonl", [good_row(seed) for seed in range(20)]).read_bytes()
+
+
+@pytest.fixture
+def server(rows):
     one = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    one.data = write_rows(tmp_path / "a.jsonl", [good_row(seed) for seed in range(20)]).read_bytes()
-    one.ranges, one.cuts, one.kind, one.status, one.resumes = [], 0, "application/octet-stream", None, True
+    one.data, one.status, one.requests = rows, 200, []
     one.url = f"http://127.0.0.1:{one.server_port}/linhas.jsonl"
     threading.Thread(target=one.serve_forever, args=(0.01,), daemon=True).start()
     yield one
@@ -49,53 +56,27 @@ def server(tmp_path, monkeypatch):
 
 def test_an_address_gives_its_rows_and_is_fetched_once(server):
     assert len(list(curation.read_rows(server.url))) == 20
+    asked = len(server.requests)
     assert len(list(curation.read_rows(server.url))) == 20
-    assert server.ranges == [None]
-
-
-def test_a_cut_connection_is_resumed_from_where_it_stopped(server):
-    server.cuts = 2
-    path = remote.download(server.url)
-    assert path.read_bytes() == server.data
-    half = len(server.data) // 2
-    assert server.ranges == [None, f"bytes={half}-", f"bytes={half + (len(server.data) - half) // 2}-"]
-
-
-def test_a_server_that_does_not_resume_starts_again(server):
-    server.cuts, server.resumes = 1, False
-    assert remote.download(server.url).read_bytes() == server.data
-
-
-def test_a_partial_file_that_is_already_whole_is_accepted(server, tmp_path):
-    first = remote.download(server.url)
-    first.rename(first.with_name(f"{first.name}.parcial"))
-    assert remote.download(server.url).read_bytes() == server.data
-    assert server.ranges == [None, f"bytes={len(server.data)}-"]
-
-
-def test_a_wrong_size_is_refused_and_erased(server, monkeypatch):
-    monkeypatch.setattr(remote, "_address", lambda source: (server.url, 10))
-    with pytest.raises(MachineError, match=r"trouxe \d+ bytes e deviam ser 10"):
-        remote.download("oficial")
-    assert not list(remote.cache_folder().rglob("*.parcial"))
+    assert len(server.requests) == asked and server.requests.count("GET") == 1
 
 
 @pytest.mark.parametrize(
     ("page", "said"),
-    [("<html>Quota exceeded: too many users", "cota de downloads"), ("<html>Entre na sua conta", "com uma página")],
+    [("<html>Quota exceeded: too many users", "cota de downloads"), ("\n<!DOCTYPE html>Entre", "com uma página")],
 )
-def test_a_page_instead_of_the_file(server, page, said):
-    server.data, server.kind = page.encode(), "text/html; charset=utf-8"
+def test_a_page_instead_of_the_file(server, cache, page, said):
+    server.data = page.encode()
     with pytest.raises(MachineError, match=said):
         remote.download(server.url)
-    assert not list(remote.cache_folder().rglob("*linhas*"))
+    assert list(cache.iterdir()) == []
 
 
-def test_a_missing_file_is_not_retried(server):
+def test_a_missing_file_and_a_server_that_is_down_say_what_to_check(server):
     server.status = 404
-    with pytest.raises(MachineError, match="404"):
-        remote.download(server.url)
-    assert len(server.ranges) == 1
+    for address in (server.url, "http://127.0.0.1:9/x.jsonl"):
+        with pytest.raises(MachineError, match="Confira o endereço e a rede"):
+            remote.download(address)
 
 
 def test_an_address_with_a_password_is_refused_without_repeating_it():
@@ -104,27 +85,42 @@ def test_an_address_with_a_password_is_refused_without_repeating_it():
     assert "segredo" not in str(caught.value)
 
 
-def test_a_server_that_is_down_says_how_to_continue(monkeypatch):
-    monkeypatch.setattr(remote, "ATTEMPTS", 1)
-    with pytest.raises(MachineError, match="execute de novo para continuar"):
-        remote.download("http://127.0.0.1:9/x.jsonl")
-
-
 @pytest.mark.parametrize(
     "source",
     [
         "oficial",
-        remote.OFFICIAL_DRIVE_ID,
-        f"drive:{remote.OFFICIAL_DRIVE_ID}",
-        f"https://drive.google.com/file/d/{remote.OFFICIAL_DRIVE_ID}/view?usp=sharing",
-        f"https://drive.google.com/uc?id={remote.OFFICIAL_DRIVE_ID}",
+        ID,
+        f"drive:{ID}",
+        f"https://drive.google.com/file/d/{ID}/view?usp=sharing",
+        f"https://drive.google.com/uc?id={ID}",
     ],
 )
-def test_every_form_of_the_drive_file_is_the_official_one(source):
+def test_every_form_of_the_drive_file_is_the_official_one(source, monkeypatch, rows):
+    def fetch(*, id, output, resume):
+        assert (id, resume) == (ID, True)
+        with open(output, "wb") as file:
+            file.write(rows)
+
+    monkeypatch.setattr(gdown, "download", fetch)
+    monkeypatch.setitem(remote.KNOWN_SIZES, ID, len(rows))
     assert remote.is_address(source)
-    url, size = remote._address(source)
-    assert f"id={remote.OFFICIAL_DRIVE_ID}&" in url
-    assert size == 889_969_656
+    assert remote.download(source).read_bytes() == rows
+
+
+def test_a_wrong_size_is_refused_and_erased(monkeypatch, cache):
+    monkeypatch.setattr(gdown, "download", lambda *, id, output, resume: Path(output).write_bytes(b"{}"))
+    with pytest.raises(MachineError, match=r"trouxe 2 bytes e deviam ser 889\.969\.656"):
+        remote.download("oficial")
+    assert list(cache.iterdir()) == []
+
+
+def test_the_quota_of_the_drive_says_what_to_do(monkeypatch):
+    def refuse(**_):
+        raise gdown.exceptions.FileURLRetrievalError("Too many users have viewed or downloaded this file recently.")
+
+    monkeypatch.setattr(gdown, "download", refuse)
+    with pytest.raises(MachineError, match=r"cota de downloads .* espelho do Hub"):
+        remote.download("oficial")
 
 
 def test_hub_names(tmp_path, monkeypatch):
@@ -134,28 +130,25 @@ def test_hub_names(tmp_path, monkeypatch):
     assert not remote.is_hub_name("dados/arquivo") and not remote.is_hub_name("dono/linhas.jsonl")
 
 
-def test_a_hub_set_is_read_as_a_stream(monkeypatch):
-    datasets = pytest.importorskip("datasets", reason="o pacote datasets não está instalado")
-    rows = [good_row(seed) for seed in range(5)]
-    asked = {}
-
-    def load(name, **options):
-        asked.update(options, name=name)
-        return iter(rows)
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    assert [row["title"] for row in curation.read_rows("hub:dono/nome")] == [row["title"] for row in rows]
-    assert asked == {"name": "dono/nome", "split": "train", "streaming": True}
+def test_of_a_hub_set_only_the_training_file_comes(monkeypatch, tmp_path, rows):
+    monkeypatch.setattr(
+        huggingface_hub, "list_repo_files", lambda name, repo_type: ["tst.json", "trn.json", "LEIAME.md"]
+    )
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda name, file, repo_type: {"trn.json": tmp_path / "a.jsonl"}[file]
+    )
+    assert len(list(curation.read_rows("hub:dono/nome"))) == 20
 
 
-@pytest.mark.parametrize("rows_before", [0, 3])
-def test_a_hub_set_that_does_not_come_says_so(monkeypatch, rows_before):
-    datasets = pytest.importorskip("datasets", reason="o pacote datasets não está instalado")
+@pytest.mark.parametrize(
+    ("files", "said"), [(["LEIAME.md"], "não tem arquivos"), (None, r"não abriu \(ConnectionError")]
+)
+def test_a_hub_set_that_does_not_come_says_so(monkeypatch, files, said):
+    def listed(name, repo_type):
+        if files is None:
+            raise ConnectionError("sem rede")
+        return files
 
-    def load(name, **options):
-        yield from (good_row(seed) for seed in range(rows_before))
-        raise ConnectionError("sem rede")
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    with pytest.raises(MachineError, match=r'"hub:dono/nome" do Hub não abriu \(sem rede\)'):
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", listed)
+    with pytest.raises(MachineError, match=said):
         list(curation.read_rows("hub:dono/nome"))

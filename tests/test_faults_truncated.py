@@ -9,7 +9,7 @@ import pytest
 from finetune_helpers import answers, comparison, curation, gpt, prompts, records
 from finetune_helpers.comparison import judge, similarity, study
 from finetune_helpers.errors import InputError
-from finetune_helpers.local_api import store
+from local_finetune_api import store
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,24 +74,22 @@ def test_what_cannot_go_on_is_one_message_with_file_and_line(work, name):
 @pytest.mark.parametrize("name", sorted(CONTINUED))
 def test_answers_go_on_and_only_the_cut_one_is_asked_again(work, name):
     path = work / name
-    rows, asked = records.read_jsonl(path), []
+    rows, asked = answers.read(path), []
     cut(path)
     broken = path.read_bytes()
     assert answers.read(path) == rows[:-1]
     assert path.read_bytes() == broken  # quem só lê não mexe: outro caderno pode estar escrevendo
-    mine = [row for row in rows if row["system"] == rows[-1]["system"]]
-    questions = [
-        prompts.Question(item_id=row["item_id"], suite=row["suite"], instruction="i", input="") for row in mine
-    ]
     last = rows[-1]
+    mine = [row for row in rows if row.system == last.system]
+    questions = [prompts.Question(item_id=row.item_id, suite=row.suite, instruction="i", input="") for row in mine]
 
     def reply(batch):
         asked.extend((one.suite, one.item_id) for one in batch)
-        return [answers.Answer(**{key: last[key] for key in answers.Answer.__dataclass_fields__}) for _ in batch]
+        return [last for _ in batch]
 
-    again = answers.answer_all(questions, last["system"], reply, path)
-    assert asked == [(last["suite"], last["item_id"])]
-    assert again == mine and records.read_jsonl(path) == rows
+    again = answers.answer_all(questions, last.system, reply, path)
+    assert asked == [(last.suite, last.item_id)]
+    assert again == mine and answers.read(path) == rows
 
 
 @pytest.mark.parametrize("name", sorted(CONTINUED))

@@ -1,16 +1,15 @@
-"""Respostas pela API: na ordem, retomáveis, com espera nos limites; e o mesmo em lote."""
+"""Respostas pela API: na ordem, retomáveis, com espera nos limites e com o nome de quem respondeu."""
 
 import json
 import threading
-import time
 
 import pytest
 from gpt_rows import examples
 from gpt_server import completion, error, scripted
 
 from finetune_helpers import answers, gpt, prompts
-from finetune_helpers.errors import InputError, MachineError
-from finetune_helpers.gpt import failures
+from finetune_helpers.errors import MachineError, RunMismatchError
+from finetune_helpers.gpt import chat, failures
 
 QUESTIONS = [prompts.question(example) for example in examples(10)]
 CHAT = "POST /chat/completions"
@@ -30,9 +29,11 @@ def client(server):
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):
-    made = []
-    monkeypatch.setattr(failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": made.append})
-    return made
+    waited = []
+    monkeypatch.setattr(
+        failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": waited.append}
+    )
+    return waited
 
 
 def expected() -> list[str]:
@@ -40,13 +41,17 @@ def expected() -> list[str]:
 
 
 def test_answers_come_in_the_order_of_the_questions(server, client):
-    server.on_chat = lambda body: (
-        time.sleep(0.02 * (len(body["messages"][-1]["content"]) % 3))
-        or completion(body["messages"][-1]["content"].upper())
-    )
-    given = gpt.answerer(client, "m", concurrency=5)(QUESTIONS)
-    assert [answer.answer for answer in given] == expected()
-    assert (given[0].tokens_in, given[0].tokens_out, given[0].finish_reason) == (7, 3, "stop")
+    first = threading.Event()
+
+    def last_one_first(body):
+        text = body["messages"][-1]["content"].upper()
+        first.set() if text == expected()[1] else first.wait(5)
+        return completion(text)
+
+    server.on_chat = lambda body: completion("pronto") if body["max_tokens"] == 1 else last_one_first(body)
+    replies = gpt.answerer(client, "m", concurrency=5)(QUESTIONS)
+    assert [answer.answer for answer in replies] == expected()
+    assert (replies[0].tokens_in, replies[0].tokens_out, replies[0].finish_reason) == (7, 3, "stop")
 
 
 def test_temperature_is_zero_and_the_limit_is_sent(server, client):
@@ -55,21 +60,20 @@ def test_temperature_is_zero_and_the_limit_is_sent(server, client):
     assert (body["temperature"], body["max_tokens"], body["messages"]) == (0, 33, prompts.chat_messages(QUESTIONS[0]))
 
 
-def test_concurrency_is_bounded(server, client):
-    lock, running, peak = threading.Lock(), [0], [0]
+def test_concurrency_is_bounded_and_used(server, client):
+    meeting, running, peak = threading.Barrier(3, timeout=10), [], []
 
-    def slow(body):
-        with lock:
-            running[0] += 1
-            peak[0] = max(peak[0], running[0])
-        time.sleep(0.03)
-        with lock:
-            running[0] -= 1
+    def together(body):
+        running.append(body)
+        meeting.wait()
+        peak.append(len(running))
+        meeting.wait()
+        running.remove(body)
         return completion("x")
 
-    server.on_chat = slow
-    gpt.answerer(client, "m", concurrency=3)(QUESTIONS)
-    assert peak[0] == 3
+    server.on_chat = lambda body: completion("pronto") if body["max_tokens"] == 1 else together(body)
+    gpt.answerer(client, "m", concurrency=3)(QUESTIONS[:9])
+    assert set(peak) == {3}
 
 
 @pytest.mark.parametrize(
@@ -86,68 +90,85 @@ def test_concurrency_is_bounded(server, client):
 def test_a_passing_failure_loses_and_doubles_nothing(server, client, tmp_path, failure):
     server.script(CHAT, failure, failure)
     rows = answers.answer_all(QUESTIONS, "gpt-base", gpt.answerer(client, "m"), tmp_path / "respostas.jsonl")
-    assert sorted(row["answer"] for row in rows) == sorted(expected())
+    assert sorted(row.answer for row in rows) == sorted(expected())
 
 
 def test_an_interrupted_round_asks_only_for_what_is_missing(server, client, tmp_path):
     path = tmp_path / "respostas.jsonl"
-    server.script(CHAT, *[None] * 4, error(401, "invalid_api_key"))
+    server.script(CHAT, *[None] * 5, error(401, "invalid_api_key"))  # o primeiro pedido carrega o modelo
     with pytest.raises(MachineError):
         answers.answer_all(QUESTIONS, "gpt-base", gpt.answerer(client, "m", concurrency=1), path, batch_size=2)
     done = len(answers.read(path))
     server.requests.clear()
     answers.answer_all(QUESTIONS, "gpt-base", gpt.answerer(client, "m", concurrency=1), path, batch_size=2)
-    assert (done, server.count(CHAT), len(answers.read(path))) == (4, 6, 10)
+    assert (done, server.count(CHAT), len(answers.read(path))) == (4, 1 + 6, 10)
 
 
-def finish_batch(server, drop: int = 0):
-    """O serviço responde ao lote, fora de ordem."""
-    (batch,) = server.batches.values()
-    asked = [json.loads(line) for line in server.contents[batch["input_file_id"]].splitlines()]
-    rows = [
-        {"custom_id": row["custom_id"], "response": {"status_code": 200, "body": server.on_chat(row["body"])}}
-        for row in asked
+@pytest.mark.parametrize(
+    ("model", "served", "fingerprint", "base", "expected"),
+    [
+        ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "fp_1", "", "gpt-4o-mini@2024-07-18"),
+        ("ft:gpt-4o-mini-2024-07-18:org::id", "outro", "fp_2", "gpt-4o-mini", "gpt-4o-mini@2024-07-18+"),
+        ("implantado", "x", None, "gpt-4.1-mini-2025-04-14", "gpt-4.1-mini@2025-04-14+"),
+        ("meta/Llama", "meta/Llama", "", "", "meta/Llama@sem-revisão"),
+        ("ft:x", "ft:x", "SmolLM2@abc+def", "SmolLM2", "SmolLM2@abc+def"),
+    ],
+)
+def test_each_answer_says_which_weights_wrote_it(model, served, fingerprint, base, expected):
+    identity = chat.read(completion("x", served, fingerprint), model, base).model_id
+    adapter = identity.removeprefix(expected)
+    assert identity.startswith(expected) and len(adapter) == (12 if expected.endswith("+") else 0)
+    assert answers.base_of(identity) == expected.partition("+")[0]
+
+
+def test_two_tuned_models_of_one_base_are_two_models_with_one_base():
+    first, second = (chat.model_id(f"ft:gpt-4o-mini-2024-07-18:o::{name}") for name in ("a", "b"))
+    assert first != second and answers.base_of(first) == answers.base_of(second)
+
+
+def test_answers_of_another_base_are_refused(server, client, tmp_path):
+    path = tmp_path / "respostas.jsonl"
+    server.on_chat = lambda body: completion("x", "gpt-4o-mini-2024-07-18")
+    answers.answer_all(QUESTIONS[:1], "gpt-base", gpt.answerer(client, "gpt-4o-mini"), path)
+    server.on_chat = lambda body: completion("x", "ft:gpt-4o-mini-2024-07-18:o::a")
+    answers.answer_all(QUESTIONS[:1], "gpt-tuned", gpt.answerer(client, "ft:gpt-4o-mini-2024-07-18:o::a"), path)
+    server.on_chat = lambda body: completion("x", "gpt-4.1-2025-04-14")
+    with pytest.raises(RunMismatchError, match="gpt-4.1@2025-04-14"):
+        answers.answer_all(QUESTIONS[:2], "gpt-base", gpt.answerer(client, "gpt-4.1"), path)
+
+
+def test_the_local_api_loads_the_model_before_the_first_answer_and_only_once(server, client):
+    ask = gpt.answerer(client, "m")
+    ask(QUESTIONS[:2])
+    ask(QUESTIONS[2:4])
+    sent = [json.loads(raw) for route, raw, _ in server.bodies if route == CHAT]
+    assert [body["max_tokens"] for body in sent] == [1, 256, 256, 256, 256]
+
+
+def test_a_hosted_service_is_not_charged_for_a_warm_up(server, client, monkeypatch):
+    monkeypatch.setattr(chat, "LOOPBACK", ())
+    gpt.answerer(client, "m")(QUESTIONS[:2])
+    assert server.count(CHAT) == 2
+
+
+def test_the_local_api_is_waited_for_longer_than_a_service(server):
+    patience = [
+        gpt.client(gpt.provider(name, base_url=server.base_url), api_key="k").timeout for name in ("local", "openai")
     ]
-    server.contents["file-out"] = "".join(json.dumps(row) + "\n" for row in reversed(rows[drop:])).encode()
-    batch |= {"status": "completed", "output_file_id": "file-out", "completed_at": 21}
+    assert patience == [1800, 120]
 
 
-def test_batch_answers_are_joined_by_id_and_not_by_position(server, client, tmp_path):
-    ask = gpt.batch_answerer(client, "m", tmp_path, sleep=lambda seconds: finish_batch(server))
-    given = ask(QUESTIONS)
-    assert [answer.answer for answer in given] == expected()
-    assert given[0].seconds == 2.0
+def test_pieces_of_an_answer_arrive_in_order(server, client):
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    texts = [{"role": "assistant", "content": ""}, {"content": "Uma "}, {"content": "frase"}, {}]
+    lines = [json.dumps(chunk | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}) for delta in texts]
+    server.on_chat = lambda body: "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
+    assert list(chat.stream(client, "m", QUESTIONS[0], 9)) == ["Uma ", "frase"]
+    body = json.loads(server.bodies[-1][1])
+    assert (body["stream"], body["max_tokens"]) == (True, 9)
 
 
-@pytest.mark.parametrize("where", ["nota", "conta"])
-def test_a_batch_interrupted_while_waiting_is_found_and_not_paid_again(server, client, tmp_path, where):
-    def killed(seconds):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        gpt.batch_answerer(client, "m", tmp_path, sleep=killed)(QUESTIONS)
-    if where == "conta":
-        next(tmp_path.glob("lote-*.json")).unlink()
-    finish_batch(server)
-    assert len(gpt.batch_answerer(client, "m", tmp_path)(QUESTIONS)) == 10
-    assert server.count("POST /batches") == 1
-
-
-def test_a_lost_answer_to_the_batch_request_does_not_create_two(server, client, tmp_path):
-    server.script("POST /batches", "lost")
-    gpt.batch_answerer(client, "m", tmp_path, sleep=lambda seconds: finish_batch(server))(QUESTIONS)
-    assert len(server.batches) == 1
-
-
-def test_a_batch_with_missing_answers_is_an_instruction(server, client, tmp_path):
-    ask = gpt.batch_answerer(client, "m", tmp_path, sleep=lambda seconds: finish_batch(server, drop=2))
-    with pytest.raises(InputError, match="não respondeu a 2 de 10"):
-        ask(QUESTIONS)
-
-
-def test_a_failed_batch_is_an_instruction(server, client, tmp_path):
-    def fail(seconds):
-        next(iter(server.batches.values()))["status"] = "failed"
-
-    with pytest.raises(InputError, match="terminou em failed"):
-        gpt.batch_answerer(client, "m", tmp_path, sleep=fail)(QUESTIONS)
+def test_a_refused_stream_is_an_instruction(server, client):
+    server.script(CHAT, error(401, "invalid_api_key"))
+    with pytest.raises(MachineError, match="chave"):
+        list(chat.stream(client, "m", QUESTIONS[0], 9))

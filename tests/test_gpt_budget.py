@@ -1,73 +1,127 @@
-"""Orçamento: o custo é conhecido antes e nada se envia sem ele."""
+"""Orçamento: o custo é conhecido antes, conta os tokens que serão cobrados, e nada se envia sem ele."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
 from gpt_rows import chat_file
+from gpt_server import error, job, scripted
 
-from finetune_helpers import gpt
+from finetune_helpers import gpt, prices
 from finetune_helpers.errors import InputError, MachineError
-from finetune_helpers.gpt import data
+from finetune_helpers.gpt import budget, validation
 
 MINI = "gpt-4o-mini-2024-07-18"
-MODERN = "gpt-4.1-mini-2025-04-14"
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+TODAY = date(2026, 11, 21)
 
 
-def test_estimate_multiplies_tokens_by_the_dated_price(tmp_path):
-    path = chat_file(tmp_path / "treino.jsonl")
-    estimate = gpt.estimate(path, MINI, 3, provider=gpt.provider("openai"))
-    assert estimate.training_tokens == 3 * sum(data.example_tokens(data.rows(path)))
+@pytest.fixture
+def file(tmp_path):
+    return chat_file(tmp_path / "treino.jsonl")
+
+
+@pytest.fixture
+def server():
+    with scripted() as state:
+        yield state
+
+
+@pytest.fixture
+def openai(server):
+    provider = gpt.provider("openai", base_url=server.base_url)
+    return gpt.client(provider, api_key="k"), provider
+
+
+def words(rows: list[dict]) -> list[int]:
+    """Um tokenizador de brinquedo: uma palavra, um token."""
+    return [sum(len(message["content"].split()) for message in row["messages"]) for row in rows]
+
+
+def test_estimate_multiplies_tokens_by_the_dated_price(file):
+    estimate = gpt.estimate(file, MINI, 3, provider=gpt.provider("openai"))
+    assert estimate.training_tokens == 3 * sum(validation.example_tokens(validation.read_rows(file)))
     assert estimate.training_usd == pytest.approx(estimate.training_tokens * 3.00 / 1e6)
-    assert "21/11/2026" in str(estimate)
-    assert "https://" in str(estimate)
+    assert (
+        "21/11/2026" in str(estimate) and "https://" in str(estimate) and "cerca de" not in str(estimate).split("·")[0]
+    )
 
 
-def test_answers_cost_base_plus_tuned_and_half_in_batch(tmp_path):
-    path = chat_file(tmp_path / "treino.jsonl")
-    given = {"provider": gpt.provider("openai"), "questions": 100, "answer_tokens": 200}
-    whole, half = gpt.estimate(path, MINI, 1, **given), gpt.estimate(path, MINI, 1, batch=True, **given)
-    expected = (whole.tokens_in * (0.15 + 0.30) + whole.tokens_out * (0.60 + 1.20)) / 1e6
-    assert whole.answering_usd == pytest.approx(expected)
-    assert half.answering_usd == pytest.approx(expected / 2)
+def test_answers_cost_base_plus_tuned(file):
+    terms = gpt.Terms(questions=100, answer_tokens=200)
+    estimate = gpt.estimate(file, MINI, 1, provider=gpt.provider("openai"), terms=terms)
+    expected = (estimate.tokens_in * (0.15 + 0.30) + estimate.tokens_out * (0.60 + 1.20)) / 1e6
+    assert estimate.answering_usd == pytest.approx(expected)
+    assert estimate.total_usd == pytest.approx(expected + estimate.training_usd)
+    assert estimate.work == ("openai", estimate.training_tokens + 2 * 100 * 200)
 
 
-def test_local_training_is_free_and_needs_no_budget(tmp_path):
+def test_tokens_are_counted_by_the_counter_of_the_model_that_is_billed(file):
+    terms = gpt.Terms(token_counter=words)
+    estimate = gpt.estimate(file, "SmolLM2-135M-Instruct", 2, terms=terms)
+    assert estimate.training_tokens == 2 * sum(words(validation.read_rows(file)))
+    assert estimate.exact and "cerca de" not in str(estimate).split("·")[0]
+
+
+@pytest.mark.parametrize("model", ["SmolLM2-135M-Instruct", LLAMA])
+def test_an_unknown_tokenizer_is_said_with_its_margin(file, model):
+    estimate = gpt.estimate(file, model, 1)
+    assert not estimate.exact and "cerca de" in str(estimate) and "margem de 15 %" in str(estimate)
+
+
+def test_the_margin_counts_against_the_limit(file):
+    provider = gpt.provider("nebius")
+    estimate = gpt.estimate(file, LLAMA, 1, provider=provider, terms=gpt.Terms(own_prices="10 0 0"))
+    assert estimate.most_usd == pytest.approx(1.15 * estimate.total_usd)
+    gpt.check_budget(estimate, provider, estimate.most_usd)
+    with pytest.raises(InputError, match="passa de `budget_usd`"):
+        gpt.check_budget(estimate, provider, estimate.total_usd)
+
+
+def test_local_training_is_free_and_needs_no_budget(file):
     local = gpt.provider("local")
-    estimate = gpt.estimate(chat_file(tmp_path / "treino.jsonl"), local.default_model)
-    assert estimate.total_usd == 0
+    estimate = gpt.estimate(file, local.default_model)
     gpt.check_budget(estimate, local, 0)
+    assert estimate.total_usd == 0 and "sem cobrança" in estimate.cost and "US$" not in str(estimate)
+
+
+def test_another_local_model_has_its_own_pace(file):
+    local = gpt.provider("local")
+    machines = [gpt.estimate(file, model, provider=local).work[0] for model in (local.default_model, "outro")]
+    assert machines == ["local", "local outro"]
 
 
 @pytest.mark.parametrize(
     ("name", "model", "limit", "text"),
     [
         ("openai", MINI, 0, "nada foi enviado"),
-        ("openai", MINI, 0.0001, "passa de ORCAMENTO_USD"),
-        ("nebius", "meta-llama/Llama-3.1-8B-Instruct", 50, "Não há preço"),
+        ("openai", MINI, 0.0001, "passa de `budget_usd`"),
+        ("nebius", LLAMA, 50, "`own_prices`"),
     ],
 )
-def test_a_paid_provider_is_refused_without_budget_or_price(tmp_path, name, model, limit, text):
+def test_a_paid_provider_is_refused_without_budget_or_price(file, name, model, limit, text):
     chosen = gpt.provider(name)
-    estimate = gpt.estimate(chat_file(tmp_path / "treino.jsonl"), model, 3, provider=chosen)
     with pytest.raises(InputError, match=text):
-        gpt.check_budget(estimate, chosen, limit)
+        gpt.check_budget(gpt.estimate(file, model, 3, provider=chosen), chosen, limit)
 
 
-def test_a_price_given_by_the_user_is_used(tmp_path):
-    chosen = gpt.provider("nebius")
-    path = chat_file(tmp_path / "treino.jsonl")
-    estimate = gpt.estimate(path, chosen.default_model, 2, provider=chosen, own_prices={"train": 10})
-    assert estimate.total_usd == pytest.approx(estimate.training_tokens * 10 / 1e6)
-    gpt.check_budget(estimate, chosen, 1)
-    asked = gpt.estimate(path, chosen.default_model, 2, provider=chosen, own_prices={"train": 10}, questions=5)
-    with pytest.raises(InputError, match="own_prices"):
-        gpt.check_budget(asked, chosen, 1)
+def test_prices_given_by_the_user_are_used(file):
+    terms = gpt.Terms(questions=5, answer_tokens=10, own_prices="10 1 2,5")
+    estimate = gpt.estimate(file, LLAMA, 2, terms=terms)
+    assert estimate.training_usd == pytest.approx(estimate.training_tokens * 10 / 1e6)
+    assert estimate.answering_usd == pytest.approx(2 * (estimate.tokens_in * 1 + 50 * 2.5) / 1e6)
 
 
-def test_cost_of_answers_is_counted_from_usage():
-    rows = [{"tokens_in": 1_000_000, "tokens_out": 0}, {"tokens_in": 0, "tokens_out": 1_000_000}]
-    assert gpt.answering_cost(rows, MODERN, tuned=True) == pytest.approx(0.80 + 3.20)
-    assert gpt.answering_cost(rows, MODERN, tuned=False, batch=True) == pytest.approx((0.40 + 1.60) / 2)
+def test_two_prices_are_not_enough(file):
+    with pytest.raises(InputError, match="três números"):
+        gpt.estimate(file, LLAMA, 2, terms=gpt.Terms(own_prices="10 1"))
+
+
+def test_the_day_the_model_ends_comes_from_the_prices_and_is_said_beside_the_price(file, monkeypatch):
+    monkeypatch.setattr(prices, "ends_on", lambda sku: "2027-01-14" if sku == MINI else "")
+    assert "deixa de responder em 14/01/2027" in str(gpt.estimate(file, MINI, 1))
+    assert gpt.provider("openai").tunable(MINI).ends_on == date(2027, 1, 14)
+    assert gpt.provider("local").tunable("gpt-oss-20b").ends_on is None
 
 
 def test_unknown_provider_is_an_instruction():
@@ -79,7 +133,7 @@ def test_unknown_provider_is_an_instruction():
     ("name", "kind", "text"),
     [
         ("openai", MachineError, "OPENAI_API_KEY"),
-        ("local", InputError, "local_api.running"),
+        ("local", InputError, "local_finetune_api"),
         ("azure", InputError, "RECURSO"),
     ],
 )
@@ -89,8 +143,63 @@ def test_client_without_key_or_address_is_an_instruction(monkeypatch, name, kind
         gpt.client(gpt.provider(name))
 
 
-def test_every_paid_model_has_an_end_date_or_none_and_no_model_outlives_its_answers():
+def test_no_provider_takes_jobs_after_its_models_stop():
     for chosen in gpt.PROVIDERS.values():
-        for model in chosen.models:
-            assert model.create_until is None or model.create_until <= model.answers_until
-    assert gpt.provider("openai").tunable(MINI).answers_until == date(2027, 1, 14)
+        assert all(not model.ends_on or model.create_until <= model.ends_on for model in chosen.models)
+
+
+def test_a_local_folder_or_gguf_is_called_by_its_name_and_offered(tmp_path):
+    local, paid = gpt.provider("local"), gpt.provider("openai")
+    folder, gguf = tmp_path / "meu modelo", tmp_path / "outro.gguf"
+    folder.mkdir()
+    gguf.touch()
+    given = ["", "GPT-OSS-20b", "dono/modelo", str(folder), str(gguf)]
+    assert [local.called(text) for text in given] == [
+        "SmolLM2-135M-Instruct", "GPT-OSS-20b", "dono/modelo", "meu modelo", "outro"
+    ]  # fmt: skip
+    assert [local.to_offer(text) for text in given] == [(), (), ("dono/modelo",), (str(folder),), (str(gguf),)]
+    assert (paid.called(str(folder)), paid.to_offer(str(folder))) == (str(folder), ())
+
+
+def test_preflight_of_an_account_that_never_trained_says_no(server, openai):
+    server.models[MINI] = {"id": MINI, "object": "model", "created": 1, "owned_by": "o", "shutdown_date": "2027-01-14"}
+    check = gpt.preflight(*openai, MINI, today=date(2026, 12, 15))
+    assert (check.can_train, check.days_left) == (False, 30)
+
+
+@pytest.mark.parametrize(
+    ("today", "says"),
+    [
+        (TODAY, "pode treinar; a conta tem acesso"),
+        (TODAY, "responde até 14/01/2027 (54 dias)"),
+        (date(2027, 1, 5), "pode treinar"),
+        (date(2027, 1, 6), "não pode treinar"),
+        (date(2027, 1, 15), "deixou de responder em 14/01/2027"),
+    ],
+)
+def test_preflight_is_read_as_a_sentence_on_each_side_of_each_date(server, openai, monkeypatch, today, says):
+    monkeypatch.setattr(prices, "ends_on", lambda sku: "2027-01-14")
+    server.jobs["ftjob-1"] = job("ftjob-1", {})
+    text = str(gpt.preflight(*openai, MINI, today=today))
+    assert says in text and text.startswith(f"{MINI}: ")
+
+
+def test_preflight_of_a_model_nobody_lists_does_not_guess(openai):
+    check = gpt.preflight(*openai, "gpt-inventado", today=TODAY)
+    assert (check.can_train, check.shutdown_date, check.days_left) == (None, None, None)
+    assert "sem como saber" in str(check) and MINI in str(check) and "não tem data de fim" in str(check)
+
+
+def test_preflight_of_any_local_model_can_train(server):
+    local = replace(gpt.provider("local"), base_url=server.base_url)
+    assert gpt.preflight(gpt.client(local, api_key="k"), local, "dono/modelo").can_train is True
+
+
+def test_preflight_with_a_refused_key_says_which_key_to_check(server, openai):
+    server.script("GET /models/.*", error(401, "invalid_api_key"))
+    with pytest.raises(MachineError, match="chave"):
+        gpt.preflight(*openai, MINI, today=TODAY)
+
+
+def test_margin_covers_the_known_difference_between_tokenizers():
+    assert 1 + budget.MARGIN > 12_064 / 11_548  # a mesma amostra contada pelo o200k e pelo SmolLM2

@@ -1,16 +1,16 @@
 """Um treino por impressão digital, contra um serviço que falha de todas as maneiras conhecidas."""
 
 import json
-import threading
-from datetime import date
+from dataclasses import fields, replace
 
 import pytest
 from gpt_rows import chat_file
-from gpt_server import error, job, scripted
+from gpt_server import completion, error, job, scripted
 
 from finetune_helpers import gpt
 from finetune_helpers.errors import FinetuneError, InputError, MachineError, RunMismatchError
-from finetune_helpers.gpt import data, failures
+from finetune_helpers.gpt import failures, providers, validation
+from finetune_helpers.prompts import Question
 from finetune_helpers.records import read_json
 
 MINI = "gpt-4o-mini-2024-07-18"
@@ -26,22 +26,33 @@ def server():
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):
     """As esperas viram uma lista: nenhum teste dorme."""
-    made = []
-    monkeypatch.setattr(failures.time, "sleep", made.append)
-    monkeypatch.setattr(failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": made.append})
-    return made
+    waited = []
+    monkeypatch.setattr(failures.time, "sleep", waited.append)
+    monkeypatch.setattr(
+        failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": waited.append}
+    )
+    return waited
 
 
 @pytest.fixture
 def ask(server, tmp_path):
-    """Pede um treino pago de 3 épocas, com orçamento; aceita mudanças."""
+    """Pede um treino pago de 3 épocas, com orçamento; aceita mudanças do pedido e das condições."""
 
     def ask(name="openai", folder=tmp_path, **changes):
         provider = gpt.provider(name, base_url=server.base_url)
         client = gpt.client(provider, api_key="chave-de-teste")
-        path = chat_file(tmp_path / "treino.jsonl")
-        options = {"provider": provider, "model": MINI, "n_epochs": 3, "budget_usd": 5.0} | changes
-        return gpt.find_or_create(client, folder, path, **options)
+        options = {
+            "training_file": chat_file(tmp_path / "treino.jsonl"),
+            "model": MINI,
+            "n_epochs": 3,
+            "budget_usd": 5.0,
+        }
+        options |= changes
+        request, terms = (
+            kind(**{field.name: options[field.name] for field in fields(kind) if field.name in options})
+            for kind in (gpt.Request, gpt.Terms)
+        )
+        return gpt.find_or_create(client, folder, request, provider=provider, terms=terms)
 
     return ask
 
@@ -69,7 +80,7 @@ def test_a_new_machine_finds_the_job_by_its_metadata(server, ask, tmp_path):
 
 def test_other_hyperparameters_in_the_same_folder_are_refused_with_the_difference(server, ask):
     ask()
-    with pytest.raises(RunMismatchError, match="n_epochs: era 3, agora 2"):
+    with pytest.raises(RunMismatchError, match="`epochs`: era 3, agora 2"):
         ask(n_epochs=2)
     assert server.count(CREATE) == 1
 
@@ -88,9 +99,8 @@ def test_a_known_job_is_found_again_even_with_no_budget(server, ask):
 def test_an_invalid_file_is_refused_before_sending(server, ask, tmp_path):
     path = tmp_path / "ruim.jsonl"
     path.write_text("{}\n" * 12)
-    provider = gpt.provider("openai", base_url=server.base_url)
     with pytest.raises(InputError, match="linha 1 · sem_mensagens"):
-        gpt.find_or_create(gpt.client(provider, api_key="k"), tmp_path, path, provider=provider, budget_usd=5)
+        ask(training_file=path)
     assert server.requests == []
 
 
@@ -99,14 +109,14 @@ def test_hyperparameters_go_under_method_for_openai_and_on_top_for_nebius(server
     assert created_body(server)["method"]["supervised"]["hyperparameters"]["n_epochs"] == 3
     assert "hyperparameters" not in created_body(server)
     server.bodies.clear()
-    ask("nebius", tmp_path / "n", own_prices={"train": 1.0})
+    ask("nebius", tmp_path / "n", own_prices="1 1 1")
     assert created_body(server)["hyperparameters"]["n_epochs"] == 3
     assert "method" not in created_body(server)
 
 
 def test_azure_gets_a_byte_order_mark_and_its_training_type(server, ask):
-    ask("azure", model="gpt-4.1-mini-2025-04-14", own_prices={"train": 5.0})
-    assert server.contents["file-1"].startswith(data.BOM)
+    ask("azure", model="gpt-4.1-mini-2025-04-14", own_prices="5 1 1")
+    assert server.contents["file-1"].startswith(validation.BOM)
     assert created_body(server)["trainingType"] == "GlobalStandard"
 
 
@@ -125,7 +135,7 @@ def test_files_of_a_refused_job_are_deleted(server, ask, code):
 
 def test_training_not_available_names_the_other_doors(server, ask):
     server.script(CREATE, error(403, "training_not_available"))
-    with pytest.raises(MachineError, match='PROVEDOR = "local"'):
+    with pytest.raises(MachineError, match='`provider` = "local"'):
         ask()
 
 
@@ -172,32 +182,32 @@ def test_each_refusal_is_an_instruction(server, client, status, text):
 
 
 def test_a_failed_job_is_not_paid_again_unless_asked(server, ask):
-    made = ask()
-    server.jobs[made.id]["status"] = "failed"
-    assert ask().id == made.id
-    assert ask(again=True).id != made.id
+    created = ask()
+    server.jobs[created.id]["status"] = "failed"
+    assert ask().id == created.id
+    assert ask(again=True).id != created.id
     assert server.count(CREATE) == 2
 
 
 @pytest.mark.parametrize(
     ("code", "message", "advice"),
     [
-        ("invalid_training_file", "Example 100, message 2 Discriminator 'role' is missing", "gpt.validate aponta"),
+        ("invalid_training_file", "Example 100, message 2 Discriminator 'role' is missing", "a validação aponta"),
         ("invalid_training_file", "moderation checks. Flagged lines: 4, 13, 14.", "linhas 4, 13, 14"),
-        ("blocked", "blocked by our moderation API", "moderação recusou"),
+        ("blocked", "blocked by our moderation API", "moderação recusou o arquivo"),
         ("exceeded_quota", "You exceeded your current quota", "Acrescente crédito"),
-        ("model_not_available", "gone", "Escolha outro modelo"),
+        ("model_not_available", "gone", "Escolha outro `model`"),
     ],
 )
 def test_each_failed_job_says_the_next_step_and_its_files_go(server, ask, client, code, message, advice):
-    made = ask()
-    server.jobs[made.id] |= {"status": "failed", "error": {"code": code, "message": message, "param": None}}
+    created = ask()
+    server.jobs[created.id] |= {"status": "failed", "error": {"code": code, "message": message, "param": None}}
     with pytest.raises(InputError, match=advice):
-        gpt.follow(client, made.id)
+        gpt.follow(client, created.id)
     assert server.files == {}
 
 
-def test_files_of_a_job_made_elsewhere_are_never_deleted(server, client):
+def test_files_of_a_job_created_elsewhere_are_never_deleted(server, client):
     server.files["file-alheio"] = {"id": "file-alheio", "filename": "x"}
     failed = {"code": "x", "message": "y", "param": None}
     server.jobs["ftjob-9"] = job("ftjob-9", {"training_file": "file-alheio"}, status="failed", error=failed)
@@ -229,57 +239,47 @@ def test_a_pending_file_is_waited_for(server, ask):
 
 def test_a_cancelled_job_says_how_to_start_over(server, ask, client):
     assert gpt.cancel(client, ask().id).status == "cancelled"
-    with pytest.raises(InputError, match="again=True"):
+    with pytest.raises(InputError, match="`again` = True"):
         gpt.follow(client, "ftjob-1")
 
 
 def test_cancelling_a_finished_job_changes_nothing(server, ask, client):
-    made = ask()
-    server.jobs[made.id]["status"] = "succeeded"
-    assert gpt.cancel(client, made.id).status == "succeeded"
+    created = ask()
+    server.jobs[created.id]["status"] = "succeeded"
+    assert gpt.cancel(client, created.id).status == "succeeded"
 
 
 def test_following_survives_cuts_and_shows_each_event_once(server, ask, client, capsys):
-    made = ask()
+    created = ask()
     server.events = [
         {"id": "e2", "object": "fine_tuning.job.event", "created_at": 2, "level": "info", "message": "passo 1/2",
          "type": "metrics", "data": {"step": 1, "total_steps": 2, "train_loss": 2.5}},
         {"id": "e1", "object": "fine_tuning.job.event", "created_at": 1, "level": "info", "message": "Começou bem"},
     ]  # fmt: skip
-    server.script(f"GET /fine_tuning/jobs/{made.id}", "cut", error(502, "x"), "garbage")
+    server.script(f"GET /fine_tuning/jobs/{created.id}", "cut", error(502, "x"), "garbage")
     polls = []
 
     def sleep(seconds):
         polls.append(seconds)
         if len(polls) == 6:
-            server.jobs[made.id]["status"] = "succeeded"
+            server.jobs[created.id]["status"] = "succeeded"
 
-    assert gpt.follow(client, made.id, poll_seconds=9, sleep=sleep).status == "succeeded"
+    assert gpt.follow(client, created.id, poll_seconds=9, sleep=sleep).status == "succeeded"
     shown = capsys.readouterr()
     assert (shown.out + shown.err).count("Começou bem") == 1
 
 
 def test_a_key_in_an_event_or_in_the_failure_is_not_shown(server, ask, client, capsys):
-    made, said = ask(), f"chave {client.api_key} recusada"
+    created, said = ask(), f"chave {client.api_key} recusada"
     server.events = [
         {"id": "e1", "object": "fine_tuning.job.event", "created_at": 1, "level": "error", "message": said}
     ]
-    server.jobs[made.id] |= {"status": "failed", "error": {"code": "x", "message": said, "param": None}}
+    server.jobs[created.id] |= {"status": "failed", "error": {"code": "x", "message": said, "param": None}}
     with pytest.raises(InputError, match="chave … recusada") as caught:
-        gpt.follow(client, made.id)
+        gpt.follow(client, created.id)
     shown = capsys.readouterr()
     assert "chave … recusada" in shown.out + shown.err
     assert client.api_key not in shown.out + shown.err + str(caught.value)
-
-
-def test_two_notebooks_at_once_on_one_account_share_uploads_and_metadata(server, ask, tmp_path):
-    """Sem Idempotency-Key no serviço não há garantia para o mesmo instante; um logo depois do outro, há."""
-    made = []
-    runs = [threading.Thread(target=lambda n=n: made.append(ask(folder=tmp_path / str(n)).id)) for n in range(2)]
-    for run in runs:
-        run.start()
-        run.join()
-    assert len(set(made)) == len(server.jobs) == 1
 
 
 def test_the_request_carries_an_idempotency_key(server, ask):
@@ -288,50 +288,15 @@ def test_the_request_carries_an_idempotency_key(server, ask):
     assert headers["idempotency-key"].endswith("-0")
 
 
-def test_preflight_of_an_account_that_never_trained_says_no(server, client):
-    server.models[MINI] = {"id": MINI, "object": "model", "created": 1, "owned_by": "o", "shutdown_date": "2027-01-14"}
-    found = gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2026, 12, 15))
-    assert (found.can_train, found.days_left) == (False, 30)
-
-
-def test_preflight_of_an_account_with_jobs_says_yes_and_uses_the_published_date(server, client):
-    server.jobs["ftjob-1"] = job("ftjob-1", {})
-    found = gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2026, 11, 21))
-    assert (found.can_train, found.shutdown_date, found.days_left) == (True, date(2027, 1, 14), 54)
-
-
-def test_preflight_after_the_last_day_says_no_without_asking_for_jobs(server, client):
-    assert gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2027, 1, 6)).can_train is False
-    assert server.count("GET /fine_tuning/jobs") == 0
-
-
-def test_preflight_of_a_model_nobody_lists_does_not_guess(client):
-    found = gpt.preflight(client, gpt.provider("openai"), "gpt-inventado", today=date(2026, 11, 21))
-    assert (found.can_train, found.shutdown_date, found.days_left) == (None, None, None)
-    assert "sem como saber" in str(found) and MINI in str(found) and "não tem data de fim" in str(found)
-
-
-def test_preflight_with_a_refused_key_says_which_key_to_check(server, client):
-    server.script("GET /models/.*", error(401, "invalid_api_key"))
-    with pytest.raises(MachineError, match="chave"):
-        gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2026, 11, 21))
-
-
-def test_preflight_is_read_as_one_sentence(server, client):
-    server.jobs["ftjob-1"] = job("ftjob-1", {})
-    text = str(gpt.preflight(client, gpt.provider("openai"), MINI, today=date(2026, 11, 21)))
-    assert text.startswith(f"{MINI}: pode treinar") and "(54 dias)" in text
-
-
 def test_cancelling_a_job_that_ends_meanwhile_tells_how_it_ended(server, client, ask):
-    made = ask()
+    created = ask()
 
     def ended(_):
-        server.jobs[made.id]["status"] = "succeeded"
+        server.jobs[created.id]["status"] = "succeeded"
         return error(400, "job_already_ended")
 
     server.script("POST /fine_tuning/jobs/.*/cancel", ended)
-    assert gpt.cancel(client, made.id).status == "succeeded"
+    assert gpt.cancel(client, created.id).status == "succeeded"
 
 
 def test_a_noted_job_the_service_no_longer_knows_is_created_again(server, ask):
@@ -353,3 +318,45 @@ def test_a_refused_job_whose_file_is_already_gone_still_says_why(server, ask):
     server.script("DELETE /files/.*", error(404, "not_found"))
     with pytest.raises(MachineError, match="training_not_available"):
         ask()
+
+
+def test_one_provider_more_is_one_value_and_the_rest_of_the_way_knows_it(server, client, tmp_path, monkeypatch):
+    """A receita: um ``Provider`` em ``PROVIDERS``; validação, orçamento, treino e respostas valem para ele."""
+    model = providers.Tunable("modelo-exemplo")
+    new = providers.Provider("exemplo", server.base_url, "EXEMPLO_API_KEY", paid=True, models=(model,))
+    monkeypatch.setitem(gpt.PROVIDERS, "exemplo", new)
+    monkeypatch.setenv("EXEMPLO_API_KEY", "k")
+    chosen = gpt.provider("exemplo")
+    caller = gpt.client(chosen)
+    terms = gpt.Terms(budget_usd=1, own_prices="1 1 1")
+    request = gpt.Request(chat_file(tmp_path / "treino.jsonl"), n_epochs=1)
+    created = gpt.find_or_create(caller, tmp_path / "gpt", request, provider=chosen, terms=terms)
+    server.jobs[created.id] |= {"status": "succeeded", "fine_tuned_model": "ajustado", "trained_tokens": 9}
+    server.on_chat = lambda body: completion("Oi", body["model"])
+    done = gpt.follow(caller, created.id)
+    (reply,) = gpt.answerer(caller, done.fine_tuned_model, base=done.model)([Question("1", "Olá")])
+    report = gpt.training_report(caller, done, provider=chosen)
+    assert (created_body(server)["model"], reply.answer, report["billed_tokens"]) == ("modelo-exemplo", "Oi", 9)
+    assert reply.model_id == report["model_id"] and "não mede" in gpt.learned(report)
+
+
+def test_a_job_keeps_no_path_and_counts_only_the_content_of_its_files(ask, tmp_path):
+    moved = chat_file(tmp_path / "outra" / "pasta.jsonl")
+    assert ask().id == ask(training_file=moved).id
+    assert str(tmp_path) not in (tmp_path / "trabalho.json").read_text()
+
+
+def test_a_changed_file_is_refused_and_nothing_is_created(server, ask, tmp_path):
+    ask()
+    with pytest.raises(RunMismatchError, match="arquivo de treino: era '"):
+        ask(training_file=chat_file(tmp_path / "outro.jsonl", start=50))
+    assert server.count(CREATE) == 1
+
+
+def test_a_local_job_is_created_without_counting_its_price(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("finetune_helpers.gpt.budget.estimate", None)
+    local = replace(gpt.provider("local"), base_url=server.base_url)
+    request = gpt.Request(chat_file(tmp_path / "treino.jsonl"), multiplier=2.0)
+    gpt.find_or_create(gpt.client(local, api_key="k"), tmp_path, request, provider=local)
+    chosen = created_body(server)["method"]["supervised"]["hyperparameters"]
+    assert chosen == {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": 2.0}

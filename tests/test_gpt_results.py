@@ -1,36 +1,48 @@
-"""Resultados de um treino: colunas lidas pelo nome, em qualquer ordem e codificação."""
+"""Resultados de um treino: colunas lidas pelo nome, em qualquer ordem e codificação, e a frase que as resume."""
 
 import base64
+import json
 
 import pytest
 from gpt_server import job, scripted
 from openai.types.fine_tuning import FineTuningJob
 
 from finetune_helpers import gpt
-from finetune_helpers.gpt import results
+from finetune_helpers.answers import Answer
+from finetune_helpers.errors import RunMismatchError
+from finetune_helpers.records import read_json
 
 CSV = "step,train_loss,train_accuracy,valid_loss\n1,2.5,0.4,\n2,2.0,0.5,2.2\n"
 REORDERED = "valid_loss,train_mean_token_accuracy,step,train_loss,nova\n,0.4,1,2.5,x\n2.2,0.5,2,2.0,y\n"
 REPORT_KEYS = (
-    "engine model device seconds peak_gpu_gb peak_rss_gb trainable_parameters steps examples_seen tokens_seen "
-    "tokens_per_second loss_curve heldout_curve heldout billed_tokens gpu_hours price_sku profile adapter_sha256 "
+    "engine model base_id model_id device seconds peak_gpu_gb peak_rss_gb trainable_parameters steps examples_seen "
+    "tokens_seen tokens_per_second loss_curve heldout_curve heldout billed_tokens gpu_hours price_sku profile "
     "prompt_fingerprint"
 )
+LOCAL = {"engine": "unsloth", "model_id": "m@1+2", "loss_curve": [], "heldout_curve": [], "gpu_hours": 0.01}
+LOSSES = [
+    {"line": line, "tokens": 9, "characters": 40, "base_loss": 4.5, "tuned_loss": tuned, "base_other_loss": 4.6,
+     "tuned_other_loss": 4.2}
+    for line, tuned in ((1, 4.0), (3, 3.5))
+]  # fmt: skip
 
 
 @pytest.fixture
 def report():
-    """Função que monta o relatório de um treino cujo arquivo de resultados é ``content``."""
+    """Função que monta o relatório de um treino cujos arquivos de resultados são ``contents``."""
     with scripted() as server:
-        client = gpt.client(gpt.provider("openai", base_url=server.base_url), api_key="k")
+        chosen = gpt.provider("openai", base_url=server.base_url)
+        client = gpt.client(chosen, api_key="k")
 
-        def build(content: bytes) -> dict:
-            server.contents["file-r"] = content
+        def build(*contents: bytes, **options) -> dict:
+            server.contents |= {f"file-r{at}": content for at, content in enumerate(contents)}
             server.events = [_event(2), _event(1)]
             body = {"model": "gpt-4.1-mini-2025-04-14", "training_file": "file-t"}
-            done = job("j", body, created_at=1000, finished_at=1100, status="succeeded", result_files=["file-r"])
+            done = job("j", body, created_at=1000, finished_at=1115, status="succeeded")
             done |= {"trained_tokens": 5000, "hyperparameters": {"batch_size": 3}}
-            return gpt.training_report(client, FineTuningJob.model_validate(done), provider=gpt.provider("openai"))
+            done |= {"fine_tuned_model": "ft:gpt-4.1-mini-2025-04-14:o::a"}
+            done |= {"result_files": [f"file-r{at}" for at in range(len(contents))]}
+            return gpt.training_report(client, FineTuningJob.model_validate(done), provider=chosen, **options)
 
         yield build
 
@@ -40,6 +52,13 @@ def _event(step: int) -> dict:
     return {"id": f"e{step}", "object": "fine_tuning.job.event", "created_at": 1000 + 10 * step} | measured
 
 
+def local_files() -> list[bytes]:
+    """Os três arquivos que a API local deixa: passos, perdas por linha e o relatório."""
+    losses = "".join(json.dumps(row) + "\n" for row in LOSSES)
+    measured = LOCAL | {"seconds": {"load": 8.0, "train": 57.0, "evaluate": 10.0}}
+    return [CSV.encode(), losses.encode(), json.dumps(measured, indent=2).encode()]
+
+
 SAME = [CSV, REORDERED, base64.b64encode(CSV.encode()).decode(), "\ufeff" + CSV, CSV.replace("\n", "\r\n")]
 
 
@@ -47,37 +66,58 @@ SAME = [CSV, REORDERED, base64.b64encode(CSV.encode()).decode(), "\ufeff" + CSV,
     "content", [text.encode() for text in SAME], ids=["csv", "outra-ordem", "base64", "bom", "crlf"]
 )
 def test_curves_are_read_by_column_name(report, content):
-    found = report(content)
-    assert found["loss_curve"] == [{"step": 1, "seconds": 10.0, "loss": 2.5}, {"step": 2, "seconds": 20.0, "loss": 2.0}]
-    assert found["heldout_curve"] == [{"step": 2, "seconds": 20.0, "loss": 2.2}]
+    built = report(content)
+    assert built["loss_curve"] == [{"step": 1, "seconds": 10.0, "loss": 2.5}, {"step": 2, "seconds": 20.0, "loss": 2.0}]
+    assert built["heldout_curve"] == [{"step": 2, "seconds": 20.0, "loss": 2.2}]
 
 
 def test_hosted_report_has_every_key_and_says_what_the_provider_does_not_measure(report):
-    found = report(CSV.encode())
-    assert set(REPORT_KEYS.split()) <= found.keys()
-    assert (found["heldout"], found["billed_tokens"], found["steps"], found["examples_seen"]) == ([], 5000, 2, 6)
-    assert "não mede" in found["notes"][0]
+    built = report(CSV.encode())
+    assert set(REPORT_KEYS.split()) <= built.keys()
+    assert (built["heldout"], built["billed_tokens"], built["steps"], built["examples_seen"]) == ([], 5000, 2, 6)
+    assert built["base_id"] == "gpt-4.1-mini@2025-04-14" and built["model_id"].startswith(built["base_id"] + "+")
+    assert "não mede" in built["notes"][0]
+    assert "de 2,20 a 2,20" in gpt.learned(built) and "1 min 55 s" in gpt.took(built)
 
 
-def test_empty_cells_and_words_are_not_numbers():
-    assert results.metrics("step,a,b\n1,,x\n") == [{"step": 1, "b": "x"}]
-
-
-@pytest.mark.parametrize("content", [b"", b"step,train_loss\n"])
+@pytest.mark.parametrize("content", [b"", b"step,train_loss\n", "Ainda não há resultados.".encode()])
 def test_a_result_without_rows_gives_empty_curves(report, content):
     assert report(content)["loss_curve"] == []
 
 
-def test_a_json_report_among_the_results_is_not_read_as_a_table(report):
-    found = report(b'{"seconds": {"evaluate": 1.5}, "engine": "unsloth", "loss_curve": []}')
-    assert (found["engine"], found["seconds"], found["loss_curve"]) == ("unsloth", {"evaluate": 1.5}, [])
+def test_losses_of_the_local_api_are_joined_to_items_by_line(report):
+    built = report(*local_files(), item_ids=["a", "b", "c"])
+    assert [row["item_id"] for row in built["heldout"]] == ["a", "c"]
+    assert set(built["heldout"][0]) == {"item_id", *LOSSES[0]} - {"line"}
 
 
-def test_text_that_is_neither_a_table_nor_base64_gives_no_curve(report):
-    assert report("Ainda não há resultados.".encode())["loss_curve"] == []
+def test_a_single_line_of_losses_is_not_taken_for_the_report(report):
+    files = local_files()
+    built = report(files[0], json.dumps(LOSSES[0]).encode(), files[2], item_ids=["a"])
+    assert (len(built["heldout"]), built["engine"]) == (1, "unsloth")
 
 
-def test_losses_of_validation_lines_take_the_name_of_their_item():
-    row = {"line": 2, "tokens": 9, "base_loss": 3.0, "tuned_loss": 2.0}
-    assert results._heldout(row, ["a", "b"])["item_id"] == "b"
-    assert results._heldout(row, ["a"])["item_id"] == "2"
+def test_the_time_of_the_answers_enters_the_evaluation_and_the_hours_only_once(report, tmp_path):
+    built, path = report(*local_files()), tmp_path / "treino.json"
+    done = gpt.finish(built, [Answer("x", 1, 1, 2.5, "stop", "m")] * 4, path)
+    assert done["seconds"] == {"load": 8.0, "train": 57.0, "evaluate": 20.0}
+    assert done["gpu_hours"] == round(85 / 3600, 5)
+    assert gpt.finish(built, [], path) == done == read_json(path)
+
+
+def test_the_report_of_another_model_is_refused(report, tmp_path):
+    built, path = report(*local_files()), tmp_path / "treino.json"
+    gpt.finish(built, [], path)
+    with pytest.raises(RunMismatchError, match=r"m@1\+2 .* m@1\+3"):
+        gpt.finish(built | {"model_id": "m@1+3"}, [], path)
+
+
+def test_the_training_steps_and_the_whole_job_are_told_apart(report):
+    said = gpt.took(report(*local_files()))
+    assert "passos do treino: 57 s" in said and "1 min 55 s" in said
+
+
+def test_what_was_learned_is_one_sentence_for_this_run(report):
+    said = gpt.learned(report(*local_files(), item_ids=["a", "b", "c"]))
+    assert "caiu de 4,50 para 3,75" in said and "menor em 2 de 2 itens" in said
+    assert "dos 0,75 de queda, 0,40 são estilo" in said and "0,35 são conteúdo" in said

@@ -7,19 +7,20 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from urllib.parse import urlparse
 
 import pytest
 from interface_systems import ROOT, SCRIPT, dying, echo, hostile, patient, published, script, together
 
-from finetune_helpers import interface, votes
+from finetune_helpers import interface
 from finetune_helpers.errors import MachineError
-from finetune_helpers.interface import local_model
-from finetune_helpers.interface.turns import Turn
+from finetune_helpers.interface import systems, votes
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason="o Chromium não está instalado (apt install chromium)")
 LOOPBACK = {"127.0.0.1", "localhost", ""}
+ENDED = r"^(Pronto|Resposta interrompida|O modelo|Escreva|A pergunta).*[^…]$"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,9 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield found
-        found.close()
+        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture
@@ -59,15 +60,13 @@ def visit(browser):
 @pytest.fixture(scope="module")
 def page(toy_tuned, tmp_path_factory):
     """A página de uma rodada publicada: um LLaMA minúsculo de verdade, base e ajustado, e roteiros."""
-    machine = Turn()
-    systems = together(
-        script("llama3-base", local_model.stream(lambda: toy_tuned, False), machine),
-        script("llama3-tuned", local_model.stream(lambda: toy_tuned, True), machine),
-        *(script(one.__name__, one) for one in (echo, hostile, dying, patient)),
-        script("apertado", patient, Turn(room=1)),
+    machine = Lock()
+    toy = [script(f"llama3-{role}", systems.local_writer(lambda: toy_tuned, role == "tuned"), machine)
+           for role in ("base", "tuned")]  # fmt: skip
+    scripts = [script(write.__name__, write) for write in (echo, hostile, dying, patient)]
+    opened = interface.open_page(
+        published(tmp_path_factory.mktemp("pagina")), systems=together(*toy, *scripts), inline=False
     )
-    run = published(tmp_path_factory.mktemp("pagina"))
-    opened = interface.open_page(run, systems=systems, inline=False)
     yield opened
     opened.close()
 
@@ -75,7 +74,7 @@ def page(toy_tuned, tmp_path_factory):
 def choose(tab, name, text, kind="Título de um livro"):
     """Escolhe quem responde e escreve a pergunta."""
     tab.locator("#sistema input").click()
-    tab.get_by_role("option", name=re.compile(f"^Sistema {name} ")).click()
+    tab.get_by_role("option", name=f"{name}@1").click()
     tab.get_by_label(kind).first.check()
     tab.locator("#perguntar-texto textarea").fill(text)
 
@@ -87,59 +86,77 @@ def value(tab, name):
 
 def wait_value(tab, name, pattern):
     """Espera um campo que só o servidor escreve."""
-    found = "([name, pattern]) => new RegExp(pattern).test(document.querySelector(`#${name} textarea`)?.value ?? '')"
-    tab.wait_for_function(found, arg=[name, pattern])
+    ready = "([name, pattern]) => new RegExp(pattern).test(document.querySelector(`#${name} textarea`)?.value ?? '')"
+    tab.wait_for_function(ready, arg=[name, pattern])
     return value(tab, name)
 
 
-def ask(tab, name, text, ends=r"^(Pronto|Resposta interrompida|O modelo|A fila).*[^…]$", kind="Título de um livro"):
+def ask(tab, name, text, kind="Título de um livro"):
     """Pergunta e espera o fim."""
     choose(tab, name, text, kind)
     # O fim da pergunta anterior ainda está escrito.
     tab.eval_on_selector("#perguntar-situacao textarea", "box => box.value = ''")
     tab.click("#perguntar-pedir")
-    return wait_value(tab, "perguntar-situacao", ends)
+    return wait_value(tab, "perguntar-situacao", ENDED)
 
 
-def test_a_real_model_answers_and_the_sources_appear(page, visit):
+def stop(tab):
+    """Para a resposta e espera que a página o diga."""
+    tab.click("#perguntar-parar")
+    return wait_value(tab, "perguntar-situacao", r"^Resposta interrompida\.")
+
+
+def test_a_real_model_answers_and_the_similar_titles_appear(page, visit):
     tab = visit(page)
     assert ask(tab, "llama3-tuned", "The Clockmaker's Daughter: A Novel").startswith("Pronto em")
     assert len(value(tab, "resposta")) > 20
-    labels = [tab.locator(f"#fonte-{at} [data-testid=block-info]").inner_text() for at in (1, 2, 3)]
-    numbers = [float(re.fullmatch(r"Fonte \d, semelhança (-?\d,\d\d)", one)[1].replace(",", ".")) for one in labels]
-    assert numbers == sorted(numbers, reverse=True)
-    assert tab.locator("#perguntar-pedir").is_enabled() and tab.locator("#perguntar-parar").is_disabled()
+    assert "Títulos de treino parecidos" in tab.locator("body").inner_text()
+    assert "Fonte" not in tab.locator("body").inner_text()
+    labels = [tab.locator(f"#parecido-{at} [data-testid=block-info]").inner_text() for at in (1, 2, 3)]
+    shown = [float(re.fullmatch(r"Parecido \d: (-?\d,\d\d)", label)[1].replace(",", ".")) for label in labels]
+    assert shown == sorted(shown, reverse=True)
 
 
-def test_the_words_copied_from_the_training_are_marked(page, visit):
+def test_the_words_in_common_with_the_training_are_marked(page, visit):
     row = json.loads((page.room.data / "llama" / "treino.jsonl").read_text().splitlines()[0])
     copied = " ".join(row["output"].split()[:8])
     tab = visit(page)
     ask(tab, "echo", f"{row['input']} xyzzy {copied}", kind="Pergunta livre")
-    assert row["input"] in value(tab, "fonte-1")
+    assert row["input"] in value(tab, "parecido-1")
     assert "xyzzy" in tab.locator("#copiadas").inner_text()
-    marked = tab.locator("#copiadas .highlighted")
-    assert copied.split()[1] in " ".join(marked.all_inner_texts())
-    assert "xyzzy" not in " ".join(marked.all_inner_texts())
+    marked = " ".join(tab.locator("#copiadas .highlighted").all_inner_texts())
+    assert copied.split()[1] in marked and "xyzzy" not in marked
 
 
 @pytest.fixture
-def unhurried(toy_tuned):
-    """O modelo de brinquedo gera de verdade, mas no ritmo de um modelo grande."""
-    hook = toy_tuned[0].get_base_model().register_forward_pre_hook(lambda *_: time.sleep(0.03))
-    yield
+def steps(toy_tuned):
+    """Os passos do modelo de brinquedo, que gera de verdade mas no ritmo de um modelo grande."""
+    taken = []
+    hook = toy_tuned[0].get_base_model().register_forward_pre_hook(lambda *_: (taken.append(1), time.sleep(0.03)))
+    yield taken
     hook.remove()
 
 
-def test_the_stop_button_stops_a_real_generation(page, visit, unhurried):
+def test_the_stop_button_stops_a_real_generation(page, visit, steps):
     tab = visit(page)
     tab.get_by_label(re.compile("^(number input for )?Tamanho máximo")).first.fill("512")
     choose(tab, "llama3-tuned", "The Clockmaker")
     tab.click("#perguntar-pedir")
     wait_value(tab, "resposta", r"\S")
-    tab.click("#perguntar-parar")
-    assert wait_value(tab, "perguntar-situacao", r"^Resposta interrompida\.")
-    assert page.room.systems.named("llama3-tuned").turn._tickets.__len__() == 0
+    stop(tab)
+    with page.room.systems.named("llama3-tuned").turn:  # só passa quando a geração acabou
+        assert len(steps) < 400
+
+
+def test_closing_the_tab_stops_the_answer(page, visit, steps):
+    tab = visit(page)
+    tab.get_by_label(re.compile("^(number input for )?Tamanho máximo")).first.fill("512")
+    choose(tab, "llama3-tuned", "Leaving")
+    tab.click("#perguntar-pedir")
+    wait_value(tab, "resposta", r"\S")
+    tab.close()
+    with page.room.systems.named("llama3-tuned").turn:
+        assert len(steps) < 400
 
 
 def test_a_model_that_dies_leaves_what_it_wrote_and_the_page_goes_on(page, visit):
@@ -152,7 +169,7 @@ def test_a_model_that_dies_leaves_what_it_wrote_and_the_page_goes_on(page, visit
     assert value(tab, "resposta") == "Next question"
 
 
-def test_a_script_is_only_text_as_question_as_answer_and_in_the_sources(page, visit):
+def test_a_script_is_only_text_as_question_as_answer_and_beside_the_similar_titles(page, visit):
     tab = visit(page)
     copied = json.loads((page.room.data / "llama" / "treino.jsonl").read_text().splitlines()[0])["input"]
     assert "Nenhuma sequência de 4 palavras" in ask(tab, "hostile", SCRIPT)
@@ -174,77 +191,48 @@ def test_the_limits_hold_even_if_the_browser_does_not_keep_them(page, visit, tex
 
 
 def test_two_visitors_wait_their_turn_and_get_their_own_answers(page, visit):
-    one, two = visit(page), visit(page)
-    choose(one, "patient", "First")
-    one.click("#perguntar-pedir")
-    wait_value(one, "perguntar-situacao", "Escrevendo")
-    choose(two, "patient", "Second")
-    two.click("#perguntar-pedir")
-    wait_value(two, "perguntar-situacao", "Na fila: 1 pessoa à frente")
-    assert value(two, "resposta") == ""
-    one.click("#perguntar-parar")
-    wait_value(two, "perguntar-situacao", "Escrevendo")
-    wait_value(one, "perguntar-situacao", r"interrompida\.")
-    two.click("#perguntar-parar")
-    wait_value(two, "perguntar-situacao", r"interrompida\.")
-    assert ask(one, "echo", "Mine") and ask(two, "echo", "Yours")
-    assert (value(one, "resposta"), value(two, "resposta")) == ("Mine", "Yours")
+    first, second = visit(page), visit(page)
+    choose(first, "patient", "First")
+    first.click("#perguntar-pedir")
+    wait_value(first, "perguntar-situacao", "Escrevendo")
+    choose(second, "patient", "Second")
+    second.click("#perguntar-pedir")
+    wait_value(second, "perguntar-situacao", "Na fila")
+    assert value(second, "resposta") == ""
+    stop(first)
+    wait_value(second, "perguntar-situacao", "Escrevendo")
+    stop(second)
+    assert ask(first, "echo", "Mine") and ask(second, "echo", "Yours")
+    assert (value(first, "resposta"), value(second, "resposta")) == ("Mine", "Yours")
 
 
-def test_a_full_queue_says_so_in_portuguese(page, visit):
-    one, two = visit(page), visit(page)
-    choose(one, "apertado", "First")
-    one.click("#perguntar-pedir")
-    wait_value(one, "perguntar-situacao", "Escrevendo")
-    assert "A fila está cheia" in ask(two, "apertado", "Second")
-    one.click("#perguntar-parar")
-    wait_value(one, "perguntar-situacao", r"interrompida\.")
-
-
-def test_closing_the_tab_stops_the_answer(page, visit):
-    tab, turn = visit(page), page.room.systems.named("patient").turn
-    choose(tab, "patient", "Leaving")
-    tab.click("#perguntar-pedir")
-    wait_value(tab, "perguntar-situacao", "Escrevendo")
-    tab.close()
-    ticket = turn.enter()
-    other = visit(page)
-    other.wait_for_timeout(200)
-    for _ in range(100):
-        if not turn.ahead(ticket):
-            break
-        other.wait_for_timeout(100)
-    assert turn.ahead(ticket) == 0
-    turn.leave(ticket)
-
-
-def compare(tab, text):
-    """Vai à aba de comparar e espera as duas respostas."""
+def compare(tab, pair, text):
+    """Vai à aba de comparar e pede as duas respostas."""
     tab.get_by_role("tab", name="Comparar").click()
     tab.locator("#comparar-texto textarea").fill(text)
     tab.locator("#par input").click()
-    tab.get_by_role("option", name="Sistema llama3-base × Sistema echo").click()
+    tab.get_by_role("option", name=pair).click()
     assert tab.locator("#voto-A").is_disabled()
     tab.click("#comparar-pedir")
-    wait_value(tab, "comparar-situacao", "Leia as duas e vote")
 
 
 def test_a_blind_vote_reveals_the_names_only_afterwards_and_counts_once(page, visit):
     tab, heard = visit(page), []
     tab.on("requestfinished", lambda request: heard.append(request) if "queue/data" in request.url else None)
-    compare(tab, "A Blind Garden")
+    compare(tab, "Trilha LLaMA, base × echo", "A Blind Garden")
+    wait_value(tab, "comparar-situacao", "Leia as duas e vote")
     assert not tab.locator("#revelacao").is_visible() and not (page.room.run / votes.FILE).exists()
     sides = {side: value(tab, f"lado-{side}") for side in "AB"}
     assert all("llama3-base" not in request.response().text() for request in heard)
     tab.click("#voto-A")
-    revealed = wait_value(tab, "revelacao", "A: Sistema")
+    revealed = wait_value(tab, "revelacao", "A: ")
     (vote,) = votes.read(page.room.run)
     assert (vote.choice, vote.question) == ("A", "A Blind Garden")
     assert {"A": vote.answer_a, "B": vote.answer_b} == sides
-    assert revealed.splitlines()[0].startswith(f"A: Sistema {vote.system_a} ")
+    assert f"{vote.system_a}@1" in revealed.splitlines()[0] and f"{vote.system_b}@1" in revealed.splitlines()[1]
     assert {vote.system_a: vote.answer_a, vote.system_b: vote.answer_b}["echo"] == "A Blind Garden"
     assert all(tab.locator(f"#voto-{choice}").is_disabled() for choice in votes.CHOICES)
-    tab.evaluate("for (const one of document.querySelectorAll('[id^=voto-]')) one.disabled = false")
+    tab.evaluate("for (const button of document.querySelectorAll('[id^=voto-]')) button.disabled = false")
     tab.locator("#voto-B").dispatch_event("click")
     tab.wait_for_timeout(1000)
     assert votes.read(page.room.run) == [vote]
@@ -252,11 +240,7 @@ def test_a_blind_vote_reveals_the_names_only_afterwards_and_counts_once(page, vi
 
 def test_a_comparison_that_fails_has_no_vote(page, visit):
     tab = visit(page)
-    tab.get_by_role("tab", name="Comparar").click()
-    tab.locator("#comparar-texto textarea").fill("Broken")
-    tab.locator("#par input").click()
-    tab.get_by_role("option", name="Sistema echo × Sistema dying").click()
-    tab.click("#comparar-pedir")
+    compare(tab, "echo × dying", "Broken")
     wait_value(tab, "comparar-situacao", "Sem as duas respostas não há voto")
     assert tab.locator("#voto-A").is_disabled() and not tab.locator("#revelacao").is_visible()
 
@@ -265,42 +249,38 @@ def test_the_results_show_the_table_the_figures_and_the_workbook(page, visit):
     tab = visit(page)
     tab.get_by_role("tab", name="Resultados").click()
     tab.wait_for_selector("#figura-diferencas img")
-    tab.locator("#tabela").get_by_text("LLaMA 3, ajustado").first.wait_for(timeout=60_000)
+    tab.locator("#tabela").get_by_text("Trilha LLaMA, ajustado").first.wait_for(timeout=60_000)
     with tab.expect_download() as started:
         tab.click("#planilha")
     assert started.value.suggested_filename == "comparacao.xlsx"
     assert Path(started.value.path()).read_bytes() == (page.room.run / "comparacao.xlsx").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["Perguntar", "Comparar", "Resultados"])
-def test_it_fits_a_phone(page, visit, name):
+def test_it_fits_a_phone_in_portuguese(page, visit):
     tab = visit(page, width=390)
-    tab.get_by_role("tab", name=name).click()
-    tab.wait_for_timeout(300)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_the_labels_of_the_framework_are_in_portuguese_too(page, visit):
-    tab = visit(page)
     assert tab.evaluate("document.documentElement.lang") == "pt-BR"
     assert tab.locator("footer").count() == 0 or not tab.locator("footer").inner_text().strip()
     english = r"\b(Submit|Clear|Download|Settings|Built with|Use via API|Loading|Share)\b"
-    assert re.findall(english, tab.locator("body").inner_text()) == []
+    for name in ("Perguntar", "Comparar", "Resultados"):
+        tab.get_by_role("tab", name=name).click()
+        tab.wait_for_timeout(300)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        assert re.findall(english, tab.locator("body").inner_text()) == []
 
 
 def fetch(url):
     """Estado e corpo de um endereço, como um curioso os pediria."""
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as given:
-            return given.status, given.read().decode(errors="replace")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as reply:
+            return reply.status, reply.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
 
 
 def test_nothing_of_the_machine_is_served(page):
-    room = page.room.run.parents[1]
+    folder = page.room.run.parents[1]
     for address in ("", "config", "gradio_api/info", "openapi.json"):
-        assert str(room) not in fetch(page.url + address)[1] and str(Path.home()) not in fetch(page.url + address)[1]
+        assert str(folder) not in fetch(page.url + address)[1] and str(Path.home()) not in fetch(page.url + address)[1]
     assert json.loads(fetch(page.url + "gradio_api/info")[1])["named_endpoints"] == {}
     for name in (page.room.run / "rodada.json", ROOT / "pyproject.toml", "/etc/passwd"):
         assert fetch(f"{page.url}gradio_api/file={name}")[0] in (403, 404)
@@ -326,12 +306,12 @@ def test_a_shared_page_opens_only_with_the_password(empty_run, browser, monkeypa
         context = browser.new_context()
         tab = context.new_page()
         tab.goto(opened.url)
-        for password, gone in (("errada", False), (opened.password, True)):
+        for password, enters in (("errada", False), (opened.password, True)):
             tab.locator("input").first.fill("turma")
             tab.locator("input[type=password]").fill(password)
             tab.get_by_role("button").first.click()
             tab.wait_for_timeout(500)
-            assert (tab.locator("#perguntar-pedir").count() == 1) is gone or tab.wait_for_selector("#perguntar-pedir")
+            assert (tab.locator("#perguntar-pedir").count() == 1) is enters or tab.wait_for_selector("#perguntar-pedir")
         assert opened.password not in tab.content()
         context.close()
     finally:
@@ -353,7 +333,7 @@ def test_a_run_without_models_or_results_still_opens_and_explains(empty_run, vis
     opened = interface.open_page(empty_run, inline=False)
     try:
         tab = visit(opened)
-        assert "Não respondem: LLaMA 3, base; LLaMA 3, ajustado" in tab.locator("body").inner_text()
+        assert "Não respondem: Trilha LLaMA, base; Trilha LLaMA, ajustado" in tab.locator("body").inner_text()
         assert tab.locator("#perguntar-pedir").is_disabled()
         tab.get_by_role("tab", name="Resultados").click()
         tab.get_by_text("ainda não tem resultados").wait_for()

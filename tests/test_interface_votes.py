@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_helpers import votes
 from finetune_helpers.errors import InputError, StorageError
+from finetune_helpers.interface import votes
 from finetune_helpers.interface.votes import Vote, append, read
 
 VOTE = Vote("v0", "2026-11-22T14:30:00+00:00", "A Sea Voyage", "gpt-base", "gpt-tuned", "Uma.", "Outra.", "A")
@@ -33,7 +33,7 @@ VOTES = st.builds(
 VOTER = """
 import sys
 from dataclasses import replace
-from finetune_helpers.votes import append, read
+from finetune_helpers.interface.votes import append, read
 run, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 first = read(sys.argv[4])[0]
 for number in range(count):
@@ -44,7 +44,7 @@ for number in range(count):
 KILLED = """
 import json, os, signal, sys
 from dataclasses import replace
-from finetune_helpers import votes
+from finetune_helpers.interface import votes
 def half(path, rows):
     line = json.dumps(rows[0])
     with open(path, "a") as file:
@@ -89,11 +89,11 @@ def test_votes_come_back_as_they_were_given_in_order(given_votes):
 
 
 def test_two_processes_voting_at_once_lose_nothing(voter, tmp_path):
-    both = [voter("a", 500), voter("b", 500)]
-    assert [(process.communicate()[0].count("\n"), process.returncode) for process in both] == [(500, 0)] * 2
+    both = [voter("a", 100), voter("b", 100)]
+    assert [(process.communicate()[0].count("\n"), process.returncode) for process in both] == [(100, 0)] * 2
     found = ids(tmp_path / "r1")
-    assert sorted(found) == sorted(f"{name}-{number}" for name in "ab" for number in range(500))
-    assert [one for one in found if one[0] == "a"] == [f"a-{number}" for number in range(500)]
+    assert sorted(found) == sorted(f"{name}-{number}" for name in "ab" for number in range(100))
+    assert [one for one in found if one[0] == "a"] == [f"a-{number}" for number in range(100)]
 
 
 def test_threads_voting_at_once_lose_nothing_and_repeat_nothing(tmp_path):

@@ -4,19 +4,18 @@ import concurrent.futures
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import openai
 import pytest
 from gpt_rows import chat_file
-from local_api_server import never, serving, trained
+from local_api_server import MODEL, connect, never, serving, submit, trained, until, wait
 from local_api_tour import tour
 
 from finetune_helpers import gpt
-from finetune_helpers.local_api import store
+from finetune_helpers.errors import StorageError
+from local_finetune_api import store
 
-MODEL = "smollm2-135m-instruct"
 PREVIOUS = Path(os.environ.get("OPENAI_ANTERIOR", Path(sys.prefix) / "openai-2.54"))
 
 
@@ -33,62 +32,37 @@ def busy(tmp_path):
         yield running
 
 
-def connect(running) -> openai.OpenAI:
-    return openai.OpenAI(base_url=running.base_url, api_key=running.api_key, max_retries=0)
-
-
-def submit(client, path: Path, **changes):
-    with open(path, "rb") as file:
-        sent = client.files.create(file=file, purpose="fine-tune")
-    return client.fine_tuning.jobs.create(model=MODEL, training_file=sent.id, **changes)
-
-
-def wait(client, job, *states):
-    deadline = time.time() + 20
-    while (found := client.fine_tuning.jobs.retrieve(job.id)).status not in states:
-        assert time.time() < deadline, f"{found.status}, esperava {states}"
-        time.sleep(0.01)
-    return found
-
-
 def test_every_route_answers_the_installed_client(server, tmp_path):
     tour(server.base_url, server.api_key, str(chat_file(tmp_path / "treino.jsonl")))
 
 
 @pytest.mark.skipif(not PREVIOUS.is_dir(), reason="openai 2.54 não está instalado ao lado (veja OPENAI_ANTERIOR)")
 def test_every_route_answers_the_previous_major_version(server, tmp_path):
-    path = chat_file(tmp_path / "treino.jsonl")
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("local_api_tour.py")),
-        server.base_url,
-        server.api_key,
-        str(path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(PREVIOUS)})
+    script, path = Path(__file__).with_name("local_api_tour.py"), chat_file(tmp_path / "treino.jsonl")
+    command = [sys.executable, str(script), server.base_url, server.api_key, str(path)]
+    paths = os.pathsep.join([str(PREVIOUS), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
     assert done.returncode == 0, done.stderr[-2000:]
     assert "openai 2.5" in done.stdout
 
 
-def test_responses_have_every_key_of_the_published_types(server, tmp_path):
-    """Os tipos do pacote openai são gerados da descrição publicada: toda chave obrigatória tem de vir."""
+def test_what_is_only_the_servers_never_leaves_it(server, tmp_path):
     client = connect(server)
-    job = submit(client, chat_file(tmp_path / "treino.jsonl"))
-    type(job).model_validate(job.model_dump())
-    done = wait(client, job, "succeeded")
-    type(done).model_validate(done.model_dump())
-    for rows in (client.files.list(), client.fine_tuning.jobs.list_events(job.id), client.models.list()):
-        for row in rows:
-            type(row).model_validate(row.model_dump())
+    job = wait(client, submit(client, tmp_path), "succeeded")
+    point = client.fine_tuning.jobs.checkpoints.list(job.id).data[0]
+    sent = [job, point, client.files.retrieve(job.training_file), client.models.retrieve(job.fine_tuned_model)]
+    for answer in sent:
+        assert not answer.model_extra, answer.model_extra
+        type(answer).model_validate(answer.model_dump())  # toda chave obrigatória do tipo publicado veio
 
 
 def test_pages_cover_every_job_once_newest_first(busy, tmp_path):
     client = connect(busy)
-    made = [submit(client, chat_file(tmp_path / "treino.jsonl")).id for _ in range(5)]
+    made = [submit(client, tmp_path).id for _ in range(5)]
     assert [job.id for job in client.fine_tuning.jobs.list(limit=2)] == made[::-1]
-    first = client.fine_tuning.jobs.list(limit=2)
-    assert first.has_more
+    assert client.fine_tuning.jobs.list(limit=4).has_more
     assert not client.fine_tuning.jobs.list(limit=5).has_more
+    assert [job.id for job in client.fine_tuning.jobs.list(after="").data] == made[::-1]
 
 
 @pytest.mark.parametrize("after", ["ftjob-000000000000000000000000", "../../etc"])
@@ -97,120 +71,120 @@ def test_a_page_after_an_unknown_id_is_not_found(server, after):
         connect(server).fine_tuning.jobs.list(after=after)
 
 
-def test_an_empty_id_is_the_first_page(server, tmp_path):
-    client = connect(server)
-    made = submit(client, chat_file(tmp_path / "treino.jsonl")).id
-    page = [job.id for job in client.fine_tuning.jobs.list(after="").data]
-    assert page[0] == made
-    assert page == [job.id for job in client.fine_tuning.jobs.list().data]
-
-
 def test_a_file_with_a_bad_line_fails_the_job_naming_it(server, tmp_path):
-    path = chat_file(tmp_path / "treino.jsonl")
+    path = chat_file(tmp_path / "ruim.jsonl")
     path.write_text(path.read_text() + '{"messages": [{"content": "x"}]}\n')
-    job = wait(connect(server), submit(connect(server), path), "failed")
-    assert job.error.code == "invalid_training_file"
-    assert job.error.param == "training_file"
+    client = connect(server)
+    with open(path, "rb") as file:
+        sent = client.files.create(file=file, purpose="fine-tune")
+    job = wait(client, submit(client, tmp_path, training_file=sent.id), "failed")
+    assert (job.error.code, job.error.param) == ("invalid_training_file", "training_file")
     assert "linha 13 · papel" in job.error.message
 
 
 def test_a_running_job_can_be_cancelled_and_the_next_one_runs(busy, tmp_path):
     client = connect(busy)
-    first, second = (submit(client, chat_file(tmp_path / "treino.jsonl")) for _ in range(2))
+    first, second = (submit(client, tmp_path) for _ in range(2))
     wait(client, first, "running")
     assert client.fine_tuning.jobs.retrieve(second.id).status in ("validating_files", "queued")
+    with pytest.raises(openai.ConflictError):
+        client.files.delete(first.training_file)
     assert client.fine_tuning.jobs.cancel(first.id).status == "cancelled"
     wait(client, second, "running")
+    client.files.delete(first.training_file)
     with pytest.raises(openai.BadRequestError, match="cancelar um treino que está em cancelled"):
         client.fine_tuning.jobs.cancel(first.id)
 
 
 def test_a_job_can_be_paused_and_resumed(busy, tmp_path):
     client = connect(busy)
-    job = submit(client, chat_file(tmp_path / "treino.jsonl"))
+    job = submit(client, tmp_path)
     wait(client, job, "running")
-    post = client.with_options(max_retries=0).post
-    post(f"/fine_tuning/jobs/{job.id}/pause", cast_to=object)
-    wait(client, job, "paused")
-    post(f"/fine_tuning/jobs/{job.id}/resume", cast_to=object)
+    client.post(f"/fine_tuning/jobs/{job.id}/pause", cast_to=object)
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "paused"
+    client.post(f"/fine_tuning/jobs/{job.id}/resume", cast_to=object)
     wait(client, job, "running")
 
 
 def test_the_same_idempotency_key_never_makes_two_jobs(busy, tmp_path):
     client = connect(busy)
-    with open(chat_file(tmp_path / "treino.jsonl"), "rb") as file:
-        sent = client.files.create(file=file, purpose="fine-tune")
+    file_id = submit(client, tmp_path).training_file
 
-    def create(_):
-        headers = {"Idempotency-Key": "uma-chave"}
-        return client.fine_tuning.jobs.create(model=MODEL, training_file=sent.id, extra_headers=headers).id
+    def create(number: int) -> str:
+        headers = {"Idempotency-Key": f"chave-{number % 2}"}
+        return client.fine_tuning.jobs.create(model=MODEL, training_file=file_id, extra_headers=headers).id
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(create, range(16)))) == 1
-    assert len(list(client.fine_tuning.jobs.list())) == 1
+        assert len(set(pool.map(create, range(16)))) == 2
+    assert len(list(client.fine_tuning.jobs.list())) == 3
 
 
 def test_two_notebooks_at_once_share_one_job(busy, tmp_path):
     provider = gpt.provider("local", base_url=busy.base_url)
     path = chat_file(tmp_path / "treino.jsonl")
 
-    def ask(number: int) -> str:
+    def create(number: int) -> str:
         client = gpt.client(provider, api_key=busy.api_key)
-        return gpt.find_or_create(client, tmp_path / str(number), path, provider=provider).id
+        return gpt.find_or_create(client, tmp_path / str(number), gpt.Request(path), provider=provider).id
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(ask, range(4)))) == 1
+        assert len(set(pool.map(create, range(4)))) == 1
 
 
-def test_a_file_in_use_cannot_be_deleted(busy, tmp_path):
-    job = submit(connect(busy), chat_file(tmp_path / "treino.jsonl"))
-    with pytest.raises(openai.ConflictError):
-        connect(busy).files.delete(job.training_file)
-
-
-def test_a_base_model_cannot_be_deleted(server):
+def test_a_base_model_cannot_be_deleted_and_answers_to_its_old_name(server):
     with pytest.raises(openai.PermissionDeniedError):
         connect(server).models.delete(MODEL)
+    assert connect(server).models.retrieve("smollm2-135m-instruct").id == MODEL
 
 
 @pytest.mark.parametrize(
-    ("changes", "param"),
+    ("changes", "param", "text"),
     [
-        ({"model": "gpt-4o"}, "model"),
-        ({"training_file": "file-000000000000000000000000"}, "training_file"),
-        ({"training_file": "../../../etc/passwd"}, "training_file"),
-        ({"validation_file": "nada"}, "validation_file"),
-        ({"suffix": "x" * 65}, "suffix"),
-        ({"seed": -1}, "seed"),
-        ({"integrations": []}, "integrations"),
-        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),
-        ({"hyperparameters": {}, "method": {"type": "supervised"}}, "hyperparameters"),
+        ({"model": "gpt-4o"}, "model", "Use um destes: SmolLM2-135M-Instruct, gpt-oss-20b"),
+        ({"training_file": "file-000000000000000000000000"}, "training_file", "não existe"),
+        ({"training_file": "../../../etc/passwd"}, "training_file", "não existe"),
+        ({"validation_file": "nada"}, "validation_file", "não existe"),
+        ({"suffix": "x" * 65}, "suffix", "use no máximo 64 caracteres"),
+        ({"seed": -1}, "seed", "use 0 ou mais"),
+        ({"integrations": []}, "integrations", "não aceita"),
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "serve: use 1 ou mais."),
+        ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "serve: use no máximo 50."),
+        ({"hyperparameters": {"n_epochs": 1.5}}, "hyperparameters.n_epochs", "serve: use um número inteiro."),
+        ({"hyperparameters": {"n_epochs": "x"}}, "hyperparameters.n_epochs", "use 'auto' ou um número inteiro."),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": 0}},
+            "hyperparameters.learning_rate_multiplier",
+            "mais que 0",
+        ),
+        ({"hyperparameters": {}, "method": {"type": "supervised"}}, "hyperparameters", "não os dois"),
+        ({"metadata": {"a": "x" * 513}}, "metadata.a", "use no máximo 512 caracteres"),
     ],
 )
-def test_a_bad_job_request_names_the_parameter(server, tmp_path, changes, param):
+def test_a_bad_job_request_names_the_parameter_and_what_it_takes(server, changes, param, text):
     client = connect(server)
-    with open(chat_file(tmp_path / "treino.jsonl"), "rb") as file:
-        sent = client.files.create(file=file, purpose="fine-tune")
+    sent = client.files.create(file=("treino.jsonl", b"{}"), purpose="fine-tune")
+    body = {"model": MODEL, "training_file": sent.id} | changes
     with pytest.raises(openai.BadRequestError) as caught:
-        client.fine_tuning.jobs.create(**({"model": MODEL, "training_file": sent.id} | changes))
-    assert caught.value.param.startswith(param)
+        client.post("/fine_tuning/jobs", body=body, cast_to=object)
+    assert (caught.value.param, text in caught.value.body["message"]) == (param, True), caught.value.body
 
 
 def test_the_job_queue_is_bounded(tmp_path):
     with serving(tmp_path / "api", work=never, max_jobs_waiting=2) as running:
         client = connect(running)
-        path = chat_file(tmp_path / "treino.jsonl")
-        wait(client, submit(client, path), "running")
-        submit(client, path), submit(client, path)
+        wait(client, submit(client, tmp_path), "running")
+        for _ in range(2):
+            submit(client, tmp_path)
         with pytest.raises(openai.RateLimitError, match="fila de treinos"):
-            submit(client, path)
+            submit(client, tmp_path)
 
 
 def test_a_restart_puts_the_running_job_back_and_finishes_it(tmp_path):
-    path = chat_file(tmp_path / "treino.jsonl")
     with serving(tmp_path / "api", work=never) as running:
-        job = submit(connect(running), path)
+        job = submit(connect(running), tmp_path)
         wait(connect(running), job, "running")
+    path = store.job_folder(tmp_path / "api", job.id) / "events.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"id": "ftev')  # a queda cortou um evento
     with serving(tmp_path / "api") as running:
         done = wait(connect(running), job, "succeeded")
         messages = [event.message for event in connect(running).fine_tuning.jobs.list_events(job.id, limit=100)]
@@ -223,7 +197,7 @@ def test_a_worker_that_always_dies_fails_the_job_honestly(tmp_path):
         return 137
 
     with serving(tmp_path / "api", work=dies) as running:
-        job = wait(connect(running), submit(connect(running), chat_file(tmp_path / "treino.jsonl")), "failed")
+        job = wait(connect(running), submit(connect(running), tmp_path), "failed")
     assert (job.error.code, "3 vezes" in job.error.message) == ("worker_died", True)
 
 
@@ -238,34 +212,31 @@ def test_a_defect_in_one_job_does_not_stop_the_queue(tmp_path):
 
     with serving(tmp_path / "api", work=first_breaks) as running:
         client = connect(running)
-        bad, good = (submit(client, chat_file(tmp_path / "treino.jsonl")) for _ in range(2))
+        bad, good = (submit(client, tmp_path) for _ in range(2))
         assert wait(client, bad, "failed").error.code == "server_error"
         assert wait(client, good, "succeeded").fine_tuned_model
 
 
-def test_a_half_written_event_is_dropped_on_restart(tmp_path):
-    with serving(tmp_path / "api") as running:
-        job = submit(connect(running), chat_file(tmp_path / "treino.jsonl"))
-        wait(connect(running), job, "succeeded")
-    path = store.job_folder(tmp_path / "api", job.id) / "events.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"id": "ftev')
-    with serving(tmp_path / "api") as running:
-        list(connect(running).fine_tuning.jobs.list_events(job.id))
-    assert path.read_bytes() == whole
+def test_a_full_disk_is_told_as_507_and_the_queue_goes_on_when_there_is_room(tmp_path):
+    calls = []
 
+    async def full_once(scheduler, job):
+        calls.append(job["id"])
+        if len(calls) == 1:
+            raise StorageError("Disco cheio ao gravar /pasta/secreta/x.")
+        return await trained(scheduler, job)
 
-def test_a_checkpoint_answers_as_a_model(server, tmp_path):
-    client = connect(server)
-    job = wait(client, submit(client, chat_file(tmp_path / "treino.jsonl")), "succeeded")
-    points = client.fine_tuning.jobs.checkpoints.list(job.id).data
-    name = points[-1].fine_tuned_model_checkpoint
-    given = client.chat.completions.create(model=name, messages=[{"role": "user", "content": "oi"}])
-    assert (given.model, given.choices[0].message.content) == (name, "oi")
+    with serving(tmp_path / "api", work=full_once, storage_retry=1.0) as running:
+        client = connect(running)
+        job = submit(client, tmp_path)
+        with pytest.raises(openai.InternalServerError, match="Disco cheio") as caught:
+            wait(client, job, "succeeded")
+        assert (caught.value.status_code, "secreta" in caught.value.message) == (507, False)
 
+        def succeeded() -> bool:
+            try:
+                return client.fine_tuning.jobs.retrieve(job.id).status == "succeeded"
+            except openai.InternalServerError:
+                return False
 
-def test_health_needs_no_key(server):
-    import urllib.request
-
-    with urllib.request.urlopen(server.base_url.replace("/v1", "/healthz")) as answer:
-        assert answer.status == 200
+        until(succeeded)

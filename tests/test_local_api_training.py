@@ -1,229 +1,194 @@
-"""A API local treinando de verdade um modelo minúsculo: aprende, pausa, continua e sobrevive a kill -9."""
+"""A API local treinando de verdade um modelo minúsculo: aprende, responde, continua depois de kill -9."""
 
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import openai
 import pytest
-from gpt_rows import chat_file, examples
+from gpt_rows import chat_file
+from local_api_server import ask, connect, submit, until, wait
 from tiny_llama import NAME, tiny_model
 
-from finetune_helpers import answers, gpt, local_api, prompts
-from finetune_helpers.local_api import store
+import local_finetune_api
+from finetune_helpers import answers
+from finetune_helpers.records import read_jsonl
+from local_finetune_api import store
 
 pytestmark = pytest.mark.treino
 REPORT_KEYS = (
-    "engine model device seconds peak_gpu_gb peak_rss_gb trainable_parameters steps examples_seen tokens_seen "
-    "tokens_per_second loss_curve heldout_curve heldout billed_tokens gpu_hours price_sku profile adapter_sha256 "
-    "prompt_fingerprint"
+    "engine model base_id model_id device seconds peak_gpu_gb peak_rss_gb trainable_parameters steps examples_seen "
+    "tokens_seen tokens_per_second loss_curve heldout_curve heldout billed_tokens gpu_hours price_sku profile "
+    "prompt_fingerprint trained_tokens hyperparameters"
 )
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return str(tiny_model(tmp_path_factory.mktemp("modelo")))
+    return str(tiny_model(tmp_path_factory.mktemp("modelo") / NAME))
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, model):
-    with local_api.running(tmp_path_factory.mktemp("api"), models={NAME: model}) as running:
+    broken = tmp_path_factory.mktemp("quebrado")
+    (broken / "model.safetensors").write_bytes(bytes(8) + b"{}")
+    with local_finetune_api.running(tmp_path_factory.mktemp("api"), models=[model, f"quebrado={broken}"]) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def client(server):
-    return gpt.client(gpt.provider("local", base_url=server.base_url), api_key=server.api_key)
+    return connect(server)
 
 
 @pytest.fixture(scope="module")
-def job(server, client, tmp_path_factory):
-    """Um treino de duas épocas, com validação, até o fim."""
+def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rodada")
-    made = gpt.find_or_create(
-        client,
-        folder,
-        chat_file(folder / "treino.jsonl", 24),
-        provider=gpt.provider("local", base_url=server.base_url),
-        model=NAME,
-        validation_file=chat_file(folder / "validacao.jsonl", 6, start=50),
-        n_epochs=2,
-        learning_rate_multiplier=20.0,
-        suffix="teste",
-    )
-    return gpt.follow(client, made.id)
+    return chat_file(folder / "treino.jsonl", 12), chat_file(folder / "validacao.jsonl", 4, start=50)
 
 
-def test_training_lowers_the_loss_of_every_validation_line(client, job):
-    ids = [example.item_id for example in examples(6, 50)]
-    report = gpt.training_report(client, job, provider=gpt.provider("local"), item_ids=ids)
-    assert [row["item_id"] for row in report["heldout"]] == ids
-    assert all(row["tuned_loss"] < row["base_loss"] for row in report["heldout"])
-    assert set(REPORT_KEYS.split()) <= report.keys()
-    assert (report["steps"], report["examples_seen"], len(report["loss_curve"])) == (12, 48, 12)
-    assert [point["step"] for point in report["heldout_curve"]] == [0, 6, 12]
-    assert (report["billed_tokens"], report["price_sku"]) == (
-        None,
-        "cpu" if report["device"].startswith("CPU") else report["price_sku"],
-    )
-    assert json.dumps(report).count(str(Path.home())) == 0
+@pytest.fixture(scope="module")
+def job(client, model, files):
+    """Um treino de duas épocas, com validação, até o fim; o modelo é pedido pela pasta dele."""
+    sent = []
+    for path in files:
+        with open(path, "rb") as file:
+            sent.append(client.files.create(file=file, purpose="fine-tune").id)
+    chosen = {"n_epochs": 2, "batch_size": 6, "learning_rate_multiplier": 50.0}
+    pair = {"training_file": sent[0], "validation_file": sent[1]}
+    created = client.fine_tuning.jobs.create(model=model, hyperparameters=chosen, suffix="teste", **pair)
+    done = wait(client, created, "succeeded", "failed")
+    assert done.status == "succeeded", done.error
+    return done
 
 
-def test_billed_tokens_are_the_tokens_seen(client, job):
-    report = gpt.training_report(client, job, provider=gpt.provider("local"))
-    assert job.trained_tokens == report["tokens_seen"]
+@pytest.fixture(scope="module")
+def results(client, job) -> dict[str, str]:
+    return {client.files.retrieve(name).filename: client.files.content(name).text for name in job.result_files}
 
 
-def test_each_epoch_left_a_checkpoint_that_answers(client, job):
-    points = gpt.checkpoints(client, job)
-    assert [point["step"] for point in points] == [12, 6]
-    given = ask(client, points[1]["model"])
-    assert given.usage.completion_tokens > 0
+def test_training_lowers_the_loss_of_every_validation_line(results):
+    rows = [json.loads(line) for line in results["validation_losses.jsonl"].splitlines()]
+    assert [row["line"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert set(row) == set(
+            ["line", "tokens", "characters", "base_loss", "tuned_loss", "base_other_loss", "tuned_other_loss"]
+        )
+        assert row["tuned_loss"] < row["base_loss"] and row["tuned_other_loss"] < row["base_other_loss"]
+        assert row["tuned_loss"] != row["tuned_other_loss"]
 
 
-def ask(client, model, **changes):
-    messages = [{"role": "user", "content": "Tell me about rivers."}]
-    return client.chat.completions.create(
-        **({"model": model, "messages": messages, "temperature": 0, "max_tokens": 10} | changes)
-    )
+def test_the_report_tells_what_it_took_and_shows_no_folder(results, job):
+    report = json.loads(results["training_report.json"])
+    assert set(report) == set(REPORT_KEYS.split())
+    assert (report["model"], report["steps"], report["examples_seen"], len(report["loss_curve"])) == (NAME, 4, 24, 4)
+    assert [point["step"] for point in report["heldout_curve"]] == [0, 2, 4]
+    assert set(report["seconds"]) == {"load", "train", "evaluate"} and min(report["seconds"].values()) > 0
+    assert answers.base_of(report["model_id"]) == report["base_id"] and report["model_id"].count("+") == 1
+    assert "/" not in "".join(results.values()).replace("CPU", "")
+    assert str(Path.home()) not in results["training_report.json"]
+
+
+def test_the_metrics_have_one_row_a_step_and_the_validation_of_each_epoch(results):
+    header, *rows = results["step_metrics.csv"].splitlines()
+    assert header == "step,train_loss,train_accuracy,full_valid_loss"
+    assert [(row.split(",")[0], bool(row.split(",")[3])) for row in rows] == [
+        ("1", False), ("2", True), ("3", False), ("4", True)
+    ]  # fmt: skip
+
+
+def test_billed_tokens_are_the_counted_and_the_seen_ones(job, files, model, results):
+    counts = local_finetune_api.token_counter(model)(read_jsonl(files[0]))
+    assert len(counts) == 12 and min(counts) > 0
+    assert job.trained_tokens == 2 * sum(counts) == json.loads(results["training_report.json"])["tokens_seen"]
+    long = {"messages": [{"role": "user", "content": "oi"}, {"role": "assistant", "content": "rio " * 1100}]}
+    assert local_finetune_api.token_counter(model)([long]) == [0]
+
+
+def test_each_epoch_left_a_checkpoint_that_answers_with_its_own_identity(client, job):
+    points = client.fine_tuning.jobs.checkpoints.list(job.id).data
+    assert [point.step_number for point in points] == [4, 2]
+    names = [NAME, job.fine_tuned_model, points[0].fine_tuned_model_checkpoint, points[1].fine_tuned_model_checkpoint]
+    base, tuned, last, first = (ask(client, "rivers", model=name, max_tokens=6).system_fingerprint for name in names)
+    assert base.startswith(f"{NAME}@") and tuned == last != first
+    assert {answers.base_of(name) for name in (tuned, first)} == {base}
 
 
 def test_base_and_tuned_answer_differently_from_one_process(client, job):
-    base, tuned, again = (ask(client, name).choices[0].message.content for name in (NAME, job.fine_tuned_model, NAME))
+    names = (NAME, job.fine_tuned_model, NAME)
+    base, tuned, again = (ask(client, "rivers", model=name, max_tokens=10).choices[0].message.content for name in names)
     assert base == again != tuned
 
 
-def test_the_limit_of_each_request_is_its_own(client, job):
-    question = prompts.question(examples(1)[0])
-    short, long = (gpt.answerer(client, job.fine_tuned_model, max_tokens=size)([question])[0] for size in (2, 9))
-    assert (short.tokens_out, short.finish_reason) == (2, "length")
-    assert long.tokens_out > 2
-
-
 def test_streaming_gives_the_same_text_in_pieces(client, job):
-    whole = ask(client, job.fine_tuned_model).choices[0].message.content
-    pieces = [piece.choices[0].delta.content or "" for piece in ask(client, job.fine_tuned_model, stream=True)]
-    assert "".join(pieces) == whole
-    assert sum(1 for piece in pieces if piece) > 1
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_stop_text_ends_the_answer_before_it(client, job, stream):
-    whole = ask(client, job.fine_tuned_model).choices[0].message.content
-    stop = whole[4:7]
-    given = ask(client, job.fine_tuned_model, stop=[stop], stream=stream)
-    text = "".join(p.choices[0].delta.content or "" for p in given) if stream else given.choices[0].message.content
-    assert text == whole[: whole.index(stop)]
-
-
-def test_a_seed_makes_sampling_repeat_and_another_seed_does_not(client):
-    texts = [ask(client, NAME, temperature=1, seed=seed).choices[0].message.content for seed in (1, 1, 2)]
-    assert texts[0] == texts[1] != texts[2]
+    whole = ask(client, "rivers", model=job.fine_tuned_model, max_tokens=10)
+    chunks = list(ask(client, "rivers", model=job.fine_tuned_model, max_tokens=10, stream=True))
+    pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices[0].delta.content]
+    assert "".join(pieces) == whole.choices[0].message.content and len(pieces) > 1
+    assert chunks[-1].system_fingerprint == whole.system_fingerprint
+    assert (whole.usage.completion_tokens, whole.choices[0].finish_reason) == (10, "length")
 
 
 def test_a_conversation_over_the_context_is_refused_and_the_next_works(client):
-    with pytest.raises(openai.BadRequestError, match="aceita 2048"):
-        ask(client, NAME, messages=[{"role": "user", "content": "rio " * 3000}])
-    assert ask(client, NAME).usage.completion_tokens > 0
+    with pytest.raises(openai.BadRequestError, match="aceita 2048") as caught:
+        ask(client, "rio " * 3000, model=NAME)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+    assert ask(client, "rio", model=NAME, max_tokens=1).usage.completion_tokens == 1
 
 
-def test_a_paused_job_continues_from_its_last_step(client, tmp_path):
-    with open(chat_file(tmp_path / "treino.jsonl", 40), "rb") as file:
-        sent = client.files.create(file=file, purpose="fine-tune")
-    chosen = {"n_epochs": 2, "batch_size": 4}
-    made = client.fine_tuning.jobs.create(model=NAME, training_file=sent.id, hyperparameters=chosen, seed=1)
-    wait(lambda: steps(client, made.id))
-    client.post(f"/fine_tuning/jobs/{made.id}/pause", cast_to=object)
-    wait(lambda: any("pausado" in event.message for event in events(client, made.id)))
-    assert client.fine_tuning.jobs.retrieve(made.id).status == "paused"
-    client.post(f"/fine_tuning/jobs/{made.id}/resume", cast_to=object)
-    gpt.follow(client, made.id)
-    assert any("Continua do passo" in event.message for event in events(client, made.id))
-    assert sorted(steps(client, made.id)) == list(range(1, 21))
+def test_a_model_that_does_not_load_is_an_instruction_without_folders(client, job):
+    with pytest.raises(openai.InternalServerError) as caught:
+        ask(client, "oi", model="quebrado")
+    assert "Confira" in caught.value.message and "/" not in caught.value.message
 
 
-def test_a_job_cancelled_as_it_starts_leaves_no_worker(client, server, tmp_path):
-    with open(chat_file(tmp_path / "treino.jsonl"), "rb") as file:
-        sent = client.files.create(file=file, purpose="fine-tune")
-    made = client.fine_tuning.jobs.create(model=NAME, training_file=sent.id)
-    wait(lambda: client.fine_tuning.jobs.retrieve(made.id).status == "running")
-    assert client.fine_tuning.jobs.cancel(made.id).status == "cancelled"
-    wait(lambda: not processes(made.id, ""), 20)
-    assert client.fine_tuning.jobs.retrieve(made.id).status == "cancelled"
+def test_a_job_cancelled_as_it_starts_leaves_no_worker(client, tmp_path):
+    created = submit(client, tmp_path, model=NAME)
+    wait(client, created, "running")
+    assert client.fine_tuning.jobs.cancel(created.id).status == "cancelled"
+    until(lambda: not processes("worker", created.id))
+    assert client.fine_tuning.jobs.retrieve(created.id).status == "cancelled"
 
 
-def events(client, job_id: str) -> list:
-    return list(client.fine_tuning.jobs.list_events(job_id, limit=100))
+def test_kill_minus_9_of_worker_and_server_continues_the_same_job_to_the_end(tmp_path, model):
+    folder, chosen = tmp_path / "api", {"n_epochs": 4, "batch_size": 6}
+    options = {"models": [model], "save_minutes": 1e-4}
+    first = local_finetune_api.running(folder, **options)
+    created = submit(connect(first), tmp_path, model=NAME, hyperparameters=chosen, seed=1)
+    until(lambda: steps(folder, created.id) >= 2)
+    os.kill(processes("worker", created.id)[0], signal.SIGKILL)
+    until(lambda: resumed(folder, created.id) == 1)
+    until(lambda: steps(folder, created.id) >= 4)
+    first.process.kill()
+    first.stop()
+    with local_finetune_api.running(folder, **options) as second:
+        client = connect(second)
+        done = wait(client, created, "succeeded", "failed")
+        metrics = client.files.content(done.result_files[0]).text.splitlines()[1:]
+        points = client.fine_tuning.jobs.checkpoints.list(created.id).data
+    assert (done.status, resumed(folder, created.id)) == ("succeeded", 2), done.error
+    assert [row.split(",")[0] for row in metrics] == [str(step) for step in range(1, 9)]
+    assert [point.step_number for point in points] == [8, 6, 4]
+    assert [row["id"] for row in store.jobs(folder)] == [created.id]
 
 
-def steps(client, job_id: str) -> list[int]:
-    return [event.data["step"] for event in events(client, job_id) if event.type == "metrics"]
+def steps(folder: Path, job_id: str) -> int:
+    return max((row["data"].get("step", 0) for row in store.events(folder, job_id)), default=0)
 
 
-def wait(ready, seconds: float = 60) -> None:
-    deadline = time.time() + seconds
-    while not ready():
-        assert time.time() < deadline, "demorou demais"
-        time.sleep(0.05)
+def resumed(folder: Path, job_id: str) -> int:
+    return sum("Continua do passo" in row["message"] for row in store.events(folder, job_id))
 
 
-NOTEBOOK = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from gpt_rows import chat_file, examples
-from finetune_helpers import answers, gpt, local_api, prompts
-root = Path({root!r})
-with local_api.running(root / "api", models={{{name!r}: {model!r}}}) as server:
-    provider = gpt.provider("local", base_url=server.base_url)
-    client = gpt.client(provider, api_key=server.api_key)
-    job = gpt.find_or_create(client, root, root / "treino.jsonl", provider=provider, model={name!r}, n_epochs=2)
-    job = gpt.follow(client, job.id)
-    questions = [prompts.question(example) for example in examples(6)]
-    for system, name in (("gpt-base", {name!r}), ("gpt-tuned", job.fine_tuned_model)):
-        ask = gpt.answerer(client, name, max_tokens=4)
-        answers.answer_all(questions, system, ask, root / "respostas.jsonl", batch_size=2)
-"""
-
-
-@pytest.mark.falhas
-def test_kill_minus_9_anywhere_creates_no_job_twice_and_doubles_no_answer(tmp_path, model):
-    chance = random.Random(20261121)
-    chat_file(tmp_path / "treino.jsonl", 24)
-    code = NOTEBOOK.format(tests=str(Path(__file__).parent), root=str(tmp_path), name=NAME, model=model)
-    start = lambda: subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)  # noqa: E731
-    for victim in ("local_api.worker", "local_api --port", ""):
-        notebook = start()
-        time.sleep(chance.uniform(2, 12))
-        for pid in processes(victim, tmp_path) if victim else []:
-            os.kill(pid, signal.SIGKILL)
-        if victim != "local_api.worker":
-            time.sleep(chance.uniform(0, 2))
-            notebook.kill()
-        else:
-            notebook.wait(120)
-        notebook.communicate()
-    last = start()
-    error = last.communicate(timeout=120)[1]
-    assert last.returncode == 0, error.decode()[-2000:]
-    assert [job["status"] for job in store.jobs(tmp_path / "api")] == ["succeeded"]
-    rows = answers.read(tmp_path / "respostas.jsonl")
-    assert len(rows) == len({(row["system"], row["item_id"]) for row in rows}) == 12
-
-
-def processes(words: str, folder: Path | str) -> list[int]:
-    """Processos deste projeto cuja linha de comando tem ``words`` e a pasta de teste."""
+def processes(*words: str) -> list[int]:
+    """Processos da API local cuja linha de comando tem todas as palavras."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if words in command and str(folder) in command and "finetune_helpers" in command:
+        if all(word in command for word in ("local_finetune_api", *words)):
             found.append(int(entry.parent.name))
     return found

@@ -1,4 +1,4 @@
-"""A lei dos cadernos: o que todo caderno de ``colab/`` precisa ter e o que nenhum pode ter."""
+"""Os padrões dos cadernos: o que cada um precisa ter e o que nenhum pode ter, com a lista de quem falta."""
 
 import ast
 import json
@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import date, timedelta
 from functools import cache
 from inspect import signature
 from itertools import pairwise
@@ -15,15 +16,15 @@ from statistics import median
 
 import nbformat
 import papermill
-import pytest
 
-from finetune_helpers import __version__, curation
+from finetune_helpers import __version__, curation, prices
 from finetune_helpers.curation import rules
 from finetune_helpers.gpt.providers import PROVIDERS
 from finetune_helpers.training import profiles
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
+TRAINERS = ("02", "05")
 BADGE = (
     r"\[!\[Abrir no Colab\]\(https://colab\.research\.google\.com/assets/colab-badge\.svg\)\]"
     r"\(https://colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/([\w./-]+)\)"
@@ -34,20 +35,29 @@ ABSOLUTE = re.compile(r"^(?:/(?!/)\w|~|[A-Za-z]:[\\/]|file:)")
 FORM = re.compile(r'#\s*@param\s+(?:\{type:"(?P<kind>\w+)"[^}]*\}|(?P<options>\[.*?\])(?:\s*\{.*\})?)\s*$')
 KINDS = {"string": (str,), "integer": (int,), "number": (int, float), "slider": (int, float), "boolean": (bool,)}
 MAGIC = re.compile(r"^\s*[%!]")
-
-every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 
 
 @cache
+def read(path: Path) -> nbformat.NotebookNode:
+    """O caderno, lido uma vez."""
+    return nbformat.read(path, as_version=4)
+
+
 def cells(path: Path, kind: str) -> list[nbformat.NotebookNode]:
     """As células de um tipo (``code`` ou ``markdown``), em ordem."""
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+    return [cell for cell in read(path).cells if cell.cell_type == kind]
 
 
 def parsed(cell: nbformat.NotebookNode) -> ast.Module:
     """A árvore de uma célula, com as linhas mágicas trocadas por ``pass``."""
     lines = [re.sub(r"[%!].*", "pass", line) if MAGIC.match(line) else line for line in cell.source.splitlines()]
     return ast.parse("\n".join(lines))
+
+
+def nodes(path: Path, first: int = 0) -> list[ast.AST]:
+    """Todos os nós das células de código, a partir da célula ``first``."""
+    return [node for cell in cells(path, "code")[first:] for node in ast.walk(parsed(cell))]
 
 
 def filled(cell: nbformat.NotebookNode) -> list[str]:
@@ -61,230 +71,187 @@ def parameters(path: Path) -> dict[str, object]:
     return {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)}
 
 
+def offenders(law: Callable[[Path], object]) -> dict[str, object]:
+    """O que cada caderno tem contra uma lei, pelo nome; vazio se nenhum tem."""
+    return {path.stem: wrong for path in NOTEBOOKS if (wrong := law(path))}
+
+
 def test_the_notebooks_are_numbered_from_one():
     assert [path.name[:3] for path in NOTEBOOKS] == [f"{at:02d}_" for at in range(1, len(NOTEBOOKS) + 1)]
-    assert len(NOTEBOOKS) >= 4
+    assert len(NOTEBOOKS) == 6
 
 
-@every_notebook
-def test_it_is_a_valid_notebook(path):
-    nbformat.validate(nbformat.read(path, as_version=4))
-    ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
-    assert len(set(ids)) == len(ids)
+def test_they_are_valid_and_hold_no_output():
+    def wrong(path):
+        nbformat.validate(read(path))
+        ids = [cell.id for cell in read(path).cells]
+        stored = [cell.id for cell in cells(path, "code") if cell.outputs or cell.execution_count is not None]
+        return stored + ([] if len(set(ids)) == len(ids) and read(path).metadata.colab.private_outputs else ["ids"])
+
+    assert offenders(wrong) == {}
 
 
-@every_notebook
-def test_it_has_no_stored_output(path):
-    notebook = nbformat.read(path, as_version=4)
-    assert [cell.id for cell in cells(path, "code") if cell.outputs or cell.execution_count is not None] == []
-    assert notebook.metadata.colab.private_outputs is True
+def test_the_first_cell_presents_it():
+    def wrong(path):
+        first = read(path).cells[0]
+        rows = ("Entra", "Sai", "Máquina", "Tempo", "Custo")
+        missing = [row for row in rows if not re.search(rf"^\| {row} \| \S.* \|$", first.source, re.MULTILINE)]
+        if first.cell_type != "markdown" or not re.match(rf"# {int(path.name[:2])}\. \S", first.source):
+            missing.append("título")
+        if re.findall(BADGE, first.source.split("\n\n")[1]) != [(repository(), f"colab/{path.name}")]:
+            missing.append("distintivo")
+        titles = [line for cell in cells(path, "markdown") for line in cell.source.splitlines() if line[:2] == "# "]
+        return missing + titles[1:]
 
-
-@every_notebook
-def test_the_first_cell_presents_it(path):
-    notebook = nbformat.read(path, as_version=4)
-    first = notebook.cells[0]
-    assert first.cell_type == "markdown"
-    assert re.match(rf"# {int(path.name[:2])}\. \S", first.source)
-    assert re.findall(BADGE, first.source.split("\n\n")[1]) == [(repository(), f"colab/{path.name}")]
-    for row in ("Entra", "Sai", "Máquina", "Tempo", "Custo"):
-        assert re.search(rf"^\| {row} \| \S.* \|$", first.source, re.MULTILINE), f'falta a linha "{row}" na tabela'
-
-
-@every_notebook
-def test_it_has_one_title(path):
-    titles = [line for cell in cells(path, "markdown") for line in cell.source.splitlines() if line.startswith("# ")]
-    assert len(titles) == 1
-
-
-def addresses_of_the_project() -> dict[str, str]:
-    """O que o pyproject diz de onde o projeto mora."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
-
-
-def addresses() -> dict[str, set[str]]:
-    """Os repositórios que cada caderno e o pyproject nomeiam."""
-    texts = {path.name: path.read_text(encoding="utf-8") for path in NOTEBOOKS}
-    texts["pyproject.toml"] = " ".join(addresses_of_the_project().values())
-    return {name: {found.removesuffix(".git") for found in REPOSITORY.findall(text)} for name, text in texts.items()}
+    assert offenders(wrong) == {}
 
 
 def repository() -> str:
-    """O único endereço do projeto: o do primeiro distintivo."""
-    return re.findall(BADGE, cells(NOTEBOOKS[0], "markdown")[0].source)[0][0]
+    """O endereço do projeto, como dono/nome."""
+    return PROJECT.removeprefix("https://github.com/")
 
 
 def test_one_repository_everywhere():
-    assert set().union(*addresses().values()) == {repository()}
-
-
-@pytest.mark.parametrize("page", ["README.md", "README.en.md", "CHANGELOG.md"])
-def test_the_pages_open_the_same_repository_in_colab(page):
-    opened = re.findall(r"google\.com/github/([\w.-]+/[\w.-]+)/blob/main/([\w./-]+)", (ROOT / page).read_text("utf-8"))
-    assert set(opened) <= {(repository(), f"colab/{path.name}") for path in NOTEBOOKS}
-
-
-@every_notebook
-def test_the_first_code_cell_is_the_same_in_all(path):
-    assert cells(path, "code")[0].source == cells(NOTEBOOKS[0], "code")[0].source
-
-
-def test_it_installs_only_in_colab():
-    magics = [line for line in filled(cells(NOTEBOOKS[0], "code")[0]) if MAGIC.match(line)]
-    assert magics and all(re.match(r"    %pip install -q --no-deps (-r )?\"\{", line) for line in magics)
-    tree = parsed(cells(NOTEBOOKS[0], "code")[0])
-    guards = {"'google.colab' in sys.modules", "colab.in_colab()"}
-    inside = [
-        node for one in tree.body if isinstance(one, ast.If) and ast.unparse(one.test) in guards for node in one.body
+    pages = [
+        *NOTEBOOKS,
+        ROOT / "pyproject.toml",
+        *(ROOT / name for name in ("README.md", "README.en.md", "CHANGELOG.md")),
     ]
-    assert sum(isinstance(node, ast.Pass) for node in inside) == len(magics)
+    named = {
+        path.name: {name.removesuffix(".git") for name in REPOSITORY.findall(path.read_text("utf-8"))} for path in pages
+    }
+    assert {name: others for name, found in named.items() if (others := found - {repository()})} == {}
 
 
-def test_the_drive_is_mounted_only_for_who_asks():
-    tree = parsed(cells(NOTEBOOKS[0], "code")[0])
-    asked = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "ORIGEM" in ast.unparse(node.test)]
+def test_the_first_code_cell_is_the_same_in_all_but_for_who_trains():
+    sources = {path.name[:2]: cells(path, "code")[0].source for path in NOTEBOOKS}
+    light = next(source for number, source in sources.items() if number not in TRAINERS)
+    heavy = light.replace('"{colab.pins()}"', '"{colab.pins()}" -r "{colab.pins(\'treino\')}"')
+    assert sources == {number: heavy if number in TRAINERS else light for number in sources}
+
+
+def test_it_installs_only_in_colab_and_mounts_only_for_who_asks():
+    first = cells(NOTEBOOKS[0], "code")[0]
+    magics = [line for line in filled(first) if MAGIC.match(line)]
+    assert magics and all(re.match(r"    %pip install -q --no-deps (-r )?\"\{", line) for line in magics)
+    guards = {"'google.colab' in sys.modules", "colab.in_colab()"}
+    guarded = [one for one in parsed(first).body if isinstance(one, ast.If) and ast.unparse(one.test) in guards]
+    assert sum(isinstance(node, ast.Pass) for one in guarded for node in one.body) == len(magics)
+    asked = [
+        node for node in ast.walk(parsed(first)) if isinstance(node, ast.If) and "ORIGEM" in ast.unparse(node.test)
+    ]
     assert [ast.unparse(node.test) for node in asked] == ["ORIGEM.startswith('drive/')"]
-    assert ast.unparse(tree).count("drive.mount") == ast.unparse(asked[0]).count("drive.mount") == 1
-    assert [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)] == [""]
-
-
-@every_notebook
-def test_only_the_first_code_cell_has_magics(path):
-    magics = [line for cell in cells(path, "code")[1:] for line in cell.source.splitlines() if MAGIC.match(line)]
-    assert magics == []
+    assert ast.unparse(parsed(first)).count("drive.mount") == ast.unparse(asked[0]).count("drive.mount") == 1
+    assert filled(first)[-1] == "colab.fresh_kernel_check()"
 
 
 def test_it_installs_this_version():
     source = cells(NOTEBOOKS[0], "code")[0].source
-    assert re.findall(r"git\+(\S+?)@v([\w.]+)\"", source) == [(addresses_of_the_project()["Repository"], __version__)]
+    assert re.findall(r"git\+(\S+?)@v([\w.]+)\"", source) == [(PROJECT, __version__)]
     assert re.findall(r"finetune_helpers-([\w.]+)-\*\.whl", source) == [__version__]
-
-
-def test_the_check_of_the_kernel_comes_right_after_the_installation():
-    assert filled(cells(NOTEBOOKS[0], "code")[0])[-1] == "colab.fresh_kernel_check()"
 
 
 def test_the_first_code_cell_imports_nothing_heavy():
     code = ast.unparse(parsed(cells(NOTEBOOKS[0], "code")[0]))
     code += "\nprint(*{name.split('.')[0] for name in sys.modules if name[0] != '_'})"
-    bare = [sys.executable, "-c", "import sys; print(*{name.split('.')[0] for name in sys.modules if name[0] != '_'})"]
+    bare = "import sys; print(*{name.split('.')[0] for name in sys.modules if name[0] != '_'})"
     before, after = (
-        set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-        for command in (bare, [sys.executable, "-c", code])
+        set(subprocess.run([sys.executable, "-c", one], capture_output=True, text=True, check=True).stdout.split())
+        for one in (bare, code)
     )
     assert after - before - set(sys.stdlib_module_names) == {"finetune_helpers"}
 
 
-@every_notebook
-def test_the_second_code_cell_is_the_only_parameters_cell(path):
-    tagged = [at for at, cell in enumerate(cells(path, "code")) if "parameters" in cell.metadata.get("tags", [])]
-    assert tagged == [1]
+def test_only_the_first_code_cell_has_magics():
+    assert offenders(lambda path: [c.id for c in cells(path, "code")[1:] if any(map(MAGIC.match, filled(c)))]) == {}
 
 
-@every_notebook
-def test_parameters_are_literals_each_explained(path):
-    cell = cells(path, "code")[1]
-    lines = cell.source.splitlines()
-    assert all(isinstance(node, ast.Assign) and len(node.targets) == 1 for node in parsed(cell).body)
-    for node in parsed(cell).body:
-        name, value = node.targets[0].id, ast.literal_eval(node.value)
-        assert name.isupper(), f"{name}: parâmetros têm nome em maiúsculas"
-        form = FORM.search(lines[node.end_lineno - 1])
-        assert form, f"{name}: falta o @param"
-        if form["options"]:
-            assert value in json.loads(form["options"]), f"{name}: o valor não está entre as opções"
-        else:
-            assert type(value) in KINDS[form["kind"]], f"{name}: o valor não é {form['kind']}"
-
-
-@every_notebook
-def test_every_parameter_is_explained_right_above(path):
-    # Um comentário serve a um parâmetro, ou a dois que se leem juntos.
-    lines = [line.strip() for line in cells(path, "code")[1].source.splitlines()]
-    kinds = "".join("#" if re.match(r"# (?!@)\S", line) else "=" if "=" in line else "" for line in lines)
-    groups = re.findall(r"#*=+", kinds)
-    bad = [at for at, group in enumerate(groups, 1) if not re.fullmatch(r"#={1,2}", group)]
-    assert bad == [], (
-        f"no grupo {bad[:1]} falta uma linha de comentário acima do parâmetro, ou ela serve a mais de dois"
+def test_the_second_code_cell_is_the_only_parameters_cell():
+    tagged = offenders(
+        lambda path: [a for a, c in enumerate(cells(path, "code")) if "parameters" in c.metadata.get("tags", [])]
     )
+    assert set(map(tuple, tagged.values())) == {(1,)} and len(tagged) == len(NOTEBOOKS)
 
 
-@every_notebook
-def test_papermill_sees_the_same_parameters(path):
-    seen = papermill.inspect_notebook(path)
-    assert {name: ast.literal_eval(one["default"]) for name, one in seen.items()} == parameters(path)
+def test_parameters_are_literals_each_in_a_form_and_explained_right_above():
+    def wrong(path):
+        cell, bad = cells(path, "code")[1], []
+        lines = cell.source.splitlines()
+        for node in parsed(cell).body:
+            name, value = node.targets[0].id, ast.literal_eval(node.value)
+            form = FORM.search(lines[node.end_lineno - 1])
+            good = form and (
+                value in json.loads(form["options"]) if form["options"] else type(value) in KINDS[form["kind"]]
+            )
+            bad += [] if name.isupper() and good else [name]
+        # Um comentário serve a um parâmetro, ou a dois que se leem juntos.
+        kinds = "".join("#" if re.match(r"# (?!@)\S", line) else "=" if "=" in line else "" for line in lines)
+        groups = [at for at, group in enumerate(re.findall(r"#*=+", kinds), 1) if not re.fullmatch(r"#={1,2}", group)]
+        seen = {name: ast.literal_eval(one["default"]) for name, one in papermill.inspect_notebook(path).items()}
+        return bad + groups + ([] if seen == parameters(path) else ["o papermill vê outros"])
+
+    assert offenders(wrong) == {}
 
 
-@every_notebook
-def test_every_parameter_is_used(path):
-    used = {
-        node.id for cell in cells(path, "code")[2:] for node in ast.walk(parsed(cell)) if isinstance(node, ast.Name)
-    }
-    assert set(parameters(path)) - used == set()
+def test_every_parameter_is_used():
+    def unused(path):
+        return set(parameters(path)) - {node.id for node in nodes(path, 2) if isinstance(node, ast.Name)}
+
+    assert offenders(unused) == {}
 
 
-def test_the_run_has_the_same_name_in_all():
-    assert len({parameters(path)["RODADA"] for path in NOTEBOOKS}) == 1
+def test_the_run_and_the_drive_have_the_same_value_in_all():
+    for name in ("RODADA", "USAR_DRIVE"):
+        assert len({parameters(path)[name] for path in NOTEBOOKS}) == 1
+    assert parameters(NOTEBOOKS[0])["USAR_DRIVE"] is True
 
 
-@every_notebook
-def test_there_is_at_least_as_much_text_as_code(path):
-    assert len(cells(path, "markdown")) >= len(cells(path, "code"))
+def test_there_is_at_least_as_much_text_as_code():
+    assert offenders(lambda path: len(cells(path, "markdown")) < len(cells(path, "code"))) == {}
 
 
-@every_notebook
-def test_cells_are_short(path):
-    sizes = [len(filled(cell)) for cell in cells(path, "code")]
-    assert median(sizes) <= 6
-    assert {at: size for at, size in enumerate(sizes) if size > (25 if at == 1 else 20)} == {}
+def test_cells_are_short_and_never_empty():
+    def wrong(path):
+        sizes = [len(filled(cell)) for cell in cells(path, "code")]
+        long = {at: size for at, size in enumerate(sizes) if size > (25 if at == 1 else 20)}
+        empty = [cell.id for cell in read(path).cells if not cell.source.strip()]
+        return long or empty or (f"mediana {median(sizes)}" if median(sizes) > 6 else "")
+
+    assert offenders(wrong) == {}
 
 
-@every_notebook
-def test_no_cell_is_empty(path):
-    assert [cell.id for cell in nbformat.read(path, as_version=4).cells if not cell.source.strip()] == []
-
-
-@every_notebook
-def test_every_code_cell_has_a_text_before_it_or_continues_one(path):
+def test_every_code_cell_has_a_text_before_it_or_continues_one():
     # Afirmação, célula, evidência: mais de duas células de código seguidas já são um programa sem história.
-    kinds = "".join(cell.cell_type[0] for cell in nbformat.read(path, as_version=4).cells)
-    assert "ccc" not in kinds
+    assert offenders(lambda path: "ccc" in "".join(cell.cell_type[0] for cell in read(path).cells)) == {}
 
 
-@every_notebook
-def test_nothing_is_defined_and_nothing_is_dead(path):
-    nodes = [node for cell in cells(path, "code") for node in ast.walk(parsed(cell))]
+def test_nothing_is_defined_and_nothing_is_dead():
     defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    assert [ast.unparse(node) for node in nodes if isinstance(node, defined)] == []
-    dead = [node for node in nodes if isinstance(node, ast.If | ast.While) and isinstance(node.test, ast.Constant)]
-    assert [ast.unparse(node.test) for node in dead] == []
+
+    def wrong(path):
+        dead = [n for n in nodes(path) if isinstance(n, ast.If | ast.While) and isinstance(n.test, ast.Constant)]
+        return [ast.unparse(node) for node in [*dead, *(n for n in nodes(path) if isinstance(n, defined))]]
+
+    assert offenders(wrong) == {}
 
 
-@every_notebook
-def test_no_absolute_path_and_no_key(path):
-    nodes = [node for cell in cells(path, "code") for node in ast.walk(parsed(cell))]
-    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    assert [text for text in texts if ABSOLUTE.match(text)] == []
-    raw = path.read_text(encoding="utf-8")
-    assert KEY.findall(raw) == []
-    assert re.findall(r"/content\b|/home/|/Users/|/root\b|/tmp\b", raw) == []
+def test_no_absolute_path_no_key_and_nothing_of_colab():
+    def wrong(path):
+        texts = [n.value for n in nodes(path) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        raw = path.read_text(encoding="utf-8")
+        bad = [text for text in texts if ABSOLUTE.match(text)] + KEY.findall(raw)
+        bad += re.findall(r"/content\b|/home/|/Users/|/root\b|/tmp\b", raw)
+        imports = [n for n in nodes(path)[len(list(ast.walk(parsed(cells(path, "code")[0])))) :]]
+        return bad + [
+            ast.unparse(n) for n in imports if isinstance(n, ast.Import | ast.ImportFrom) and "google" in ast.unparse(n)
+        ]
+
+    assert offenders(wrong) == {}
 
 
-@every_notebook
-def test_no_notebook_touches_colab_by_itself(path):
-    imported = {
-        name
-        for cell in cells(path, "code")[1:]
-        for node in ast.walk(parsed(cell))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in [getattr(node, "module", None), *(alias.name for alias in node.names)]
-    }
-    assert not any(str(name).startswith("google") for name in imported)
-
-
-@pytest.mark.parametrize(("path", "following"), list(pairwise(NOTEBOOKS)), ids=lambda path: path.stem)
-def test_the_last_text_names_the_next_notebook(path, following):
-    assert f"[{following.name}]({following.name})" in cells(path, "markdown")[-1].source
+def test_the_last_text_names_the_next_notebook():
+    missing = [a.stem for a, b in pairwise(NOTEBOOKS) if f"[{b.name}]({b.name})" not in cells(a, "markdown")[-1].source]
+    assert missing == []
 
 
 # O que o texto de um caderno pode dizer em números. Os limiares vêm do código; medidas são impressas por células.
@@ -311,29 +278,32 @@ NUMBERS = [
 ]
 
 
-@every_notebook
-def test_numbers_in_the_text_are_printed_by_code(path):
-    loose = []
-    for at, cell in enumerate(nbformat.read(path, as_version=4).cells):
-        if cell.cell_type == "markdown":
-            text = re.sub(r"\]\([^)]*\)|`[^`\n]+`", " ", cell.source)
-            for allowed in NUMBERS:
-                text = re.sub(allowed, " ", text)
-            loose += [f"célula {at}: {found.strip()!r}" for found in re.findall(r"\S*\d\S*(?: \S+)?", text)]
-    assert loose == [], "imprima o número numa célula de código, ou ligue-o ao código em NUMBERS"
+def test_numbers_in_the_text_are_printed_by_code():
+    def loose(path):
+        numbers = []
+        for at, cell in enumerate(read(path).cells):
+            if cell.cell_type == "markdown":
+                text = re.sub(r"\]\([^)]*\)|`[^`\n]+`", " ", cell.source)
+                for allowed in NUMBERS:
+                    text = re.sub(allowed, " ", text)
+                numbers += [f"célula {at}: {bare.strip()!r}" for bare in re.findall(r"\S*\d\S*(?: \S+)?", text)]
+        return numbers
+
+    assert offenders(loose) == {}, "imprima o número numa célula de código, ou ligue-o ao código em NUMBERS"
 
 
-@every_notebook
-def test_dates_in_the_text_are_the_ones_of_the_code(path):
-    known = {value for one in PROVIDERS.values() for tuned in one.models for value in (tuned.answers_until,)}
+def test_dates_in_the_text_are_the_ones_of_the_code():
+    known = {date.fromisoformat(price.ends_on) for price in prices.load() if price.ends_on}
     known |= {one.checked_on for one in PROVIDERS.values()}
-    known |= {
-        tuned.create_until + timedelta(1) for one in PROVIDERS.values() for tuned in one.models if tuned.create_until
-    }
-    written = {f"{day.day} de {MONTHS[day.month - 1]} de {day.year}" for day in filter(None, known)}
-    text = "\n".join(cell.source for cell in cells(path, "markdown"))
-    dates = re.findall(rf"\b\d{{1,2}}\s+de\s+(?:{'|'.join(MONTHS)})\s+de\s+20\d\d\b", text)
-    assert {" ".join(found.split()) for found in dates} - written == set()
+    known |= {t.create_until + timedelta(1) for one in PROVIDERS.values() for t in one.models if t.create_until}
+    written = {f"{day.day} de {MONTHS[day.month - 1]} de {day.year}" for day in known}
+    pattern = rf"\b\d{{1,2}}\s+de\s+(?:{'|'.join(MONTHS)})\s+de\s+20\d\d\b"
+
+    def strange(path):
+        text = "\n".join(cell.source for cell in cells(path, "markdown"))
+        return {" ".join(said.split()) for said in re.findall(pattern, text)} - written
+
+    assert offenders(strange) == {}
 
 
 def test_the_profile_is_chosen_and_shown():
@@ -341,18 +311,18 @@ def test_the_profile_is_chosen_and_shown():
     assert code.index("profile = training.choose(PERFIL") < code.index("print(training.describe(profile))")
 
 
-@every_notebook
-def test_what_it_writes_goes_to_the_folders_of_the_run(path):
+def test_what_it_writes_goes_to_the_folders_of_the_run():
     # Toda pasta sai de uma destas: a raiz de trabalho, dados/<rodada>, resultados/<rodada> e imagens/.
-    roots = {"ROOT", "data", "output", "run", "images", "adapter", "path"}
-    nodes = [node for cell in cells(path, "code")[2:] for node in ast.walk(parsed(cell))]
-    joined = [node for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
-    text = [node for node in joined if isinstance(node.right, ast.Constant | ast.Name)]
-    starts = {ast.unparse(node.left).split(" / ")[0] for node in text if not isinstance(node.left, ast.Constant)}
-    strange = {start for start in starts if start.split(".")[0] not in roots}
-    assert strange == set(), f"faça os caminhos a partir de {', '.join(sorted(roots))}"
-    opened = [ast.unparse(node) for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "open"]
-    assert opened == [], "um caderno grava pelas funções do pacote, que não deixam arquivo pela metade"
+    roots = {"ROOT", "data", "output", "run", "images", "adapter", "path", "bench"}
+
+    def strange(path):
+        joined = [n for n in nodes(path, 2) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Div)]
+        text = [n for n in joined if isinstance(n.right, ast.Constant | ast.Name)]
+        starts = {ast.unparse(n.left).split(" / ")[0] for n in text if not isinstance(n.left, ast.Constant)}
+        opened = [ast.unparse(n) for n in nodes(path) if isinstance(n, ast.Call) and ast.unparse(n.func) == "open"]
+        return {start for start in starts if start.split(".")[0] not in roots} or opened
+
+    assert offenders(strange) == {}, f"faça os caminhos a partir de {', '.join(sorted(roots))}"
 
 
 def test_what_the_reader_came_to_see_is_in_02():

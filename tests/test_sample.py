@@ -5,10 +5,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from finetune_helpers import curation, tokens
-from finetune_helpers.curation import clean, duplicates, keep_row
+from finetune_helpers.curation import clean, duplicates, filter_frame
+from finetune_helpers.errors import InputError
 from finetune_helpers.records import Example, normalise
 
 SAMPLE = Path(__file__).resolve().parents[1] / "dados" / "amostra" / "catalogo.jsonl"
@@ -58,10 +60,10 @@ def in_notebook() -> list[curation.Curation]:
 @pytest.fixture(scope="module")
 def kept(rows) -> dict[str, list[Example]]:
     """Os exemplos limpos que passam por todas as regras de texto, reunidos por grupo de quase duplicatas."""
-    plan = curation.plan("llama", "recomendada", tokens.counter("llama"))
-    passed = [row for row in rows if all(keep_row(rule, row) for rule in plan.raw)]
-    cleaned = [{"title": clean(row["title"]), "content": clean(row["content"])} for row in passed]
-    examples = [Example(**row) for row in cleaned if all(keep_row(rule, row) for rule in plan.cleaned)]
+    plan = curation.plan("llama", "recomendada")
+    passed = filter_frame(pd.DataFrame(rows), plan.raw)
+    cleaned = filter_frame(passed[["title", "content"]].map(clean), plan.cleaned)
+    examples = [Example(title, content) for title, content in cleaned.itertuples(index=False)]
     groups = defaultdict(list)
     for example, group in zip(examples, duplicates.clusters(examples), strict=True):
         groups[group].append(example)
@@ -114,6 +116,26 @@ def test_the_reader_of_notebook_01_sees_each_reason_at_work(in_notebook, reason)
 
 def test_no_reason_was_forgotten(in_notebook):
     assert {step.rule for made in in_notebook for step in made.funnel} == set(REASONS)
+
+
+@pytest.mark.parametrize("mode", ["recomendada", "original"])
+@pytest.mark.parametrize("full_scan", [False, True])
+@pytest.mark.parametrize("if_short", ["parar", "desligar_tokens"])
+@pytest.mark.parametrize("sizes", [NOTEBOOK_SIZE, (100, 40)])
+def test_every_choice_of_the_notebook_ends_or_stops_at_the_first_cell(tmp_path, mode, full_scan, if_short, sizes):
+    choices = {"mode": mode, "full_scan": full_scan, "if_short": if_short, "n_train": sizes[0], "n_test": sizes[1]}
+    if sizes != NOTEBOOK_SIZE and if_short == "parar":
+        with pytest.raises(InputError, match=r"Use `n_train` = .*, que cabem"):
+            curation.curate(SAMPLE, model="llama", **choices)
+        return
+    made = [curation.curate(SAMPLE, model=model, **choices) for model in SIZES]
+    for one in made:
+        curation.write(one, tmp_path / one.model)
+    curation.write_comparison(made, tmp_path / "comparacao")
+    checks = curation.check_leaks(tmp_path)
+    assert [check.leaks for check in checks if check.test.startswith("comparacao")] == [0, 0]
+    assert sum(check.leaks for check in checks) == sum(len(one.leaks) for one in made)
+    assert bool(sum(check.leaks for check in checks)) is (mode == "original")
 
 
 @pytest.mark.parametrize("column", ["title", "content"])

@@ -15,9 +15,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("palavras.txt")
-PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "dados/LEIAME.md", "benchmarks/README.md"]
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "GLOSSARIO.md", "dados/LEIAME.md", "benchmarks/README.md"]
+PAGES += ["src/local_finetune_api/README.md", "tests/rotulos/LEIAME.md"]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
-SOURCES = [ROOT / "colab" / "executar.py", *sorted((ROOT / "src" / "finetune_helpers").rglob("*.py"))]
+SOURCES = [*sorted((ROOT / "colab").glob("*.py")), *sorted((ROOT / "src").rglob("*.py"))]
 # O que não é português, na ordem em que sai: um padrão mais frouxo não pode começar dentro de um mais exato.
 NOT_PROSE = [
     re.compile(pattern, re.DOTALL | re.MULTILINE)

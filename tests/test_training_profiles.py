@@ -1,132 +1,333 @@
-"""Perfis, pontos de retomada e separação da validação: tudo o que se decide sem treinar."""
+"""O que a máquina decide sem treinar: perfil e preço de cada placa, que pesos são, o que cabe e o que se recusa."""
 
+import errno
 import json
-from dataclasses import fields
+import os
+import sys
+from dataclasses import fields, replace
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from finetune_helpers import training
 from finetune_helpers.errors import InputError, MachineError, RunMismatchError
-from finetune_helpers.records import Example, write_json
-from finetune_helpers.training import adapters, checkpoints, heldout, lora, profiles
+from finetune_helpers.records import Example, sha256_file, write_json
+from finetune_helpers.training import bases, export, guards, machine, model, profiles, resume
 
 
-def test_cpu_profile_is_chosen_without_gpu_and_says_why():
-    profile = training.choose()
-    text = training.describe(profile)
-    assert profile.name == "cpu"
-    assert "modelo pequeno" in text and "4 × 1 = 4" in text
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    """O que ``choose`` diz ao Unsloth não passa de um teste a outro."""
+    monkeypatch.setenv("UNSLOTH_FORCE_CPU", "0")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Finge uma placa: nome, GB ao todo, capacidade e GB livres (quase tudo, se nada é dito)."""
+
+    def pretend(name: str, total: float, capability: int = 80, free: float = 0.0) -> machine.Card:
+        card = machine.Card(name, free or total - 0.5, total, capability)
+        monkeypatch.setattr(machine, "gpu", lambda: card)
+        return card
+
+    return pretend
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(machine, "gpu", lambda: None)
+
+
+def test_without_a_gpu_the_small_model_is_chosen_and_the_reason_said(no_gpu):
+    text = training.describe(training.choose())
+    assert "Perfil cpu" in text and "modelo pequeno" in text and "4 × 1 = 4" in text
+    assert "modelo pequeno" not in training.describe(training.choose(model="outro/modelo"))
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "capability", "profile", "sku"),
+    [
+        ("Tesla T4", 15.8, 75, "t4", "T4"),
+        ("NVIDIA L4", 23.6, 89, "l4", "L4"),
+        ("NVIDIA A100-SXM4-40GB", 42.4, 80, "a100", "A100"),
+        ("NVIDIA A100-SXM4-80GB", 85.1, 80, "a100", "A100"),
+        ("NVIDIA H100 80GB HBM3", 85.0, 90, "h100", ""),
+        ("NVIDIA L40S", 47.7, 89, "a100", ""),
+        ("NVIDIA A10G", 23.7, 86, "l4", ""),
+        ("Tesla V100-SXM2-32GB", 34.0, 70, "t4", ""),
+        ("NVIDIA GeForce RTX 3060", 12.6, 86, "t4", ""),
+        ("NVIDIA H200", 150.0, 90, "h100", ""),
+    ],
+)
+def test_profile_and_price_follow_the_name_of_the_card(gpu, name, total, capability, profile, sku):
+    gpu(name, total, capability)
+    chosen = training.choose()
+    assert (chosen.name, chosen.price_sku) == (profile, sku)
+    assert ("sem preço" in training.describe(chosen)) == (not sku)
+
+
+def test_the_price_is_of_the_card_that_works_whatever_the_profile(gpu):
+    gpu("NVIDIA A100-SXM4-40GB", 42.4)
+    assert (training.choose("t4").dtype, training.choose("t4").price_sku) == ("float16", "A100")
+
+
+def test_a_profile_is_added_with_one_entry_and_is_chosen_and_described(gpu, monkeypatch):
+    b200 = replace(profiles.BY_NAME["h100"], name="b200", price_sku="B200", reasons=("há 180 GB",))
+    monkeypatch.setitem(profiles.BY_NAME, "b200", b200)
+    gpu("NVIDIA B200", 192.0, 100)
+    assert training.choose().name == "b200" and "há 180 GB" in training.describe(training.choose())
+
+
+def test_another_torch_or_cuda_is_said_in_one_line(monkeypatch):
+    import torch
+
+    for version, cuda, lines in (("2.11.0+cu128", "12.8", 0), ("2.13.0+cpu", None, 0), ("2.15.0", "13.0", 1)):
+        monkeypatch.setattr(torch, "__version__", version)
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        assert len(machine.unproved()) == lines
 
 
 @pytest.mark.parametrize("name", profiles.BY_NAME)
 def test_every_profile_gives_valid_trainer_arguments(name, tmp_path):
     from trl import SFTConfig
 
-    arguments = lora.sft_arguments(profiles.BY_NAME[name], tmp_path, evaluate=True)
-    known = {field.name for field in fields(SFTConfig)}
-    assert arguments.keys() <= known
+    profile = profiles.BY_NAME[name]
+    arguments = resume.sft_arguments(profile, tmp_path, evaluate=True)
+    assert arguments.keys() <= {field.name for field in fields(SFTConfig)}
+    assert profile.device == "cpu" or profile.effective_batch == 16
+    assert (arguments.get("fp16", False), arguments["bf16"]) == (name == "t4", name != "t4")
 
 
-@pytest.mark.parametrize("name", ["t4", "l4", "a100"])
-def test_gpu_profiles_reach_an_effective_batch_of_16(name):
-    assert profiles.BY_NAME[name].effective_batch == 16
+def test_the_length_of_the_data_is_the_one_the_trainer_gets(tmp_path):
+    profile = profiles.BY_NAME["t4"]
+    assert resume.sft_arguments(profile, tmp_path)["max_length"] == 1024
+    assert resume.sft_arguments(profile, tmp_path, max_length=296)["max_length"] == 296
 
 
-def test_t4_never_asks_for_bfloat16(tmp_path):
-    arguments = lora.sft_arguments(profiles.BY_NAME["t4"], tmp_path)
-    assert (arguments["fp16"], arguments["bf16"]) == (True, False)
-
-
-def test_empty_changes_keep_the_profile():
+def test_empty_changes_keep_the_profile(no_gpu):
     assert training.choose("cpu", model="", epochs=0, max_new_tokens=None) == profiles.BY_NAME["cpu"]
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("name", "changes", "message"),
     [
-        (lambda: training.choose("h900"), 'Perfil "h900" desconhecido'),
-        (lambda: training.choose("cpu", engine="axolotl"), 'Motor "axolotl" desconhecido'),
-        (lambda: training.choose("cpu", lora_rank=3), "lora_rank"),
+        ("h900", {}, 'Perfil "h900" desconhecido'),
+        ("cpu", {"engine": "axolotl"}, 'Motor "axolotl" desconhecido'),
+        ("cpu", {"lora_rank": 3}, "lora_rank"),
     ],
 )
-def test_unknown_choices_are_named(call, message):
+def test_unknown_choices_are_named(no_gpu, name, changes, message):
     with pytest.raises(InputError, match=message):
-        call()
+        training.choose(name, **changes)
 
 
-def test_gpu_profile_without_gpu_is_refused_with_the_way_out():
-    with pytest.raises(MachineError, match="Alterar o tipo"):
+def test_a_gpu_profile_without_gpu_says_the_menu(no_gpu):
+    with pytest.raises(MachineError, match=r"Alterar o tipo de ambiente de execução.*`profile` = cpu"):
         training.choose("t4")
 
 
-def test_8b_model_without_gpu_is_refused_before_any_download():
-    profile = training.choose("cpu", model=profiles.LLAMA_3_8B)
-    with pytest.raises(MachineError, match='MODELO = ""'):
-        profiles.model_path(profile)
+@pytest.mark.parametrize(("free", "refused"), [(7.9, True), (8.0, False)])
+def test_a_gpu_taken_by_another_notebook_is_refused_with_the_way_out(gpu, free, refused):
+    gpu("Tesla T4", 15.8, 75, free)
+    if refused:
+        with pytest.raises(MachineError, match=r"8 GB livres na GPU e há 7,9.*Gerenciar sessões"):
+            training.choose("t4")
+    else:
+        assert training.choose("t4").name == "t4"
 
 
-def _checkpoint(folder, step, *, state=True, weights=True, optimizer=b"x"):
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
-    save_file({"lora_A": np.ones((4, 4))}, path / "adapter_model.safetensors")
-    if not weights:
-        data = (path / "adapter_model.safetensors").read_bytes()
-        (path / "adapter_model.safetensors").write_bytes(data[:-20])
-    (path / "optimizer.pt").write_bytes(optimizer)
-    if state:
-        (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
-    return path
-
-
-def test_no_checkpoint_in_an_absent_folder(tmp_path):
-    assert training.last_complete(tmp_path / "nada") is None
-
-
-def test_highest_step_wins_by_number_not_by_name(tmp_path):
-    for step in (9, 10):
-        _checkpoint(tmp_path, step)
-    assert training.last_complete(tmp_path).name == "checkpoint-10"
-
-
-@pytest.mark.parametrize("damage", [{"state": False}, {"weights": False}, {"optimizer": b""}])
-def test_a_truncated_save_is_skipped(tmp_path, damage):
-    good = _checkpoint(tmp_path, 5)
-    _checkpoint(tmp_path, 6, **damage)
-    assert training.last_complete(tmp_path) == good
-
-
-def test_a_half_written_state_is_skipped(tmp_path):
-    _checkpoint(tmp_path, 5)
-    path = _checkpoint(tmp_path, 6)
-    (path / "trainer_state.json").write_text('{"global_st')
-    assert checkpoints.is_complete(path) is False
-
-
-def test_a_finished_checkpoint_is_not_a_point_to_resume_from(tmp_path):
-    for step in (5, 6):
-        path = _checkpoint(tmp_path, step)
-        (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 6}))
-    assert training.last_complete(tmp_path, unfinished=True).name == "checkpoint-5"
-
-
-def test_too_little_free_gpu_memory_is_said_with_the_way_out():
-    with pytest.raises(MachineError, match=r"precisa de 8 GB livres na GPU e há 3,2"):
-        profiles._check_memory(profiles.BY_NAME["t4"], 3.2)
+def test_on_a_machine_with_cuda_a_cpu_profile_tells_unsloth_before_it_is_imported(gpu, monkeypatch):
+    gpu("Tesla T4", 15.8, 75)
+    monkeypatch.delitem(sys.modules, "unsloth", raising=False)
+    assert training.choose("cpu").device == "cpu" and os.environ["UNSLOTH_FORCE_CPU"] == "1"
+    assert training.choose("t4").device == "cuda" and os.environ["UNSLOTH_FORCE_CPU"] == "0"
+    monkeypatch.setitem(sys.modules, "unsloth", SimpleNamespace(DEVICE_TYPE="cuda"))
+    assert training.choose("t4").name == "t4"
+    with pytest.raises(MachineError, match="Reiniciar sessão"):
+        training.choose("cpu")
+    assert training.choose("cpu", engine="transformers").device == "cpu", "o outro motor não tem essa escolha"
 
 
 @pytest.mark.parametrize(("processes", "expected"), [(1, (2, 8)), (2, (2, 4)), (8, (2, 1)), (16, (1, 1))])
 def test_the_effective_batch_survives_more_processes(processes, expected):
-    split = profiles.split_over(profiles.BY_NAME["t4"], processes)
+    split = profiles.split_over(replace(profiles.BY_NAME["t4"], model=profiles.EMBEDDED), processes)
     assert (split.batch_size, split.gradient_accumulation) == expected
-    assert split.effective_batch * processes == 16
+    assert resume.card(split, processes)["examples_a_step"] == 16
 
 
 def test_an_uneven_number_of_processes_is_refused():
     with pytest.raises(InputError, match="não se divide por 3"):
         profiles.split_over(profiles.BY_NAME["t4"], 3)
+
+
+# Que pesos são
+
+
+def weights(folder, value: float = 1.0):
+    """Uma pasta de modelo com um peso só."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"w": np.full((10, 4), value, np.float16), "q": np.ones(6, np.uint8)}, folder / "model.safetensors")
+    return folder
+
+
+def test_a_folder_is_named_by_itself_and_its_weights_never_by_its_path(tmp_path):
+    first, same, other = (
+        weights(tmp_path / place / "meu@modelo", value) for place, value in zip("abc", (1, 1, 2), strict=True)
+    )
+    ids = [training.base_id(replace(profiles.BY_NAME["cpu"], model=str(folder))) for folder in (first, same, other)]
+    assert ids[0] == ids[1] == f"meu-modelo@{sha256_file(first / 'model.safetensors')[:12]}" != ids[2]
+    assert bases._resolve(str(first), False).parameters == 40 + 2 * 6
+
+
+def test_a_folder_without_weights_is_said(tmp_path):
+    with pytest.raises(MachineError, match="não tem pesos"):
+        training.base_id(replace(profiles.BY_NAME["cpu"], model=str(tmp_path)))
+
+
+def test_the_embedded_model_is_named_by_its_file():
+    package = bases._package_folder() / bases.GGUF_FILE
+    assert training.base_id(profiles.BY_NAME["cpu"]) == f"SmolLM2-135M-Instruct@{sha256_file(package)[:12]}"
+
+
+class Hub:
+    """O Hub, de mentira: um repositório de 0,5 bilhão de parâmetros."""
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    parameters: ClassVar = {"BF16": 494_000_000}
+
+    def model_info(self, name, **options):
+        return SimpleNamespace(sha=self.commit, safetensors=SimpleNamespace(parameters=self.parameters))
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    bases._resolve.cache_clear()
+    yield Hub
+    bases._resolve.cache_clear()
+
+
+def test_a_hub_model_is_its_name_and_commit_and_is_loaded_at_that_commit(hub, no_gpu):
+    profile = training.choose("cpu", model="dono/meio-bilhao")
+    assert training.base_id(profile) == "dono/meio-bilhao@0123456789ab"
+    arguments = training.model_arguments(profile)
+    assert (arguments["model_name"], arguments["revision"]) == ("dono/meio-bilhao", Hub.commit)
+
+
+def test_four_bit_weights_count_two_parameters_a_byte(hub, monkeypatch):
+    monkeypatch.setattr(Hub, "parameters", {"U8": 100, "BF16": 7})
+    assert bases._hub("dono/m").parameters == 207
+
+
+def test_without_network_or_cache_the_model_is_named_with_the_way_out(monkeypatch):
+    import huggingface_hub
+
+    def refuse(self, name, **options):
+        raise OSError("Connection refused")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    with pytest.raises(MachineError, match=r"dono/nenhum.*rede.*`model`"):
+        bases._hub("dono/nenhum")
+
+
+@pytest.mark.parametrize(("ram", "refused"), [(37.9, True), (38.2, False)])
+def test_only_a_model_that_does_not_fit_is_refused_without_a_gpu(ram, refused):
+    eight = bases.Base("dono/oito", "0" * 40, "dono/oito", 8_030_000_000)
+    if refused:
+        with pytest.raises(MachineError, match=r"8,0 bilhões.*38 GB.*`model`"):
+            bases.check_fits(eight, ram)
+    else:
+        bases.check_fits(eight, ram)
+    bases.check_fits(replace(eight, parameters=494_000_000), 12.7)
+
+
+def test_the_8b_is_refused_before_any_download_and_a_small_one_tells_its_size(hub, no_gpu, monkeypatch):
+    monkeypatch.setattr(bases, "memory_gb", lambda: 12.7)
+    small = training.choose("cpu", model="dono/meio-bilhao")
+    assert bases.size_factor(bases.resolve(small)) == pytest.approx(3.67, abs=0.01)
+    monkeypatch.setattr(Hub, "parameters", {"U8": 4_015_000_000})
+    bases._resolve.cache_clear()
+    with pytest.raises(MachineError, match="8,0 bilhões"):
+        training.model_arguments(small)
+
+
+def adapter(folder, profile, content: bytes = b"pesos"):
+    """Um adaptador salvo por inteiro."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / model.WEIGHTS).write_bytes(content)
+    write_json(folder / model.CARD, model._expected_card(profile) | {"adapter_sha256": training.adapter_hash(folder)})
+    return folder
+
+
+def test_a_retrained_adapter_is_another_model(tmp_path):
+    profile = profiles.BY_NAME["cpu"]
+    first = training.tuned_id(profile, adapter(tmp_path / "a", profile))
+    assert first.startswith(training.base_id(profile) + "+")
+    assert first == training.tuned_id(profile, tmp_path / "a")
+    assert first != training.tuned_id(profile, adapter(tmp_path / "a", profile, b"outros pesos"))
+
+
+def test_an_adapter_of_another_base_or_prompt_is_refused(tmp_path):
+    profile = profiles.BY_NAME["cpu"]
+    folder = adapter(tmp_path / "a", profile)
+    assert model.check_card(folder, profile)["base_id"] == training.base_id(profile)
+    for key in ("base_id", "prompt_fingerprint"):
+        write_json(folder / model.CARD, model._expected_card(profile) | {key: "outro"})
+        with pytest.raises(RunMismatchError, match=f"{key}='outro'"):
+            model.check_card(folder, profile)
+    (folder / model.CARD).unlink()
+    with pytest.raises(InputError, match=model.CARD):
+        model.check_card(folder, profile)
+
+
+def test_checkpoints_of_another_model_or_profile_are_refused_with_both(tmp_path, hub):
+    t4, cpu = profiles.BY_NAME["t4"], profiles.BY_NAME["cpu"]
+    t4 = replace(t4, engine="transformers")
+    resume.check_folder(tmp_path, cpu)
+    write_json(tmp_path / model.CARD, resume.card(t4))
+    resume.check_folder(tmp_path, replace(t4, save_minutes=1.0, max_new_tokens=64))
+    with pytest.raises(RunMismatchError, match=r"base_id: era 'unsloth/llama-3-8b.*agora 'SmolLM2.*`run`"):
+        resume.check_folder(tmp_path, cpu)
+    with pytest.raises(RunMismatchError, match=r"learning_rate: era 0.0002, agora 0.001"):
+        resume.check_folder(tmp_path, replace(t4, learning_rate=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("cause", "way_out"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", "Reiniciar sessão"),
+        ("401 Client Error: you must be authenticated to access a gated repo", "autorização"),
+        ("[Errno 28] No space left on device", "Disco cheio"),
+        ("nome/modelo is not a local folder and is not a valid model identifier", ".gguf"),
+        ("", "OSError"),
+    ],
+)
+def test_a_model_that_does_not_load_says_what_to_change(cause, way_out):
+    explained = bases.explain(OSError(cause), "dono/modelo")
+    assert isinstance(explained, MachineError) and way_out in str(explained) and "dono/modelo" in str(explained)
+
+
+def test_missing_disk_for_the_model_cache_is_said_before_writing(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(MachineError, match="FINETUNE_CACHE"):
+        training.smollm2_folder()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_model_package_names_the_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MachineError, match=r"requirements/sem_dependencias\.txt"):
+        bases._package_folder()
+
+
+# Validação e checkpoints
 
 
 def test_validation_is_taken_from_training_and_never_moves(toy_examples):
@@ -137,66 +338,110 @@ def test_validation_is_taken_from_training_and_never_moves(toy_examples):
     assert not {e.item_id for e in train} & {e.item_id for e in validation}
 
 
-def test_too_few_examples_for_a_validation_are_refused():
-    with pytest.raises(InputError, match="N_TREINO"):
-        training.split_validation([Example(f"t{n}", "c") for n in range(10)])
+@pytest.mark.parametrize(("n", "refused"), [(15, True), (16, False)])
+def test_too_few_examples_for_a_validation_are_refused(n, refused):
+    examples = [Example(f"t{number}", "c") for number in range(n)]
+    if refused:
+        with pytest.raises(InputError, match="`n_train`"):
+            guards.split_validation(examples)
+    else:
+        assert len(guards.split_validation(examples)[1]) == 8
 
 
-def test_losses_are_joined_by_item_and_not_by_position():
-    base = [{"item_id": "a", "tokens": 3, "loss": 4.0}, {"item_id": "b", "tokens": 5, "loss": 5.0}]
-    tuned = [{"item_id": "b", "tokens": 5, "loss": 4.5}, {"item_id": "a", "tokens": 3, "loss": 3.0}]
-    joined = heldout.join(base, tuned)
-    assert joined[0] == {"item_id": "b", "tokens": 5, "base_loss": 5.0, "tuned_loss": 4.5}
-    assert heldout.summary(joined) == (
-        "perda por token: 4,500 → 3,750 (perplexidade 90,0 → 42,5); menor em 2 de 2 itens"
+def _checkpoint(folder, step, *, state=True, whole=True, optimizer=b"x", last=None):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    save_file({"lora_A": np.ones((4, 4))}, path / "adapter_model.safetensors")
+    if not whole:
+        data = (path / "adapter_model.safetensors").read_bytes()
+        (path / "adapter_model.safetensors").write_bytes(data[:-20])
+    (path / "optimizer.pt").write_bytes(optimizer)
+    if state:
+        text = json.dumps({"global_step": step} | ({"max_steps": last} if last else {}))
+        (path / "trainer_state.json").write_text(text if state is True else text[:-4])
+    return path
+
+
+def test_the_highest_whole_checkpoint_wins_by_number_not_by_name(tmp_path):
+    assert training.last_complete(tmp_path / "nada") is None
+    for step in (9, 10):
+        _checkpoint(tmp_path, step)
+    assert training.last_complete(tmp_path).name == "checkpoint-10"
+
+
+@pytest.mark.parametrize("damage", [{"state": False}, {"state": "metade"}, {"whole": False}, {"optimizer": b""}])
+def test_a_truncated_save_is_skipped(tmp_path, damage):
+    good = _checkpoint(tmp_path, 5)
+    assert not resume.is_complete(_checkpoint(tmp_path, 6, **damage))
+    assert training.last_complete(tmp_path) == good
+
+
+def test_a_finished_checkpoint_is_not_one_to_resume_from(tmp_path):
+    for step in (5, 6):
+        _checkpoint(tmp_path, step, last=6)
+    assert training.last_complete(tmp_path, unfinished=True).name == "checkpoint-5"
+    assert training.last_complete(tmp_path).name == "checkpoint-6"
+
+
+@pytest.mark.parametrize(("where", "error"), [("saving", "StorageError"), ("training", "OSError")])
+def test_only_saving_speaks_of_the_disk(tmp_path, where, error):
+    class Trainer:
+        args = SimpleNamespace(output_dir=str(tmp_path), world_size=1)
+
+        def is_world_process_zero(self):
+            return True
+
+        def _save_checkpoint(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def train(self, resume_from_checkpoint):
+            if where == "training":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self._save_checkpoint()
+
+    with pytest.raises(Exception) as raised:
+        training.train_or_resume(Trainer(), tmp_path / "adaptador")
+    assert type(raised.value).__name__ == error
+
+
+# Exportar
+
+
+@pytest.mark.parametrize(("ram", "disk", "word"), [(12.7, 999e9, "16 GB de memória"), (99.0, 20e9, "Disco cheio")])
+def test_merging_the_8b_looks_at_memory_and_disk_before_loading_anything(
+    hub, gpu, tmp_path, monkeypatch, ram, disk, word
+):
+    gpu("Tesla T4", 15.8, 75)
+    monkeypatch.setattr(export, "memory_gb", lambda: ram)
+    monkeypatch.setattr(Hub, "parameters", {"U8": 4_015_000_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=disk))
+    monkeypatch.setattr(export, "_merge", lambda *asked: pytest.fail("carregou"))
+    with pytest.raises(MachineError, match=word):
+        export.merge(training.choose("t4", engine="transformers"), tmp_path, tmp_path / "unido")
+
+
+def test_the_gguf_file_is_refused_without_a_gpu_and_the_other_way_is_named(tmp_path):
+    small = SimpleNamespace(device=SimpleNamespace(type="cpu"), save_pretrained_gguf=None)
+    with pytest.raises(MachineError, match="16 bits"):
+        export.gguf(small, None, tmp_path / "gguf")
+    assert not (tmp_path / "gguf").exists()
+
+
+@pytest.mark.parametrize(("disk", "fits"), [(39e9, False), (41e9, True)])
+def test_the_gguf_folder_is_the_one_unsloth_writes_and_the_download_is_counted(tmp_path, monkeypatch, disk, fits):
+    asked = []
+    big = SimpleNamespace(
+        device=SimpleNamespace(type="cuda"),
+        num_parameters=lambda: 8_000_000_000,
+        save_pretrained_gguf=lambda folder, tokenizer, quantization_method: asked.append((folder, quantization_method)),
     )
-
-
-@pytest.mark.parametrize("key", ["base_model", "prompt_fingerprint"])
-def test_an_adapter_of_another_base_or_prompt_is_refused(tmp_path, key):
-    profile = profiles.BY_NAME["cpu"]
-    from finetune_helpers import prompts
-
-    card = {"base_model": profile.model, "prompt_fingerprint": prompts.fingerprint(), "adapter_sha256": "0"}
-    write_json(tmp_path / adapters.CARD, card | {key: "outro"})
-    with pytest.raises(RunMismatchError, match="outro"):
-        adapters.check_card(tmp_path, profile)
-
-
-def test_an_adapter_without_its_card_is_not_complete(tmp_path):
-    with pytest.raises(InputError, match=adapters.CARD):
-        adapters.check_card(tmp_path, profiles.BY_NAME["cpu"])
-
-
-def test_missing_disk_for_the_model_cache_is_said_before_writing(tmp_path, monkeypatch):
-    from collections import namedtuple
-
-    from finetune_helpers.training import embedded
-
-    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
-    monkeypatch.setattr("shutil.disk_usage", lambda path: namedtuple("usage", "total used free")(1, 1, 1000))
-    with pytest.raises(MachineError, match="FINETUNE_CACHE"):
-        embedded.smollm2_folder()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_missing_model_package_names_the_install(monkeypatch):
-    from finetune_helpers.training import embedded
-
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MachineError, match=r"requirements/sem_dependencias\.txt"):
-        embedded.smollm2_folder()
-
-
-@pytest.mark.parametrize(
-    ("cause", "way_out"),
-    [
-        ("CUDA out of memory. Tried to allocate 2 GiB", "perfil menor"),
-        ("401 Client Error: you must be authenticated to access a gated repo", "HF_TOKEN"),
-        ("[Errno 28] No space left on device", "HF_HOME"),
-        ("nome/modelo is not a local folder and is not a valid model identifier", "pasta local"),
-    ],
-)
-def test_a_model_that_does_not_load_says_what_to_change(cause, way_out):
-    explained = lora._explain(OSError(cause), profiles.BY_NAME["t4"])
-    assert isinstance(explained, MachineError) and way_out in str(explained)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=disk))
+    if fits:
+        assert export.gguf(big, None, tmp_path / "gguf") == tmp_path / "gguf_gguf"
+        assert asked == [(str(tmp_path / "gguf"), "q4_k_m")]
+    else:
+        with pytest.raises(MachineError, match="baixados"):
+            export.gguf(big, None, tmp_path / "gguf")

@@ -1,4 +1,4 @@
-"""A roda basta: sem o projeto ao lado, a amostra e o conjunto do Colab estão dentro dela."""
+"""O pacote (.whl) basta: sem o projeto ao lado, a amostra, os conjuntos do Colab e a API local estão dentro dele."""
 
 import os
 import subprocess
@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """A roda feita agora, aberta como o pip a instala."""
-    folder = tmp_path_factory.mktemp("roda")
+    """O pacote feito agora, aberto como o pip o instala."""
+    folder = tmp_path_factory.mktemp("pacote")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     with zipfile.ZipFile(folder / f"finetune_helpers-{__version__}-py3-none-any.whl") as archive:
@@ -25,7 +25,7 @@ def site(tmp_path_factory) -> Path:
 
 
 def alone(site: Path, code: str) -> str:
-    """Executa ``code`` com o pacote da roda, longe do projeto."""
+    """Executa ``code`` com o pacote instalado, longe do projeto."""
     environment = {key: value for key, value in os.environ.items() if key != "FINETUNE_PASTA"}
     environment["PYTHONPATH"] = str(site)
     result = subprocess.run(
@@ -45,22 +45,21 @@ def test_the_sample_is_curated_with_no_project_beside(site):
     assert int(alone(site, code)) == len((ROOT / "dados" / "amostra" / "catalogo.jsonl").read_bytes().splitlines())
 
 
-def test_the_set_of_colab_comes_inside(site):
-    found = alone(site, "from finetune_helpers import colab; print(colab.pins())")
-    assert Path(found) == site / "finetune_helpers" / "requirements" / "colab.txt"
-    assert Path(found).read_bytes() == (ROOT / "requirements" / "colab.txt").read_bytes()
+@pytest.mark.parametrize("kind", ["dados", "treino"])
+def test_the_sets_of_colab_come_inside(site, kind):
+    path = Path(alone(site, f"from finetune_helpers import colab; print(colab.pins({kind!r}))"))
+    assert path.parent == site / "finetune_helpers" / "requirements"
+    assert path.read_bytes() == (ROOT / "requirements" / path.name).read_bytes()
 
 
-def test_everything_the_package_keeps_beside_the_code_comes_inside(site):
-    house = ROOT / "src" / "finetune_helpers"
-    kept = {path.relative_to(house) for path in house.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert {path for path in kept if not (site / "finetune_helpers" / path).is_file()} == set()
-
-
-def test_nothing_else_comes_inside(site):
-    # Uma rodada de quem usa, ou um teste, não vai na roda.
-    inside = {path.name for path in site.iterdir()}
-    assert inside == {"finetune_helpers", f"finetune_helpers-{__version__}.dist-info"}
+def test_both_packages_come_whole_and_nothing_else(site):
+    # Uma rodada de quem usa, ou um teste, não vai no pacote.
+    source, inside = ROOT / "src", {path.name for path in site.iterdir()}
+    assert inside == {"finetune_helpers", "local_finetune_api", f"finetune_helpers-{__version__}.dist-info"}
+    kept = {
+        path.relative_to(source) for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {path for path in kept if not (site / path).is_file()} == set()
     assert {path.name for path in (site / "finetune_helpers" / "dados").iterdir()} == {"amostra"}
 
 

@@ -8,11 +8,12 @@ NAME = "minusculo"
 def tiny_model(folder: Path) -> Path:
     """Grava o modelo em ``folder`` e devolve a pasta."""
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    from finetune_helpers.training import smollm2_folder
+    from finetune_helpers.training import bases
 
-    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder())
+    # Direto do .gguf: converter os pesos do modelo pequeno levaria mais que os testes.
+    tokenizer = bases.gguf_tokenizer(bases._package_folder() / bases.GGUF_FILE)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -27,6 +28,7 @@ def tiny_model(folder: Path) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
     )
+    tokenizer.model_max_length = config.max_position_embeddings
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -22,36 +22,24 @@ def main(action: str, folder: str, model_folder: str, engine: str) -> None:
         return
     model, tokenizer = training.load(profile)
     model = training.add_adapter(model, profile)
-    trainer, curves = _trainer(model, tokenizer, profile, output / "pontos")
-    if training.train_or_resume(trainer, output / "adaptador"):
+    from finetune_helpers.training import measures
+
+    curves = measures.EfficiencyCallback()
+    rows = [prompts.to_prompt_completion(example) for example in EXAMPLES]
+    callbacks = [curves, measures.TimedSave(0.0)]
+    trainer = training.trainer(model, tokenizer, profile, (rows, []), output / "pontos", callbacks=callbacks)
+    if training.train_or_resume(trainer, output / "adaptador", profile):
         report = {"passos": trainer.state.global_step, "perdas": curves.loss_curve}
         records.write_json(output / "antes.json", _answers(model, tokenizer))
         records.write_json(output / "curva.json", report)
         training.save(model, tokenizer, output / "adaptador", profile)  # diz que o treino acabou: por último
 
 
-def _trainer(model, tokenizer, profile, output: Path):
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    from finetune_helpers.training.efficiency import EfficiencyCallback, TimedSave
-
-    curves = EfficiencyCallback()
-    trainer = SFTTrainer(
-        model=model,
-        processing_class=tokenizer,
-        args=SFTConfig(**training.sft_arguments(profile, output)),
-        train_dataset=Dataset.from_list([prompts.to_prompt_completion(example) for example in EXAMPLES]),
-        callbacks=[curves, TimedSave(0.0)],
-    )
-    return trainer, curves
-
-
 def _answers(model, tokenizer) -> list[str]:
-    from finetune_helpers.training import inference
+    from finetune_helpers.training import measures
 
     asked = [prompts.question(example) for example in EXAMPLES[:4]]
-    return [given.answer for given in inference.answerer(model, tokenizer, "x", max_new_tokens=12)(asked)]
+    return [reply.answer for reply in measures.answerer(model, tokenizer, "x", max_new_tokens=12)(asked)]
 
 
 if __name__ == "__main__":

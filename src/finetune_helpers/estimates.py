@@ -33,8 +33,13 @@ class Rate:
 def rates() -> dict[tuple[str, str], Rate]:
     """Os ritmos do pacote, por caderno e máquina."""
     text = (resources.files("finetune_helpers") / "ritmos.csv").read_text(encoding="utf-8")
-    rows = (Rate(**(row | {"per_second": float(row["per_second"])})) for row in csv.DictReader(text.splitlines()))  # type: ignore[arg-type]
+    rows = (_rate(row) for row in csv.DictReader(text.splitlines()))
     return {(row.step, row.machine): row for row in rows}
+
+
+def _rate(row: dict[str, str]) -> Rate:
+    per_second = float(row["per_second"])
+    return Rate(row["step"], row["machine"], row["unit"], per_second, row["checked_on"], row["basis"])
 
 
 def before(run: Path, step: str, machine: str, units: float, cost: str = "nenhum") -> str:

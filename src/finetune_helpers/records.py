@@ -155,7 +155,11 @@ def _bytes(path: Path | str) -> bytes:
         try:
             return Path(path).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise InputError(f"O arquivo {path} não existe. Execute antes o caderno que o escreve.") from None
+            raise InputError(
+                f"O arquivo {path} não existe. Execute antes o caderno que o escreve. No Colab, cada caderno tem a sua "
+                "máquina: deixe `use_drive` marcado em todos, ou envie para esta sessão (painel Arquivos) o .zip que a "
+                "última célula do caderno anterior oferece, e execute de novo."
+            ) from None
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> Path:

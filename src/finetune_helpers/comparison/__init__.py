@@ -1,18 +1,19 @@
-"""Comparação: métricas, significância, flexibilidade, custos, figuras, planilha e revisão (caderno 04)."""
+"""Comparação: medidas, estatística, flexibilidade, custos, figuras, planilha e revisão cega (caderno 04)."""
 
 from importlib import import_module
 
 _HOMES = {
+    "score": "results",
     "write_workbook": "workbook",
-    "headline": "headlines",
-    "read_review": "review",
+    "headline": "readme",
+    "write_review": "review",
+    "read_review": "reading",
     "measure_similarity": "similarity",
-    "few_shot": "examples",
     "judge_pairs": "judge",
-    "forecast": "forecasts",
-    "summary": "forecasts",
+    "Judge": "judge",
+    "in_words": "wording",
 }
-_MODULES = ("figures", "significance", "flexibility", "costs", "metrics", "agreement", "readme")
+_MODULES = ("figures", "statistics", "flexibility", "costs", "metrics", "readme")
 __all__ = [*_HOMES, *_MODULES]
 
 

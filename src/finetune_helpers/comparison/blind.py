@@ -1,96 +1,104 @@
-"""Plano da revisão cega: que pares cada revisor vê, em que ordem, com repetições e linhas de atenção."""
+"""O plano da revisão cega (que pares cada revisor vê, em que ordem e de que lado) e a chave que o guarda."""
 
 import hashlib
 import random
-from dataclasses import dataclass, replace
-from typing import Any
+import secrets
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
-from .cells import clean
-from .results import pairs
-from .study import SEED, Study
+from ..errors import InputError
+from ..records import read_json, write_json
+from .study import Study
+from .tables import clean
 
 MAIN, REPEAT, ATTENTION = "principal", "repetida", "atenção"
-PREFERENCES = ("A", "B", "empate", "ambas ruins")
-PROBLEM_CODES = (
-    "nenhum",
-    "fato errado",
-    "fora do assunto",
-    "repetição",
-    "vazia",
-    "resenha, não descrição",
-    "idioma errado",
-    "incompleta",
-)
+REFERENCE, BLANK = "referência", "vazia"  # o que uma linha de atenção mostra no lugar de um sistema
 REPEATS = 4
+KEY = "revisao_chave.json"
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+@dataclass(frozen=True)
+class Size:
+    """O tamanho da revisão: pessoas, pares ao todo e quantos deles todas veem."""
+
+    reviewers: int = 2
+    rows: int = 100
+    shared: int = 20
 
 
 @dataclass(frozen=True)
 class Row:
-    """Uma linha de uma folha de revisão; ``first`` e ``second`` são o contraste, ``left`` aparece como resposta A."""
+    """Uma linha de uma aba: ``first`` e ``second`` são o contraste; ``left`` aparece como resposta A.
+
+    ``mark`` são doze dígitos do SHA-256 dos textos mostrados: muda se alguém edita uma resposta.
+    """
 
     code: str
     sheet: int
-    pair: str
-    item_id: str
     kind: str
+    item_id: str
     first: str
     second: str
     left: str
     right: str
-    title: str
-    reference: str
-    a: str
-    b: str
-    expected: str = ""
+    mark: str = ""
 
     @property
-    def mark(self) -> str:
-        """Doze dígitos do SHA-256 dos textos mostrados: muda se alguém edita uma resposta."""
-        shown = "\x1f".join((self.title, self.reference, self.a, self.b))
-        return hashlib.sha256(shown.encode("utf-8")).hexdigest()[:12]
+    def pair(self) -> tuple[str, str, str]:
+        """O item e o contraste, iguais em todas as abas e nas repetições."""
+        return self.item_id, self.first, self.second
+
+    @property
+    def expected(self) -> str:
+        """A preferência certa de uma linha de atenção; vazio nas outras."""
+        if self.kind != ATTENTION:
+            return ""
+        return "empate" if self.left == self.right else "A" if self.left == REFERENCE else "B"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Linhas de todas as folhas; ``contrasts`` na ordem declarada, o primeiro é o principal."""
+    """As linhas de todas as abas; ``code`` identifica o arquivo e ``contrasts`` segue a ordem declarada."""
 
+    code: str
     rows: tuple[Row, ...]
     contrasts: tuple[tuple[str, str], ...]
-    reviewers: int
+    size: Size
+    file_sha256: str = ""
 
     def sheet(self, number: int) -> list[Row]:
-        """Linhas de uma folha, na ordem em que aparecem."""
+        """As linhas de uma aba, na ordem em que aparecem."""
         return [row for row in self.rows if row.sheet == number]
 
-    @property
-    def mark(self) -> str:
-        """Identidade do plano: duas planilhas com a mesma marca podem ser juntadas."""
-        return hashlib.sha256("".join(row.code + row.mark for row in self.rows).encode()).hexdigest()[:12]
 
+def draw(study: Study, size: Size, rng: random.Random | None = None) -> Plan:
+    """Sorteia a revisão: metade dos pares vai para o contraste principal, um item por grupo enquanto os há.
 
-def plan(study: Study, *, reviewers: int = 2, rows: int = 100, shared: int = 20) -> Plan:
-    """Sorteia a revisão com semente fixa: ``rows`` pares ao todo, ``shared`` vistos por todos os revisores.
-
-    Metade dos pares vai para o contraste principal; um item por grupo de quase duplicatas, enquanto os há.
+    A sorte vem do sistema operacional, para que ninguém refaça a chave a partir da rodada; ``rng`` serve aos testes.
     """
-    rng = random.Random(f"{SEED}:{study.run.name}")
-    found = tuple(pairs(study))
-    chosen = [
-        row for number, pair in enumerate(found) for row in _sample(study, pair, _quota(rows, found, number), rng)
-    ]
+    rng, token = rng or random.SystemRandom(), secrets.token_hex(8)
+    contrasts = tuple(study.pairs())
+    chosen = [row for place in range(len(contrasts)) for row in _sample(study, contrasts, place, size, rng)]
     rng.shuffle(chosen)
-    sheets = [_sheet(number, _dealt(chosen, number, reviewers, shared), rng) for number in range(1, reviewers + 1)]
-    return Plan(tuple(row for sheet in sheets for row in sheet), found, reviewers)
+    rows: list[Row] = []
+    for number in range(1, size.reviewers + 1):
+        dealt = chosen[: size.shared] + chosen[size.shared + number - 1 :: size.reviewers]
+        rows += [replace(row, sheet=number) for row in _sheet(dealt, rng)]
+    codes: set[str] = set()
+    while len(codes) < len(rows):
+        codes.add("".join(rng.choices(_LETTERS, k=7)))
+    # O sorteio dos códigos não segue a ordem das linhas: um conjunto não a guarda, e ela já foi embaralhada.
+    coded = zip(rows, rng.sample(sorted(codes), len(rows)), strict=True)
+    return Plan(
+        token, tuple(replace(row, code=code, mark=mark(texts(study, row))) for row, code in coded), contrasts, size
+    )
 
 
-def _quota(rows: int, contrasts: tuple, number: int) -> int:
-    if len(contrasts) == 1:
-        return rows
-    return rows - rows // 2 if number == 0 else rows // 2 // (len(contrasts) - 1)
-
-
-def _sample(study: Study, contrast: tuple[str, str], quota: int, rng: random.Random) -> list[Row]:
-    first, second = contrast
+def _sample(study: Study, contrasts: tuple, place: int, size: Size, rng: random.Random) -> list[Row]:
+    first, second = contrasts[place]
+    half = size.rows // 2
+    quota = size.rows if len(contrasts) == 1 else size.rows - half if place == 0 else half // (len(contrasts) - 1)
     keys = sorted(key for key in study.items if key in study.answers[first] and key in study.answers[second])
     rng.shuffle(keys)
     seen, fresh, again = set[str](), list[str](), list[str]()
@@ -98,42 +106,80 @@ def _sample(study: Study, contrast: tuple[str, str], quota: int, rng: random.Ran
         cluster = study.items[key].get("cluster") or key
         (again if cluster in seen else fresh).append(key)
         seen.add(cluster)
-    return [_row(study, key, first, second, first, second) for key in (fresh + again)[:quota]]
+    return [Row("", 0, MAIN, key, first, second, first, second) for key in (fresh + again)[:quota]]
 
 
-def _row(study: Study, key: str, first: str, second: str, left: str, right: str) -> Row:
-    item = study.items[key]
-    texts = [item["title"], item["content"], study.answers[left][key]["answer"], study.answers[right][key]["answer"]]
-    pair = hashlib.sha256(f"{key}|{first}|{second}".encode()).hexdigest()[:10]
-    return Row("", 0, pair, key, MAIN, first, second, left, right, *(clean(text or "") for text in texts))
-
-
-def _dealt(chosen: list[Row], number: int, reviewers: int, shared: int) -> list[Row]:
-    return chosen[:shared] + chosen[shared + number - 1 :: reviewers]
-
-
-def _sheet(number: int, dealt: list[Row], rng: random.Random) -> list[Row]:
-    """Embaralha, sorteia a ordem A/B de cada linha e junta repetições (com a ordem trocada) e atenção."""
-    dealt = [_flip(row) if rng.random() < 0.5 else row for row in dealt]
-    repeated = [replace(_flip(row), kind=REPEAT) for row in rng.sample(dealt, min(REPEATS, len(dealt) // 4))]
-    rows = dealt + repeated + _attention(dealt, rng)
+def _sheet(dealt: list[Row], rng: random.Random) -> list[Row]:
+    """Sorteia o lado de cada linha, metade para cada um, e junta repetições (do outro lado) e linhas de atenção."""
+    shown: list[Row] = []
+    for contrast in dict.fromkeys((row.first, row.second) for row in dealt):
+        mine = [row for row in dealt if (row.first, row.second) == contrast]
+        turned = [place % 2 == 0 for place in range(len(mine) + len(mine) % 2)]
+        rng.shuffle(turned)
+        shown += [_flip(row) if turn else row for row, turn in zip(mine, turned, strict=False)]
+    repeated = [replace(_flip(row), kind=REPEAT) for row in rng.sample(shown, min(REPEATS, len(shown) // 4))]
+    rows = shown + repeated + _attention(shown, rng)
     rng.shuffle(rows)
-    return [replace(row, code=f"R{number}-{place:03d}", sheet=number) for place, row in enumerate(rows, start=1)]
+    return rows
 
 
 def _flip(row: Row) -> Row:
-    return replace(row, left=row.right, right=row.left, a=row.b, b=row.a)
+    return replace(row, left=row.right, right=row.left)
 
 
 def _attention(dealt: list[Row], rng: random.Random) -> list[Row]:
-    """Duas linhas de resposta certa conhecida: duas respostas iguais, e uma resposta vazia contra o catálogo."""
+    """Duas linhas de resposta certa conhecida: duas respostas iguais, e uma vazia contra o texto do catálogo."""
     if len(dealt) < 8:
         return []
     same, empty = rng.sample(dealt, 2)
-    blank, side = clean(""), rng.choice("AB")
-    texts: dict[str, Any] = {"a": empty.reference, "b": blank} if side == "A" else {"a": blank, "b": empty.reference}
-    known: dict[str, Any] = {"kind": ATTENTION, "first": "", "second": "", "left": "", "right": ""}
-    return [
-        replace(same, pair=f"{same.pair}=", b=same.a, expected="empate", **known),
-        replace(empty, pair=f"{empty.pair}0", expected=side, **texts, **known),
-    ]
+    sides = [REFERENCE, BLANK]
+    rng.shuffle(sides)
+    control = replace(same, kind=ATTENTION, first="", second="")
+    return [replace(control, right=same.left), replace(control, item_id=empty.item_id, left=sides[0], right=sides[1])]
+
+
+def texts(study: Study, row: Row) -> tuple[str, str, str, str]:
+    """Título, referência, resposta A e resposta B, como a célula os mostra."""
+    item = study.items[row.item_id]
+    sides = []
+    for source in (row.left, row.right):
+        plain = {REFERENCE: item["content"], BLANK: ""}
+        sides.append(plain[source] if source in plain else study.answers[source][row.item_id].answer)
+    return clean(item["title"]), clean(item["content"]), clean(sides[0] or ""), clean(sides[1] or "")
+
+
+def mark(shown: tuple[str, ...]) -> str:
+    """Doze dígitos do SHA-256 dos textos mostrados numa linha."""
+    return hashlib.sha256("\x1f".join(text.strip() for text in shown).encode("utf-8")).hexdigest()[:12]
+
+
+def belongs(study: Study, plan: Plan) -> bool:
+    """Verdadeiro se as respostas da rodada são as que o plano mostra."""
+    try:
+        return all(mark(texts(study, row)) == row.mark for row in plan.rows)
+    except KeyError:
+        return False
+
+
+def write_key(path: Path, plan: Plan) -> Path:
+    """Grava a chave, que só a pasta da rodada guarda."""
+    return write_json(path, asdict(plan))
+
+
+def read_key(path: Path) -> Plan:
+    """Lê uma chave; InputError se ela não é uma."""
+    found = read_json(path)
+    try:
+        rows = tuple(Row(**row) for row in found["rows"])
+        contrasts = tuple((first, second) for first, second in found["contrasts"])
+        return Plan(found["code"], rows, contrasts, Size(**found["size"]), found["file_sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} não é uma chave de revisão ({error!r}). Devolva a cópia original ou mude o nome do arquivo e "
+            "escreva uma revisão nova."
+        ) from None
+
+
+def keys(folder: Path) -> list[Plan]:
+    """As chaves de uma pasta: a atual e as que uma revisão nova substituiu."""
+    return [read_key(path) for path in sorted(folder.glob("revisao_chave*.json"))]

@@ -1,9 +1,9 @@
 """As formas fechadas em que a suíte de flexibilidade pergunta; cada uma decide por código se a resposta está certa.
 
 Há uma só leitura: vale a resposta inteira, e não uma palavra dela. O que vem antes ou depois do valor pedido reprova,
-porque toda pergunta pede o valor e nada mais. Perdoa-se só a embalagem que não muda o que foi dito: caixa, espaços,
-aspas, negrito, cerca de código, ponto final, um rótulo ("Answer:", "The answer is") e a unidade que a pergunta cita. Um
-modelo sem instruções não para: quando abre outro turno ("### Instruction:", ``<|``), a resposta acabou ali.
+porque toda pergunta pede o valor e nada mais. Perdoa-se a embalagem que não muda o que foi dito: caixa, espaços, aspas,
+negrito, cerca de código, ponto final, um rótulo (``The answer is``) e a unidade que a pergunta cita. Um modelo que não
+sabe parar abre outro turno (``### Instruction:``, ``<|``), e a resposta acaba ali.
 """
 
 import json
@@ -18,14 +18,13 @@ TURN = re.compile(
     re.IGNORECASE,
 )
 LABEL = re.compile(
-    r"(?:#+\s*)?[*_]*(?:(?:(?:the|my|a|la)\s)?(?:(?:final|correct|right)\s)?"
-    r"(?:answer|response|option|choice|letter|resposta|respuesta)(?:\s(?:final|certa|correta|correcta))?"
-    r"(?:[*_]*\s*:|\s(?:is|é|es)\b\s*:?)"
-    r"|(?:year|number|name|author|day|date|time|genre|department|translation|ano|número|nome|dia|data|hora|letra"
-    r"|tradução|año|nombre|día|fecha)[*_]*\s*:)[*_]*\s*",
+    r"(?:#+\s*)?[*_]*(?:(?:the|my|a|o|la|el)\s)?(?:(?:final|correct|right)\s)?"
+    r"(?:answer|response|option|choice|letter|year|number|name|author|day|date|time|genre|department|translation|summary"
+    r"|resposta|letra|ano|número|nome|dia|data|hora|tradução|respuesta|año|nombre|día|fecha)"
+    r"(?:\s(?:final|certa|correta|correcta))?(?:[*_]*\s*:|\s(?:is|é|es)\b\s*:?)[*_]*\s*",
     re.IGNORECASE,
 )
-FENCE = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```|~~~[\w-]*\s*\n(.*?)\n?\s*~~~", re.DOTALL)
+FENCE = re.compile(r"(```|~~~)[\w-]*\s*\n(.*?)\s*\1", re.DOTALL)
 MARKDOWN = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
 WRAPPING = " \t\n\"'.,;:!¡()[]«»*_`=>"
 STRAIGHT = str.maketrans(
@@ -33,11 +32,13 @@ STRAIGHT = str.maketrans(
 )
 PARTICLES = re.compile(
     r"(?:(?:in|at|on|by|for|from|with|em|por|de|con|en|para)\s+)?"
-    r"(?:(?:the|a|an|its|her|his|o|os|as|um|uma|el|la|los|las|un|una)\s+)?(?=\S)"
+    r"(?:(?:the|a|an|its|her|his|o|os|as|um|uma|na|nas|do|da|dos|das|el|la|los|las|un|una)\s+)?(?=\S)"
 )
+LETTER = re.compile(r"(?:(?:option|letter|choice|opcao|alternativa|letra|opcion) )?([a-z])(?: ?[).:,-]+ ?(.+))?")
 NUMBER = r"-?(?:\d{1,3}(?:[ ,.]\d{3})+|\d+)(?:[.,]\d{1,2})?"
 CLOCK = re.compile(
-    r"(?:(?:at|by|until|(?:ate )?as|ate|a las?|hasta las?) )?(\d{1,2})\s*[:.h]\s*(\d{2})(?::00)?\s*(?:min|h|hs|horas|hours)?\s*(?:([ap])\.?\s?m)?"
+    r"(?:(?:at|by|until|(?:ate )?as|ate|a las?|hasta las?) )?(\d{1,2}) ?[:.h] ?(\d{2})(?::00)?"
+    r" ?(?:min|h|hs|horas|hours)?\.? ?(?:([ap])\.? ?m)?"
 )
 MONTHS = re.compile(
     "(jan(?:uary|eiro)?|enero)|(feb(?:ruary|rero)?|fev(?:ereiro)?)|(mar(?:ch|co|zo)?)|(apr(?:il)?|abr(?:il)?)"
@@ -54,18 +55,16 @@ NEGATION = re.compile(
 def own_turn(answer: str) -> str:
     """O que o modelo disse até abrir outro turno, sem o rótulo e sem a cerca de código que o embrulham."""
     text = TURN.split(unicodedata.normalize("NFKC", answer).translate(STRAIGHT), maxsplit=1)[0].strip()
-    text = LABEL.sub("", text, count=1).strip() if LABEL.match(text) else text
-    fenced = FENCE.fullmatch(text)
-    return (fenced[1] or fenced[2] or "").strip() if fenced else text
+    text = text[label.end() :] if (label := LABEL.match(text)) else text
+    return fenced[2] if (fenced := FENCE.fullmatch(text)) else text
 
 
 def _bare(text: str) -> str:
-    """Numa linha só, sem markdown e sem a pontuação de fora."""
     return " ".join(MARKDOWN.sub("", text).split()).strip(WRAPPING)
 
 
 def plain(text: str) -> str:
-    """A forma em que valores são comparados: como ``_bare``, sem caixa e sem acentos."""
+    """A forma em que valores são comparados: sem markdown, pontuação de fora, caixa nem acentos."""
     decomposed = unicodedata.normalize("NFKD", _bare(text.translate(STRAIGHT)))
     return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
 
@@ -76,8 +75,13 @@ def _core(text: str) -> str:
 
 
 def says(answer: str, values: Sequence[str]) -> bool:
-    """A resposta inteira é um dos valores: um trecho do texto, um nome, uma palavra ou a abstenção pedida."""
+    """A resposta inteira é um dos valores: um trecho do texto, um nome ou uma palavra."""
     return _core(own_turn(answer)) in {_core(value) for value in values}
+
+
+def abstains(answer: str, wording: str) -> bool:
+    """A resposta inteira é a abstenção combinada."""
+    return plain(own_turn(answer)) == plain(wording)
 
 
 def text(answer: str, value: str) -> bool:
@@ -87,30 +91,24 @@ def text(answer: str, value: str) -> bool:
 
 def letter(answer: str, right: str, option: str) -> bool:
     """A resposta é a letra certa, sozinha ou com o texto da própria opção."""
-    match = re.fullmatch(
-        r"(?:(?:option|letter|choice|opcao|alternativa|letra|opcion)\s+)?([a-z])(?:\s*[).:,\-]+\s*(.+))?",
-        plain(own_turn(answer)),
-    )
+    match = LETTER.fullmatch(plain(own_turn(answer)))
     return match is not None and match[1] == right.casefold() and plain(match[2] or option) == plain(option)
 
 
 def number(answer: str, value: float, units: Sequence[str] = ()) -> bool:
     """A resposta é o número em algarismos, com ou sem separador de milhar e com ou sem uma das unidades."""
-    unit = "|".join(re.escape(plain(word)) for word in units) or "(?!)"
+    unit = "|".join(re.escape(plain(word)) for word in units)
     match = re.fullmatch(rf"(?:{unit})?\s*({NUMBER})\s*(?:{unit})?", plain(own_turn(answer)))
-    if match is None:
-        return False
-    digits = re.sub(r"[ ,.](?=\d{3}(?!\d))", "", match[1])
+    digits = re.sub(r"[ ,.](?=\d{3}(?!\d))", "", match[1]) if match else "nan"
     return float(digits.replace(",", ".")) == value
 
 
 def time(answer: str, value: str) -> bool:
     """A resposta é a hora ``HH:MM``; valem 21:40, 21.40, 21h40 e 9:40 pm."""
-    match = CLOCK.fullmatch(plain(own_turn(answer)))
-    if match is None:
+    if (match := CLOCK.fullmatch(plain(own_turn(answer)))) is None:
         return False
     hour, minute, half = int(match[1]), match[2], match[3]
-    hour = hour % 12 + 12 * (half == "p") if half and 1 <= hour <= 12 else hour
+    hour = hour % 12 + 12 * (half == "p") if half and hour <= 12 else hour
     return f"{hour:02d}:{minute}" == value
 
 
@@ -125,7 +123,7 @@ def day(answer: str, value: str) -> bool:
 
 
 def fields(answer: str, value: dict) -> bool:
-    """A resposta inteira é o objeto JSON pedido: essas chaves, uma vez cada, com valores do tipo certo."""
+    """A resposta inteira é o objeto JSON pedido, com cada chave uma vez e valores do tipo certo (``a|b``: formas)."""
     try:
         return _same(json.loads(own_turn(answer), object_pairs_hook=_distinct), value)
     except (ValueError, RecursionError):
@@ -144,15 +142,12 @@ def _same(given: object, asked: object) -> bool:
     if isinstance(asked, list) and isinstance(given, list):
         return len(given) == len(asked) and all(map(_same, given, asked))
     if isinstance(asked, str) and isinstance(given, str):
-        return plain(given) == plain(asked)
+        return says(given, asked.split("|"))
     return given == asked and isinstance(given, bool) == isinstance(asked, bool)
 
 
 def listing(answer: str, marker: str, items: Sequence[str], ordered: bool = False) -> bool:
-    """A resposta é só a lista: estes itens (``a|b`` são formas de um), uma vez cada, com o marcador pedido.
-
-    ``marker`` é ``-`` ou ``1.``, um item por linha, ou ``,``, todos numa linha.
-    """
+    """A resposta é só a lista: estes itens (``a|b``: formas), uma vez cada, com o marcador ``-``, ``1.`` ou ``,``."""
     given = own_turn(answer)
     lines = [line for line in (given.split(",") if marker == "," else given.splitlines()) if line.strip()]
     pattern = {"-": r"()\s*-\s+(.+)", "1.": r"\s*(\d{1,3})[.)]\s+(.+)", ",": "()(.+)"}[marker]
@@ -169,8 +164,9 @@ def sentence(answer: str, start: str, most: int) -> bool:
     words, opening = (re.findall(r"[\w'-]+", plain(part)) for part in (given, start))
     begun = words[: len(opening)] == opening
     triples = list(zip(words, words[1:], words[2:], strict=False))
-    ended = re.fullmatch(r"[^\n?]*[.!]", given) and not re.search(r"[.!?]\s+\S", given)
-    looped = len(set(triples)) < len(triples) or len(set(words)) < 0.65 * len(words)
+    ended = re.fullmatch(r"[^\n?]*[.!]", given) and not re.search(r"[.!?]\W+\w", given)
+    doubled = any(first == second for first, second in zip(words, words[1:], strict=False))
+    looped = doubled or len(set(triples)) < len(triples) or len(set(words)) < 0.65 * len(words)
     return bool(ended) and not looped and len(words) <= most and begun
 
 
@@ -188,13 +184,13 @@ def avoids(answer: str, terms: Sequence[str]) -> bool:
 def own_words(answer: str, source: str, longest: int) -> bool:
     """A frase é do texto sem ser cópia dele.
 
-    Nenhuma sequência copiada passa de ``longest`` palavras, todo número vem do texto, e também metade das palavras de
-    quatro letras ou mais, comparadas pelas cinco primeiras.
+    Nenhum trecho copiado passa de ``longest`` palavras; todo número vem do texto, e metade das palavras de quatro
+    letras ou mais, comparadas pelas cinco primeiras.
     """
     given, known = (re.findall(r"\w+", plain(words)) for words in (own_turn(answer), source))
     runs = {tuple(known[n : n + longest + 1]) for n in range(len(known) - longest)}
     copied = any(tuple(given[n : n + longest + 1]) in runs for n in range(len(given) - longest))
     stems = {word[:5] for word in known}
     content = [word[:5] in stems for word in given if len(word) > 3]
-    numbers = {word for word in given if word.isdigit()} - {NUMERALS.get(word, word) for word in known} - set(known)
-    return not copied and not numbers and sum(content) >= 0.5 * len(content)
+    strange = {word for word in given if word.isdigit()} - {NUMERALS.get(word, word) for word in known}
+    return not copied and not strange and sum(content) >= 0.5 * len(content)

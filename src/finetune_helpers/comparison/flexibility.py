@@ -71,19 +71,19 @@ def _file() -> bytes:
 
 
 def version() -> str:
-    """Doze dígitos que mudam quando qualquer pergunta ou verificação da suíte muda."""
+    """Doze dígitos que mudam quando o arquivo da suíte muda."""
     return hashlib.sha256(_file()).hexdigest()[:12]
 
 
 @cache
 def load() -> tuple[Prompt, ...]:
     """Todas as perguntas do pacote, na ordem do arquivo."""
-    return tuple(_prompt(json.loads(line)) for line in _file().decode().splitlines())
+    rows = map(json.loads, _file().decode().splitlines())
+    return tuple(Prompt(**(row | {"checks": tuple(map(_check, row["checks"]))})) for row in rows)
 
 
-def _prompt(row: dict) -> Prompt:
-    asked = tuple((check["name"], MappingProxyType(check["args"])) for check in row["checks"])
-    return Prompt(**(row | {"checks": asked}))
+def _check(row: dict) -> tuple[str, MappingProxyType]:
+    return row["name"], MappingProxyType(row["args"])
 
 
 @cache
@@ -102,15 +102,11 @@ def find(item_id: str) -> Prompt:
 
 
 def questions(per_family: int | None = None) -> list[Question]:
-    """As perguntas da suíte, ou ``per_family`` de cada família, espalhadas por ela.
-
-    Um subconjunto serve para ver o caminho funcionar: a taxa dele é ilustrativa (``extent``). InputError se o número
-    não é positivo.
-    """
+    """As perguntas da suíte, ou ``per_family`` de cada família, espalhadas por ela; InputError se não é positivo."""
     if per_family is not None and per_family < 1:
         raise InputError(
             f"`per_family` é {per_family}, e devia ser um inteiro a partir de 1. "
-            "Corrija o valor ou deixe-o vazio para usar a suíte inteira."
+            "Corrija o valor ou não o dê, para usar a suíte inteira."
         )
     chosen = [prompt for family in FAMILIES for prompt in _spread(family, per_family)]
     return [Question(prompt.id, prompt.instruction, prompt.input, SUITE) for prompt in chosen]
@@ -125,12 +121,8 @@ def _spread(family: str, count: int | None) -> list[Prompt]:
 
 def extent(answered: int) -> str:
     """Quanto da suíte foi respondido, em palavras que acompanham a taxa de acertos."""
-    total = len(load())
-    return (
-        f"suíte inteira, {total} perguntas"
-        if answered >= total
-        else f"amostra ilustrativa: {answered} de {total} perguntas"
-    )
+    part = f"amostra ilustrativa: {answered} de {len(load())} perguntas"
+    return part if answered < len(load()) else f"suíte inteira, {len(load())} perguntas"
 
 
 def passes(item_id: str, answer: str) -> Verdict:

@@ -1,185 +1,238 @@
-"""Lê uma planilha revisada: colunas pelo cabeçalho, linhas pelo código, textos conferidos pela marca da Chave."""
+"""A revisão lida de volta: colunas pelo título, linhas pelo código, problemas pelo endereço da célula."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, RunMismatchError
 from ..records import normalise
-from .blind import PREFERENCES, PROBLEM_CODES, Row
-from .cells import shown
-from .sheet_key import PAIR_START, START, TOP, review_name
-from .sheet_review import COLUMNS, REVIEWER
-from .tally import Rating, Ratings
+from . import blind
+from .blind import KEY, Plan, Row
+from .judgements import PREFERENCES, Judgement, Rating, Review, review
+from .tables import shown
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
 
-KEY = (
-    "código",
-    "folha",
-    "par",
-    "item_id",
-    "tipo",
-    "contraste",
-    "primeiro",
-    "segundo",
-    "A é",
-    "B é",
-    "textos",
-    "esperado",
+PROBLEMS = (
+    "nenhum",
+    "fato errado",
+    "fora do assunto",
+    "repetição",
+    "vazia",
+    "resenha em vez de descrição",
+    "idioma errado",
+    "incompleta",
 )
 NOTES = {"Correção A": "correct_a", "Correção B": "correct_b", "Fluência A": "fluent_a", "Fluência B": "fluent_b"}
 CODES = {"Problema A": "problem_a", "Problema B": "problem_b"}
+PREFERENCE, COMMENT, CODE = "Preferência", "Comentário", "Código"
+SHOWN = ("Título", "Referência do catálogo", "Resposta A", "Resposta B")
+INPUTS = (PREFERENCE, *NOTES, *CODES, COMMENT)
+REVIEWER, TOKEN = "Revisor(a):", "Código desta revisão"
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """Uma folha de revisão lida de um arquivo, com as marcas que a Chave guarda para cada código."""
+def read_review(path_or_paths: Path | str | Sequence[Path | str], run_folder: Path | str | None = None) -> Review:
+    """Lê uma ou várias planilhas preenchidas da mesma rodada: as chaves vêm de ``run_folder`` ou da pasta do arquivo.
 
-    file: str
-    number: int
-    reviewer: str
-    rows: tuple[Row, ...]
-    ratings: Ratings
-    marks: dict[str, str]
-    contrasts: dict[tuple[str, str], int]
-    problems: tuple[str, ...]
+    O que não serve fica em ``problems``, com o endereço da célula, e conta como vazio; nada some em silêncio.
+    InputError se um arquivo não é uma revisão; RunMismatchError se ele é de outra rodada.
+    """
+    paths = [Path(path_or_paths)] if isinstance(path_or_paths, (str, Path)) else [Path(path) for path in path_or_paths]
+    if not paths:
+        raise InputError("Nenhuma planilha revisada foi indicada. Informe em `reviews` pelo menos um arquivo .xlsx.")
+    books = [(path, _load(path)) for path in paths]
+    plans = [_plan(path, book, Path(run_folder) if run_folder else path.parent) for path, book in books]
+    if len({plan.code for plan in plans}) > 1:
+        listed = "; ".join(f"{path.name}: {plan.code}" for path, plan in zip(paths, plans, strict=True))
+        raise RunMismatchError(f"As planilhas são de revisões diferentes ({listed}). Junte só as da mesma revisão.")
+    problems: list[str] = []
+    copies = [copy for path, book in books for copy in _copies(path, book, plans[0], problems)]
+    judgements = _joined(copies, problems)
+    missing = set(range(1, plans[0].size.reviewers + 1)) - {row.row.sheet for row in judgements}
+    problems += [
+        f"A aba Revisor {number} não veio em nenhum arquivo; conta como não avaliada." for number in sorted(missing)
+    ]
+    return review(plans[0], judgements, problems)
 
 
-def load(path: Path) -> "Workbook":
-    """Abre uma planilha revisada; InputError se não existe, não abre ou não tem as folhas do projeto."""
+def _load(path: Path) -> "Workbook":
     from openpyxl import load_workbook
 
     try:
-        book = load_workbook(path)
+        return load_workbook(path)
     except FileNotFoundError:
-        raise InputError(f"A planilha {path} não existe. Confira o caminho do arquivo revisado.") from None
+        raise InputError(f"A planilha {path} não existe. Confira em `reviews` o caminho do arquivo revisado.") from None
     except Exception as error:  # o openpyxl levanta tipos variados para um arquivo danificado
         raise InputError(f"{path} não abre como .xlsx ({error}). Salve de novo a planilha como .xlsx.") from error
-    missing = [name for name in ("Leia-me", "Chave") if name not in book.sheetnames]
-    if missing:
-        raise InputError(f"{path}: falta a folha {missing[0]}. Use a planilha inteira que o caderno 04 escreveu.")
-    return book
 
 
-def sheets(path: Path, book: "Workbook") -> list[Sheet]:
-    """Folhas de revisão de uma planilha aberta."""
-    key = _key(path, book["Chave"])
-    return [_sheet(path, book, number, [row for row in key if row["folha"] == number]) for number in _numbers(key)]
-
-
-def _numbers(key: list[dict]) -> list[int]:
-    return sorted({row["folha"] for row in key})
-
-
-def _key(path: Path, sheet) -> list[dict]:
-    heads = {shown(cell.value): cell.column for cell in sheet[TOP - 1] if START <= cell.column < PAIR_START}
-    columns = {name: heads[name] for name in KEY if name in heads}
-    if len(columns) < len(KEY):
-        raise InputError(f"{path}, folha Chave: faltam as colunas {sorted(set(KEY) - set(columns))}. Não a edite.")
-    rows = []
-    for line in range(TOP, sheet.max_row + 1):
-        row = {name: shown(sheet.cell(line, column).value) for name, column in columns.items()}
-        if row["código"]:
-            rows.append(row | {"folha": int(float(row["folha"]))})
-    return rows
-
-
-def _sheet(path: Path, book, number: int, key: list[dict]) -> Sheet:
-    name, problems = review_name(number), []
-    present = name in book.sheetnames
-    if not present:
-        problems.append(f"{path.name}: falta a folha {name}; ela conta como vazia.")
-    lines = _lines(path, book[name], problems) if present else {}
-    rows, ratings = [], {}
-    for known in key:
-        code, found = known["código"], lines.pop(known["código"], None)
-        rows.append(_row(known, found[1] if found else {}))
-        if found is None and not present:
-            continue
-        if found is None:
-            problems.append(f"{path.name}, {name}: falta a linha {code}; ela conta como não avaliada.")
-            continue
-        ratings[code] = _rating(f"{path.name}, {name}!", found, problems)
-        if rows[-1].mark != known["textos"]:
-            problems.append(
-                f"{path.name}, {name}!A{found[0]}: os textos da linha {code} foram editados depois de escritos."
-            )
-    problems += [
-        f"{path.name}, {name}!A{line[0]}: código {code} desconhecido; linha ignorada." for code, line in lines.items()
-    ]
-    reviewer = shown(book[name][REVIEWER].value).strip() if present else ""
-    contrasts = {(row["primeiro"], row["segundo"]): int(float(row["contraste"])) for row in key if row["primeiro"]}
-    marks = {known["código"]: known["textos"] for known in key}
-    return Sheet(path.name, number, reviewer, tuple(rows), ratings, marks, contrasts, tuple(problems))
-
-
-def _lines(path: Path, sheet, problems: list[str]) -> dict[str, tuple[int, dict]]:
-    """Linhas por código: número da linha e valores por cabeçalho."""
-    head: tuple = next(
-        (row for row in sheet.iter_rows(min_row=1, max_row=20) if shown(row[0].value).strip() == COLUMNS[0]), ()
+def _plan(path: Path, book: "Workbook", folder: Path) -> Plan:
+    """A chave que abre o arquivo: pelo código da revisão ou, se alguém o apagou, pelos códigos das linhas."""
+    plans = blind.keys(folder)
+    words = [_text(cell) for sheet in book for row in sheet.iter_rows() for cell in row if cell.value is not None]
+    token = next((found[1] for word in words if (found := re.search(rf"{TOKEN}:\s*([0-9a-f]{{16}})", word))), "")
+    codes = set(words)
+    for plan in plans:
+        if plan.code == token or (not token and any(row.code in codes for row in plan.rows)):
+            return plan
+    if not plans:
+        raise InputError(
+            f"A chave de {path.name} não está em {folder}: deveria haver ali um {KEY}. Ponha a planilha na pasta da "
+            "rodada que a escreveu, ou indique essa rodada em `run`."
+        )
+    raise RunMismatchError(
+        f"{path} não é uma revisão desta rodada (código {token or 'ausente'}; as chaves daqui são "
+        f"{', '.join(plan.code for plan in plans)}). Use em `reviews` um arquivo escrito por esta rodada."
     )
-    names = {shown(cell.value).strip(): cell.column for cell in head}
-    if missing := [name for name in COLUMNS if name not in names]:
-        raise InputError(f"{path}, folha {sheet.title}: faltam as colunas {missing}. Devolva os cabeçalhos originais.")
-    lines: dict[str, tuple[int, dict]] = {}
-    for line in range(head[0].row + 1, sheet.max_row + 1):
-        cells = {name: sheet.cell(line, names[name]) for name in COLUMNS}
-        code = shown(cells["Código"].value).strip()
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """Uma aba lida de um arquivo: quem assinou e o que escreveu em cada linha."""
+
+    file: str
+    sheet: int
+    reviewer: str
+    judgements: tuple[Judgement, ...]
+
+
+def _copies(path: Path, book: "Workbook", plan: Plan, problems: list[str]) -> Iterator[_Copy]:
+    known = {row.code: row for row in plan.rows}
+    for sheet in book:
+        head, names = _heading(sheet)
+        if not head:
+            continue
+        where = f"{path.name}, aba {sheet.title}"
+        if CODE not in names:
+            raise InputError(
+                f"{where}: falta a coluna {CODE}. Devolva-a da planilha original: ela diz que linha é cada uma."
+            )
+        problems += [
+            f"{where}: falta a coluna {title}; ela conta como vazia." for title in INPUTS if title not in names
+        ]
+        problems += [
+            f'{where}!{cell.coordinate}: a coluna "{_text(cell)}" se repete ou não é da revisão; ela não foi lida.'
+            for cell in sheet[head]
+            if _text(cell).strip() and cell.column not in names.values()
+        ]
+        lines = _lines(sheet, head, names, known, where, problems)
+        numbers = sorted({known[code].sheet for code in lines})
+        name = _reviewer_name(sheet, head)
+        for number in numbers:
+            expected = {row.code for row in plan.sheet(number)}
+            absent = sorted(expected - set(lines))
+            problems += [f"{where}: falta a linha de código {code}; ela conta como não avaliada." for code in absent]
+            rows = [_judgement(known[code], lines[code], where, problems) for code in lines if code in expected]
+            signed = name or f"{path.name}, {sheet.title}"
+            yield _Copy(path.name, number, signed, tuple(replace(row, reviewer=signed, file=path.name) for row in rows))
+
+
+def _heading(sheet) -> tuple[int, dict[str, int]]:
+    """A linha do cabeçalho e a coluna de cada título, onde quer que estejam; (0, {}) se a aba não é de revisão."""
+    titles = {normalise(title): title for title in (*SHOWN, *INPUTS, CODE)}
+    for cells in sheet.iter_rows(max_row=60):
+        names: dict[str, int] = {}
+        for cell in cells:
+            if title := titles.get(normalise(_text(cell))):
+                names.setdefault(title, cell.column)
+        if len(names) >= 4 and (PREFERENCE in names or CODE in names):
+            return cells[0].row, names
+    return 0, {}
+
+
+def _reviewer_name(sheet, head: int) -> str:
+    for cells in sheet.iter_rows(max_row=head):
+        words = [_text(cell).strip() for cell in cells if cell.value is not None]
+        if any(normalise(word) == normalise(REVIEWER) for word in words):
+            return next((word for word in words if normalise(word) != normalise(REVIEWER)), "")
+    return ""
+
+
+def _lines(
+    sheet, head: int, names: dict[str, int], known: dict[str, Row], where: str, problems: list[str]
+) -> dict[str, dict]:
+    """As linhas preenchidas, por código; o que não se sabe a que linha pertence vira um problema."""
+    lines: dict[str, dict] = {}
+    for cells in sheet.iter_rows(min_row=head + 1):
+        by_column = {cell.column: cell for cell in cells}
+        line = {title: by_column[column] for title, column in names.items() if column in by_column}
+        code = _text(line[CODE]).strip()
+        typed = [line[title] for title in INPUTS if title in line and _text(line[title]).strip()]
+        at = f"{where}!{line[CODE].coordinate}"
         if code in lines:
-            problems.append(f"{path.name}, {sheet.title}!A{line}: código {code} repetido; vale a primeira linha.")
-        elif code:
-            lines[code] = (line, cells)
-        elif any(shown(cell.value).strip() for cell in cells.values()):
-            problems.append(f"{path.name}, {sheet.title}!A{line}: linha sem código; ela foi ignorada.")
+            before = [_text(lines[code].get(title)) for title in INPUTS]
+            if not any(before):
+                lines[code] = line
+            if typed and any(before):
+                problems.append(f"{at}: o código {code} se repete; vale a primeira linha preenchida.")
+        elif code in known:
+            lines[code] = line
+        elif typed:
+            said = f"o código {code} não é desta revisão" if code else "falta o código"
+            cited = ", ".join(cell.coordinate for cell in typed)
+            problems.append(f"{at}: {said}; o que está em {cited} não foi lido.")
     return lines
 
 
-def _row(known: dict, cells: dict) -> Row:
-    title, reference, a, b = (shown(cells[name].value) if cells else "" for name in COLUMNS[1:5])
-    return Row(
-        known["código"],
-        known["folha"],
-        known["par"],
-        known["item_id"],
-        known["tipo"],
-        known["primeiro"],
-        known["segundo"],
-        known["A é"],
-        known["B é"],
-        title,
-        reference,
-        a,
-        b,
-        known["esperado"],
+def _judgement(row: Row, line: dict, where: str, problems: list[str]) -> Judgement:
+    values: dict[str, Any] = {"preference": _choice(line.get(PREFERENCE), PREFERENCES, where, problems)}
+    values |= {field: _note(line.get(title), where, problems) for title, field in NOTES.items()}
+    values |= {field: _choice(line.get(title), PROBLEMS, where, problems) for title, field in CODES.items()}
+    values["comment"] = _text(line.get(COMMENT)).strip()
+    edited = (
+        all(title in line for title in SHOWN) and blind.mark(tuple(_text(line[title]) for title in SHOWN)) != row.mark
     )
+    if edited:
+        problems.append(f"{where}!{line[CODE].coordinate}: os textos da linha {row.code} foram editados.")
+    rating = Rating(**{field.name: values[field.name] for field in fields(Rating)})
+    return Judgement(row, rating, edited=edited)
 
 
-def _rating(where: str, found: tuple[int, dict], problems: list[str]) -> Rating:
-    cells = found[1]
-    values: dict[str, Any] = {"preference": _choice(where, cells["Preferência"], PREFERENCES, problems)}
-    values |= {field: _note(where, cells[name], problems) for name, field in NOTES.items()}
-    values |= {field: _choice(where, cells[name], PROBLEM_CODES, problems) for name, field in CODES.items()}
-    return Rating(**values, comment=shown(cells["Comentário"].value))
+def _text(cell) -> str:
+    return "" if cell is None else shown(cell.value)
 
 
-def _choice(where: str, cell, choices: Sequence[str], problems: list[str]) -> str:
-    given = normalise(shown(cell.value))
-    found = next((choice for choice in choices if normalise(choice) == given), "")
-    if given and not found:
-        problems.append(f'{where}{cell.coordinate}: "{shown(cell.value)}" não está na lista ({", ".join(choices)}).')
-    return found
+def _choice(cell, options: Sequence[str], where: str, problems: list[str]) -> str:
+    typed = normalise(_text(cell))
+    chosen = next((option for option in options if normalise(option) == typed), "")
+    if typed and not chosen:
+        problems.append(f'{where}!{cell.coordinate}: "{_text(cell)}" não está na lista ({", ".join(options)}).')
+    return chosen
 
 
-def _note(where: str, cell, problems: list[str]) -> int | None:
-    given = shown(cell.value).strip().replace(",", ".")
+def _note(cell, where: str, problems: list[str]) -> int | None:
+    typed = _text(cell).strip().replace(",", ".")
+    if not typed:
+        return None
     try:
-        value = float(given) if given else None
+        value = float(typed)
     except ValueError:
-        value = -1.0
-    if value is None or value in (1, 2, 3, 4, 5):
-        return None if value is None else int(value)
-    problems.append(f'{where}{cell.coordinate}: "{shown(cell.value)}" não é uma nota inteira de 1 a 5.')
+        value = 0.0
+    if value in (1, 2, 3, 4, 5):
+        return int(value)
+    problems.append(f'{where}!{cell.coordinate}: "{_text(cell)}" não é uma nota inteira de 1 a 5.')
     return None
+
+
+def _joined(copies: list[_Copy], problems: list[str]) -> list[Judgement]:
+    """Um julgamento por pessoa e linha: as cópias de uma pessoa se completam; uma aba em branco conta uma vez."""
+    empty = Rating()
+    filled = [copy for copy in copies if any(row.rating != empty for row in copy.judgements)]
+    used = {copy.sheet for copy in filled}
+    blank = {copy.sheet: copy for copy in copies if copy.sheet not in used}
+    merged: dict[tuple[str, str], Judgement] = {}
+    for copy in [*filled, *blank.values()]:
+        for judgement in copy.judgements:
+            key = (normalise(copy.reviewer), judgement.row.code)
+            before = merged.get(key)
+            if before and before.rating != empty and judgement.rating not in (empty, before.rating):
+                problems.append(
+                    f"{copy.file}: a linha {judgement.row.code} de {judgement.reviewer} é diferente em {before.file}; "
+                    f"vale a de {copy.file}."
+                )
+            if before is None or judgement.rating != empty:
+                merged[key] = judgement
+    return list(merged.values())

@@ -1,159 +1,155 @@
-"""A revisão lida de volta: junta os revisores, confere se é da rodada e faz as contas."""
+"""``revisao.xlsx``, para julgar às cegas: um guia e uma aba por pessoa, sem nada que diga quem escreveu o quê."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import hashlib
+import random
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError, RunMismatchError
-from ..records import normalise
-from . import reading, tally
-from .blind import ATTENTION, Plan, Row
-from .cells import clean, shown
-from .reading import Sheet
-from .study import Study
-from .tally import Preference, Rating, Ratings
+from ..records import atomic_write, sha256_file
+from . import blind
+from .blind import KEY, Plan, Row, Size
+from .judgements import PREFERENCES, Rating
+from .reading import CODE, CODES, COMMENT, NOTES, PREFERENCE, PROBLEMS, REVIEWER, SHOWN, TOKEN, read_review
+from .study import Study, read_study
+from .tables import GREY, Book, Column, Formula, Place
+
+FILE = "revisao.xlsx"
+DEFAULT = Size()
+STEPS = (
+    "1. Escreva o seu nome no alto da sua aba. Cada pessoa avalia uma aba, sem ler a das outras.",
+    "2. Leia o título e a referência. Ela é uma descrição válida entre muitas: outra pode ser tão boa quanto ela.",
+    "3. Escolha a preferência: A, B, empate ou ambas ruins. Só depois dê as notas, de 1 a 5, e o problema mais grave.",
+    "4. Amarelo é o que falta; laranja, o que falta numa linha começada. O andamento aparece no alto da aba.",
+    "5. Pode ordenar, filtrar, mover colunas e salvar com outro nome, em .xlsx. Só não mude a coluna Código.",
+    "6. Informe o arquivo em REVISOES, no caderno 04. Há linhas repetidas e linhas de controle: é de propósito.",
+)
+SCALES = (
+    ("Correção", 1, "assunto errado, ou quase tudo falso ou inventado"),
+    ("Correção", 2, "assunto certo, com fatos centrais errados"),
+    ("Correção", 3, "certo no geral, com um fato que não se confirma no título nem na referência"),
+    ("Correção", 4, "nada errado; algum detalhe que não dá para confirmar"),
+    ("Correção", 5, "tudo se confirma, ou decorre do título e da referência"),
+    ("Fluência", 1, "não se entende, ou se repete sem fim"),
+    ("Fluência", 3, "legível, com tropeços"),
+    ("Fluência", 5, "poderia ir ao catálogo como está"),
+)
 
 
-@dataclass(frozen=True)
-class Review:
-    """Uma revisão lida.
+def write_review(
+    run_folder: Path | str,
+    data_folder: Path | str | None = None,
+    *,
+    size: Size = DEFAULT,
+    rng: random.Random | None = None,
+) -> Path:
+    """Escreve ``revisao.xlsx`` e a sua chave na pasta da rodada e devolve o caminho do arquivo.
 
-    ``rows``: uma por linha mostrada, avaliada ou não; ``problems``: frases com o endereço da célula; ``agreement``:
-    pares, igual, kappa e alfa; ``preference``: uma por contraste, com intervalo.
+    Executar de novo não troca a revisão: a que já existe, preenchida ou não, fica como está enquanto as respostas e o
+    tamanho são os mesmos. InputError se não há respostas de dois sistemas; RunMismatchError se a revisão preenchida é
+    de outras respostas ou de outro tamanho.
     """
-
-    rows: tuple[dict, ...]
-    problems: tuple[str, ...]
-    agreement: dict[str, float | int | None]
-    preference: tuple[Preference, ...]
-    plan: Plan
-    ratings: Ratings
-    reviewers: dict[int, str]
-    opened: bool
-
-
-def read_review(path_or_paths: Path | str | Sequence[Path | str]) -> Review:
-    """Lê uma ou várias planilhas da mesma rodada, uma ou mais por revisor.
-
-    Células que não servem ficam em ``problems`` e contam como vazias; nada some em silêncio. InputError se um arquivo
-    não é uma planilha de revisão; RunMismatchError se os arquivos são de planos diferentes.
-    """
-    paths = [path_or_paths] if isinstance(path_or_paths, (str, Path)) else list(path_or_paths)
-    if not paths:
-        raise InputError("Nenhuma planilha revisada foi indicada. Passe o caminho de pelo menos um arquivo .xlsx.")
-    books = [reading.load(Path(path)) for path in paths]
-    plans = {Path(path).name: shown(book["Chave"]["A2"].value) for path, book in zip(paths, books, strict=True)}
-    if len(set(plans.values())) > 1:
-        listed = "; ".join(f"{name}: {mark}" for name, mark in plans.items())
-        raise RunMismatchError(f"As planilhas são de revisões diferentes ({listed}). Junte só as da mesma rodada.")
-    sheets = [sheet for path, book in zip(paths, books, strict=True) for sheet in reading.sheets(Path(path), book)]
-    kept, problems = _join(sheets)
-    opened = normalise(shown(books[0]["Leia-me"]["B4"].value)) == "sim"
-    return _review(kept, [*problems, *(line for sheet in sheets for line in sheet.problems)], opened)
+    study = read_study(run_folder, data_folder)
+    path, key = study.run / FILE, study.run / KEY
+    known = blind.read_key(key) if key.is_file() else None
+    if known and known.size == size and blind.belongs(study, known):
+        return path if path.is_file() else _write(study, known, path, key)
+    _refuse_to_overwrite(path, known)
+    plan = blind.draw(study, size, rng)
+    if not plan.rows:
+        raise InputError(
+            f"{study.run} não tem respostas de dois sistemas a comparar. Execute antes os cadernos 02 e 03."
+        )
+    if known:
+        key.rename(key.with_name(f"revisao_chave_{known.code}.json"))
+    return _write(study, plan, path, key)
 
 
-def _join(sheets: list[Sheet]) -> tuple[list[Sheet], list[str]]:
-    """Uma folha por (folha, revisor): cópias se completam; dois revisores da mesma folha viram duas folhas."""
-    kept: dict[tuple[int, str], Sheet] = {}
-    problems: list[str] = []
-    for sheet in sheets:
-        key = (sheet.number, normalise(sheet.reviewer or sheet.file))
-        if key in kept:
-            problems += _conflicts(kept[key], sheet)
-            ratings = kept[key].ratings | {code: rating for code, rating in sheet.ratings.items() if rating != Rating()}
-            kept[key] = replace(kept[key], ratings=ratings)
-        else:
-            kept[key] = sheet
-    return _numbered(list(kept.values())), problems
-
-
-def _conflicts(one: Sheet, two: Sheet) -> list[str]:
-    empty = Rating()
-    return [
-        f"{two.file}: a linha {code} de {two.reviewer or two.file} é diferente em {one.file}; vale a de {two.file}."
-        for code, rating in two.ratings.items()
-        if rating != empty and one.ratings.get(code, empty) not in (empty, rating)
-    ]
-
-
-def _numbered(found: list[Sheet]) -> list[Sheet]:
-    """A primeira folha avaliada de cada número o mantém; outro revisor da mesma folha ganha um número novo."""
-    found = sorted(found, key=lambda sheet: not any(rating != Rating() for rating in sheet.ratings.values()))
-    taken: dict[int, Sheet] = {}
-    free = max((sheet.number for sheet in found), default=0)
-    for sheet in found:
-        if sheet.number not in taken:
-            taken[sheet.number] = sheet
-        elif any(rating != Rating() for rating in sheet.ratings.values()):
-            free += 1
-            taken[free] = _renamed(sheet, free)
-    return [taken[number] for number in sorted(taken)]
-
-
-def _renamed(sheet: Sheet, number: int) -> Sheet:
-    """A mesma folha com outro número: os códigos ganham um sufixo para continuarem únicos."""
-    codes = {row.code: f"{row.code}.{number}" for row in sheet.rows}
-    rows = tuple(replace(row, code=codes[row.code], sheet=number) for row in sheet.rows)
-    ratings = {codes[code]: rating for code, rating in sheet.ratings.items()}
-    return replace(
-        sheet, number=number, rows=rows, ratings=ratings, marks={codes[c]: m for c, m in sheet.marks.items()}
+def _refuse_to_overwrite(path: Path, known: Plan | None) -> None:
+    if not path.is_file() or (known and sha256_file(path) == known.file_sha256):
+        return
+    if not known:
+        raise RunMismatchError(
+            f"{path} está sem a sua chave ({KEY}). Devolva a chave à pasta; para começar outra revisão, mude antes o "
+            "nome desse arquivo."
+        )
+    if not any(judgement.rating != Rating() for judgement in read_review(path).judgements):
+        return
+    raise RunMismatchError(
+        f"{path} já foi preenchida, e as respostas da rodada ou o tamanho da revisão mudaram desde então. Para manter "
+        "as notas, volte às respostas e ao tamanho de antes; para começar outra revisão, mude antes o nome desse "
+        "arquivo."
     )
 
 
-def _review(sheets: list[Sheet], problems: list[str], opened: bool) -> Review:
-    rows = tuple(row for sheet in sheets for row in sheet.rows)
-    declared = {contrast: number for sheet in sheets for contrast, number in sheet.contrasts.items()}
-    plan = Plan(rows, tuple(sorted(declared, key=declared.__getitem__)), len(sheets))
-    ratings = {code: rating for sheet in sheets for code, rating in sheet.ratings.items() if rating != Rating()}
-    n, equal, kappa = tally.between_reviewers(plan, ratings)
-    agreed = {"pares": n, "igual": equal, "kappa": kappa, "alfa": tally.alpha(plan, ratings)}
-    found = tuple(_listed(sheet, row, ratings) for sheet in sheets for row in sheet.rows)
-    names = {sheet.number: sheet.reviewer for sheet in sheets}
-    return Review(found, tuple(problems), agreed, tuple(tally.preferences(plan, ratings)), plan, ratings, names, opened)
+def _write(study: Study, plan: Plan, path: Path, key: Path) -> Path:
+    book = Book("Revisão cega")
+    _guide(book, plan)
+    for number in range(1, plan.size.reviewers + 1):
+        if rows := plan.sheet(number):
+            _reviewer(book, number, plan.code, [(row, blind.texts(study, row)) for row in rows])
+    content = book.data()
+    # A chave antes: uma chave sem o arquivo o refaz igual; um arquivo sem a chave ninguém abriria.
+    blind.write_key(key, replace(plan, file_sha256=hashlib.sha256(content).hexdigest()))
+    with atomic_write(path, "wb") as file:
+        file.write(content)
+    return path
 
 
-def _listed(sheet: Sheet, row: Row, ratings: Ratings) -> dict:
-    rating = ratings.get(row.code, Rating())
-    shown_as = {"answer_a": row.left, "answer_b": row.right}
-    about = {
-        "code": row.code,
-        "sheet": row.sheet,
-        "reviewer": sheet.reviewer or sheet.file,
-        "file": sheet.file,
-        "item_id": row.item_id,
-    }
-    about |= {"kind": row.kind, "first": row.first, "second": row.second} | shown_as
-    result = tally.outcome(row, rating.preference) if row.kind != ATTENTION else rating.preference
-    return about | asdict(rating) | {"result": result, "edited": row.mark != sheet.marks[row.code]}
-
-
-def merge(study: Study, reviews: Path | str | Sequence[Path | str]) -> tuple[Plan, Ratings, dict[int, str]]:
-    """Plano, notas e nomes dos revisores de planilhas desta rodada.
-
-    RunMismatchError se as respostas da rodada não são as que foram revisadas.
-    """
-    review = read_review(reviews)
-    rows = tuple(_original(study, row) for row in review.plan.rows)
-    marks = {row["code"]: row["edited"] for row in review.rows}
-    changed = [
-        row.code
-        for row, before in zip(rows, review.plan.rows, strict=True)
-        if row.kind != ATTENTION
-        and (row.item_id not in study.items or (row.mark != before.mark and not marks[row.code]))
+def _guide(book: Book, plan: Plan) -> None:
+    sheet = book.sheet("Guia")
+    sheet.wide((16, 8, 86))
+    sheet.title("Revisão cega: como avaliar", "Leia em dois minutos antes de começar.", 3)
+    sheet.row += 1
+    for step in STEPS:
+        sheet.paragraph(step, 3, font_size=11)
+    sheet.row += 1
+    sheet.heading("O que quer dizer cada nota")
+    rating = [
+        Column("Escala", 16, "", lambda scale: scale[0]),
+        Column("Nota", 8, "0", lambda scale: scale[1]),
+        Column("Quando dar", 86, "", lambda scale: scale[2]),
     ]
-    if changed:
-        raise RunMismatchError(
-            f"A revisão não é das respostas de {study.run}: {len(changed)} linhas diferem ({', '.join(changed[:5])}…). "
-            "Use a pasta da rodada que foi revisada; para escrever uma planilha nova, mude antes o nome da revisada."
-        )
-    return replace(review.plan, rows=rows), review.ratings, review.reviewers
+    sheet.table(rating, SCALES)
+    sheet.paragraph("As notas 2 e 4 de fluência ficam entre as descritas.", 3, font_color=GREY)
+    sheet.paragraph(f"{TOKEN}: {plan.code}", 3, font_color=GREY)
 
 
-def _original(study: Study, row: Row) -> Row:
-    """A linha com os textos da rodada no lugar dos que a planilha mostra."""
-    if row.kind == ATTENTION or row.item_id not in study.items:
-        return row
-    item = study.items[row.item_id]
-    given = [study.answers.get(system, {}).get(row.item_id, {}).get("answer") or "" for system in (row.left, row.right)]
-    texts = [clean(text) for text in (item["title"], item["content"], *given)]
-    return replace(row, title=texts[0], reference=texts[1], a=texts[2], b=texts[3])
+def _reviewer(book: Book, number: int, token: str, rows: list[tuple[Row, tuple[str, ...]]]) -> None:
+    sheet = book.sheet(f"Revisor {number}", pages=2)
+    blank = [
+        Column(title, 12 if title == PREFERENCE else 10, "", lambda _: "", "vazio") for title in (PREFERENCE, *NOTES)
+    ]
+    blank += [Column(title, 17, "", lambda _: "", "vazio") for title in CODES]
+    columns = [
+        Column(title, width, "", _nth(place))
+        for place, (title, width) in enumerate(zip(SHOWN, (24, 50, 50, 50), strict=True))
+    ]
+    columns += [
+        *blank,
+        Column(COMMENT, 30, "", lambda _: "", "vazio"),
+        Column(CODE, 10, "", lambda row: row[0].code, "discreto"),
+    ]
+    sheet.wide([column.width for column in columns])
+    sheet.title(f"Revisor {number}", f"{TOKEN}: {token}", 3)
+    sheet.labelled(REVIEWER, "", "digitado")
+    progress = sheet.row
+    sheet.row += 2
+    place = sheet.table(columns, rows, tall=True)
+    sheet.choices(place, [PREFERENCE], PREFERENCES)
+    sheet.choices(place, NOTES, range(1, 6))
+    sheet.choices(place, CODES, PROBLEMS)
+    sheet.missing(place, (PREFERENCE, *NOTES, *CODES), PREFERENCE)
+    sheet.fixed(place, filtered=True)
+    sheet.row = progress
+    sheet.labelled("Andamento:", _progress(place, len(rows)))
+
+
+def _nth(place: int):
+    return lambda row: row[1][place]
+
+
+def _progress(place: Place, rows: int) -> Formula:
+    return Formula(
+        f'COUNTA({place.area(PREFERENCE)})&" de {rows} linhas com preferência"', f"0 de {rows} linhas com preferência"
+    )

@@ -5,9 +5,7 @@ import re
 from collections import Counter
 from functools import cache
 
-from .specifics import unsupported
-
-__all__ = ["PROBLEMS", "is_cut", "language", "problems", "unsupported", "words"]
+from .specifics import unsupported as unsupported
 
 PROBLEMS = {
     "vazia": "menos de três palavras",
@@ -24,46 +22,45 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _WINDOW = 48  # palavras; nenhuma descrição de treino tem menos de 71 % de palavras distintas nas primeiras 48
 _DISTINCT = 0.5
 _REPEATED = 0.22  # parte das sequências de três palavras que já tinham aparecido; descrições reais: até 0,21
-_NOVEL = 0.3  # palavras distintas menos sequências repetidas, com os números trocados por um só sinal; reais: acima de 0,39
+_NOVEL = 0.3  # palavras distintas menos sequências repetidas, sem distinguir números; descrições reais: acima de 0,39
 _VERBS = frozenset(("is", "are", "was", "were", "has", "have"))  # a frase que só diz o título com um verbo já é frase
-_RUN = re.compile(r"([^\s*._=-])\1{11,}")
+_RUN = re.compile(r"([^\s*._=-])\1{11,}|(?:\b\d{3,4}\b[,;\s]+){4}")
 
-_TASK = "|".join(
-    (
-        r"(?:catalogu?e|product|shop)(?:['’]s)? (?:description|entry|listing|copy)s?",
-        r"(?:description|title|name|information|details?|summary) (?:of|for|about) (?:the|this|your|a) (?:product|item|book)",
-        r"(?:product|book|item) with (?:this|the (?:same|given|following|above)) title",
-        r"(?:this|that|it|here|below|following|above)(?: (?:is|was)|['’]s|:)? an? (?:[\w,-]+ ){0,6}?"
-        r"(?:description|response|answer|continuation|paraphrase|rewrite|prompt|product that)\b",
-        r"(?:this|the|your|my|an?|previous|appropriate) (?:response|prompt|instruction|request|input|query)"
-        r"(?:['’]s)? (?:is|was|that|to|for|below|above|should|provides?|describes?|completes?|contains?|asks?|of)\b",
-        r"(?:completes?|completed|fulfil\w*|satisf\w+) (?:the|your|this) (?:\w+ )?(?:request|task|action|instruction|prompt)",
-        r"(?:this|the|following|above|original|provided|given) description (?:is|was|does|provides|includes|highlights|"
-        r"should|you|captures|suggests|could|can|would|indicates|refers)\b",
-        r"the user (?:is|was|will|has|asks?|asked|provided|wants?|should|can)\b",
-        r"(?:above|given|following|these|previous|other) (?:\w+ )?examples?\b",
-        r"(?:I|we)(?: have|['’]ve| am|['’]m| will|['’]ll| would| can| could|['’]d)?(?: \w+){0,4}"
-        r" (?:catalogu?e|description|title|prompt|request|response|examples?)\b",
-        r"(?:ready|happy|glad|here|available|love|pleased) to (?:help|assist)\b",
-        r"(?:can|may|could|should) I (?:help|assist|do for)\b",
-        r"(?:as an? |an? )?(?:AI(?: language)? (?:model|assistant)|language model)\b",
-        r"I(?:['’]m| am)? (?:sorry|apologi[sz]e|afraid)(?:,| but| I|\.)",
-        r"(?:I|we)(?: am|['’]m)? ?(?:do not|don['’]t|cannot|can['’]t|can not|unable to|not able to)"
-        r" (?:have|provide|find|assist|help|write|generate|create|access|complete|fulfil\w*|see any|determine)\b",
-        r"(?:let me know|feel free|please (?:provide|note|let|specify|give|share|clarify|write|tell)|hope this|"
-        r"if you (?:have|need|want|would like|could) (?:any|more|me|further|provide))\b",
-        r"you(?:['’]ve| have| are|['’]re)? (?:provided|requested|asked|given|asking|looking for|mentioned|described)\b",
-        r"(?:to|can) be used (?:as|for) (?:a|the) (?:product )?description",
-        r"\d+[- ](?:sentences?|words?) (?:long|description|summary)\b",
-        r"(?:write|rewrite|generate) (?:a|an|the|your|me) (?:[\w-]+ ){0,3}"
-        r"(?:description|response|summary|paragraph|sentence|review|blurb|title|article|story)\b",
-    )
+# Quem fala da tarefa nomeia a descrição, a resposta, o pedido, os exemplos, a si mesmo ou quem pediu.
+_TALKS = re.compile(
+    r"\b(?:(?:catalog(?:ue)?|product|shop)(?:['’]s)? (?:description|entry|listing|copy)s?"
+    r"|(?:description|title|name|details?|summary) (?:of|for|about) (?:the|this|your|a) (?:product|item|book)"
+    r"|(?:product|book|item) with (?:this|the (?:same|given|following|above)) title"
+    r"|(?:this|that|it|here|below|following|above)(?: (?:is|was)|['’]s|:)? an? (?:[\w,-]+ ){0,6}?"
+    r"(?:description|response|answer|continuation|paraphrase|rewrite|prompt|product that)\b"
+    r"|(?:this|the|your|my|an?|previous|appropriate) (?:response|prompt|instruction|request|input|query)(?:['’]s)?"
+    r" (?:is|was|that|below|above|should|must|provides?|describes?|completes?|contains?|asks?)\b"
+    r"|(?:completes?|completed|fulfil\w*|satisf\w+) (?:the|your|this) (?:\w+ )?(?:request|task|action|prompt)"
+    r"|(?:this|the|following|above|original|provided|given) description (?:is|was|does|must|will|needs|provides"
+    r"|includes|highlights|should|you|captures|suggests|could|can|would|indicates|refers)\b"
+    r"|the user (?:is|was|will|has|asks?|asked|provided|wants?|should|can)\b"
+    r"|(?:above|given|following|these|previous|other) (?:\w+ )?examples?\b"
+    r"|(?:I|we)(?: have|['’]ve| am|['’]m| will|['’]ll| would| can| could|['’]d)?(?: \w+){0,4}"
+    r" (?:catalog(?:ue)?|description|title|prompt|request|response|examples?)\b"
+    r"|(?:ready|happy|glad|here|available|love|pleased) to (?:help|assist)\b|(?:can|may|could) I (?:help|assist)\b"
+    r"|AI (?:model|assistant)|language model\b|I(?:['’]m| am)? (?:sorry|apologi[sz]e|afraid)(?:,| but| I|\.)"
+    r"|(?:I|we)(?: am|['’]m)? ?(?:do not|don['’]t|cannot|can['’]t|can not|unable to|not able to)"
+    r" (?:have|provide|find|assist|help|write|generate|create|access|complete|fulfil\w*|see any|determine)\b"
+    r"|let me know|feel free|please (?:provide|let|specify|give|share|clarify|write|tell)\b|hope this\b"
+    r"|if you (?:have|need|want|would like|could) (?:any|more|me|further|provide)\b"
+    r"|you(?:['’]ve| have| are|['’]re)? (?:provided|requested|asked|given|asking|looking for|mentioned|described)\b"
+    r"|(?:would|do) you (?:like|want|need) (?:me|more|any|help|a|to)\b|(?:to|can) be used (?:as|for) an? description"
+    r"|\d+[- ](?:sentences?|words?) (?:long|description|summary)\b|(?:write|rewrite|generate) (?:a|an|the|your|me)"
+    r" (?:[\w-]+ ){0,3}(?:description|response|summary|paragraph|sentence|review|blurb|title|article|story)\b)",
+    re.I,
 )
-_TALKS = re.compile(rf"\b(?:{_TASK})", re.I)
 _OPENS = re.compile(
-    r"[\s*#>-]*(?:(?:sure|certainly|of course|absolutely|okay|ok|hello|hi|thank you|thanks)[!,.:]"
-    r"|here(?:['’]s| is| are) (?:a|an|the|your|my|some|one)\b[^.!?\n]{0,80}(?:description|catalogu?e|revised|title|response|paragraph|examples?)\b"
-    r"|I(?:['’](?:m|ve|d|ll)| (?:am|have|was|had|will|would|can|could|do|did|think|believe|just|bought|love|like|got))\b"
+    r"[\s*#>-]*(?:(?:sure|certainly|of course|absolutely|okay|ok|hello|hi)(?:!|[,.:]? (?:here|I|let|below|this|the))\b"
+    r"|(?:thank you|thanks)\b|ladies and gentlemen|the answer (?:to [^.\n]{0,40} )?is\b"
+    r"|my (?:favou?rite|son|daughter|wife|husband|kids?|mother|father|review)\b"
+    r"|here(?:['’]s| is| are) (?:a|an|the|your|my|some|one)\b[^.!?\n]{0,80}"
+    r"(?:description|catalog(?:ue)?|revised|title|response|paragraph|examples?)\b"
+    r"|I(?:['’](?:m|ve|d|ll)| (?:am|have|was|had|will|would|can|could|do|did|think|just|bought|love|like|got))\b"
     r"|(?:what|how|which|who|why|where|when|can|could|do|does|is|are)\b[^.!\n]{0,90}\?\s*\Z)",
     re.I,
 )
@@ -73,26 +70,33 @@ _INSTRUCTION = re.compile(
     re.I,
 )
 _LABELS = (
-    r"titles?|(?:product |item )?descriptions?|(?:product )?(?:name|type|details?|code|id|number|information|features?)"
-    r"|products?|items?|authors?|written by|books?|isbn(?:-1[03])?|publishers?|published|publication(?: date)?|release(?:d| date)?|"
-    r"genres?|categor(?:y|ies)|subjects?|keywords?|tags?|formats?|binding|prices?|languages?|pages?|page count|editions?|series|"
-    r"volumes?|ratings?|reviews?|summary|synopsis|overview|introduction|plot|setting|characters?|themes?|answers?|questions?|responses?|"
-    r"outputs?|inputs?|explanations?|examples?|notes?|instructions?|contents?|colou?rs?|sizes?|dimensions?|weight|materials?|brand|"
-    r"condition|barcode|(?:key )?features?|specifications?|sold|ref|sku|date|year|duration|director|cast|user|assistant|system|human|context|task|audio|dvd|cd|policies"
+    r"titles?|(?:product |item )?descriptions?"
+    r"|(?:product )?(?:name|type|details?|code|id|number|information|features?)|products?|items?|authors?"
+    r"|written by|books?|isbn(?:-1[03])?|publishers?|published|publication(?: date)?|release(?:d| date)?|genres?"
+    r"|categor(?:y|ies)|subjects?|keywords?|tags?|formats?|binding|prices?|languages?|pages?|page count|editions?"
+    r"|series|volumes?|ratings?|reviews?|summary|synopsis|overview|introduction|plot|setting|characters?|themes?"
+    r"|answers?|questions?|responses?|outputs?|inputs?|explanations?|examples?|notes?|instructions?|[qa]|colou?rs?"
+    r"|sizes?|dimensions?|weight|materials?|brand|condition|barcode|(?:key )?features?|specifications?|sold|ref"
+    r"|sku|date|year|duration|director|cast|user|assistant|system|human|context|task|audio|dvd|cd|policies"
 )
 _LABEL = re.compile(rf"^[\W_]*(?:{_LABELS})(?: \d+)?[*_]*\s?:", re.I | re.M)
-_INLINE = re.compile(r"\b(?:Title|Description|Author|Genre|Product|Output|Input|Response|Answer|Explanation|ISBN|Publisher)s?:\s")
+_INLINE = re.compile(
+    r"\b(?:Title|Description|Author|Genre|Product|Output|Input|Response|Answer|Explanation|ISBN|Publisher|Q|A)s?:\s"
+)
 _FIELD = re.compile(r"^[\W_]*[A-Z][\w'’/ -]{0,30}:(?=\s|\Z)", re.M)
 _MARKS = re.compile(
-    r"^\s*#{1,6}(?:\s|\Z)|(?<!\*)\*\*\w[^*\n]*\*\*(?!\*)|<\||\|>|\[/?INST\]|<</?SYS>>|</?s>|```|^\s*(?:-{3,}|={3,})\s*$|^\|.*\|\s*$"
-    r"|\[(?:insert|your|title|author|name|product|book|description|publisher)\b[^\]]*\]",
+    r"^\s*#{1,6}(?:\s|\Z)|(?<!\*)\*\*\w[^*\n]*\*\*(?!\*)|<\||\|>|\[/?INST\]|<</?SYS>>|</?s>|```"
+    r"|^\s*(?:-{3,}|={3,})\s*$|^(?:[^|\n]+\|){3}|\[(?:insert|your|title|author|name|product|book|description)\b[^\]]*\]",
     re.I | re.M,
 )
-_BULLET = re.compile(r"^\s*(?:[-*•–+]|\(?(?:\d{1,2}|[A-Za-z]|[ivxIVX]{1,4})[.)])\s+\S", re.M)
+_BULLET = re.compile(
+    r"^\s*(?:[-*•–+►▪●◆✔→★☆✅✨\U0001f300-\U0001faff]|\(?(?:\d{1,2}|[A-Za-z]|[ivxIVX]{1,4})[.)])\s+\S", re.M
+)
 _NUMBERED = re.compile(r"\A\W*1[.)]\s.*?\s2[.)]\s", re.S)
 _CODE = re.compile(
-    r"[{}\\�\x00-\x08]|[A-Za-z0-9]_[A-Za-z0-9]|https?://|</?(?:div|span|html|body|br|p|a|img|table|li|ul|script)\b[^>]*>|\w\(\)|=>|=\"|::"
-    r"|[\]\[][\[(]|\b[^\W\d]{30,}\b"
+    r"[{}\\�\x00-\x08]|[A-Za-z0-9]_[A-Za-z0-9]|https?://|</?(?:div|span|html|body|br|p|a|img|table|li|ul|script)\b[^>]*>"
+    r"|\w\([\w, ]*\):\s*$|=>|=\"|::|[\]\[][\[(]|\b[^\W\d]{30,}\b",
+    re.M,
 )
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u1dff\u2e80-\ua4cf\ua4d0-\ud7ff\uf900-\ufaff]")
 
@@ -110,7 +114,7 @@ def is_cut(answer: str, finish_reason: str) -> bool:
 def problems(answer: str, title: str, finish_reason: str) -> tuple[str, ...]:
     """Nomes dos defeitos de forma da resposta, na ordem de ``PROBLEMS``; a vazia só tem esse.
 
-    O fim por limite de tokens (``finish_reason``) só desculpa a última linha, que pode ter parado no meio de um rótulo.
+    O corte pelo limite de tokens (``finish_reason`` igual a ``length``) não é defeito: ver ``is_cut``.
     """
     answer = html.unescape(answer)  # o texto cru do catálogo traz "&#x2019;", que não é palavra
     tokens = [word.casefold() for word in words(answer)]
@@ -123,7 +127,7 @@ def problems(answer: str, title: str, finish_reason: str) -> tuple[str, ...]:
         "instrucao": bool(_INSTRUCTION.search(answer)),
         "estrutura": structured(answer),
         "enumeracao": len(_BULLET.findall(answer)) >= 2 or bool(_NUMBERED.search(answer)),
-        "outra_lingua": foreign(answer, tokens),
+        "outra_lingua": foreign(answer),
         "ilegivel": bool(_CODE.search(answer) or _OTHER_SCRIPT.search(answer)),
     }
     return tuple(key for key, happened in checks.items() if happened)
@@ -131,9 +135,7 @@ def problems(answer: str, title: str, finish_reason: str) -> tuple[str, ...]:
 
 def repeats(answer: str, tokens: list[str]) -> bool:
     """Verdadeiro se a resposta anda em círculo: laço exato, lento (poucas palavras novas) ou que só troca o número."""
-    if _RUN.search(answer):
-        return True
-    if _loops(tokens):
+    if _RUN.search(answer) or _loops(tokens):
         return True
     masked = ["#" if token.isdigit() else token for token in tokens]
     for start in range(0, max(1, len(tokens) - _WINDOW + 8), 8):
@@ -151,8 +153,7 @@ def repeats(answer: str, tokens: list[str]) -> bool:
 
 
 def _loops(tokens: list[str]) -> bool:
-    # Um laço que mal começou, antes do corte: a mesma palavra ou o mesmo par quatro vezes seguidas, três ou mais palavras
-    # três vezes, oito ou mais duas vezes.
+    # O laço que mal começou antes do corte: a mesma palavra ou par quatro vezes, três ou mais três, oito ou mais duas.
     for size in range(1, 25):
         times = 4 if size < 3 else 3 if size < 8 else 2
         matched = 0
@@ -169,7 +170,7 @@ def echoes(answer: str, title: str) -> bool:
     known = Counter(word.casefold() for word in words(title))
     for block in ([word for part in paragraphs for word in part], paragraphs[0]):
         new = Counter(word.casefold() for word in block) - known
-        if len(block) >= 3 and new.total() <= min(len(block) // 4, 1 + len(block) // 8) and not _VERBS & new.keys():
+        if len(block) >= 3 and new.total() <= min(len(block) // 4, 1 + len(block) // 10) and not _VERBS & new.keys():
             return True
     return False
 
@@ -184,12 +185,14 @@ def structured(answer: str) -> bool:
     )
 
 
-def foreign(answer: str, tokens: list[str]) -> bool:
+def foreign(answer: str) -> bool:
     """Verdadeiro se a resposta está em português, em espanhol ou em outro alfabeto."""
     letters = sum(letter.isalpha() for letter in answer)
     if len(_OTHER_SCRIPT.findall(answer)) > 0.2 * letters:
         return True
-    return len(tokens) >= 8 and language(answer) != "en"
+    # Um título em português não faz portuguesa a frase que o cita: contam as palavras sem maiúscula.
+    plain = [word for word in words(answer) if word.islower()]
+    return len(plain) >= 6 and language(" ".join(plain)) != "en"
 
 
 def language(text: str) -> str:

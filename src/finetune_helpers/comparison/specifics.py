@@ -1,45 +1,41 @@
-"""Fatos específicos que a resposta inventa: números, datas, nomes e títulos que o produto não apoia; um limite inferior."""
+"""Fatos específicos que a resposta inventa: números, datas, nomes e títulos que nada no produto apoia."""
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rapidfuzz import fuzz, process
 
-_UNITS = dict(
-    zip(
-        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
-        " nineteen".split(),
-        range(1, 20),
-        strict=True,
-    )
+_NUMERALS = re.findall(
+    r"\S+",
+    """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety""",
 )
-_TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
-_ORDINALS = dict(
-    zip(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth"
-        " sixteenth seventeenth eighteenth nineteenth twentieth".split(),
-        range(1, 21),
-        strict=True,
-    )
-) | {"twenty-first": 21}
-_SPELLED = re.compile(rf"\b(?:({'|'.join(_TENS)})(?:[- ]({'|'.join(list(_UNITS)[:9])}))?|({'|'.join(_UNITS)}))\b", re.I)
+_ORDINALS = re.findall(
+    r"\S+",
+    """zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth
+    fifteenth sixteenth seventeenth eighteenth nineteenth twentieth twenty-first""",
+)
+_SPELLED = re.compile(
+    rf"(?<![\w-])(?:({'|'.join(_NUMERALS[20:])})(?:[- ]({'|'.join(_NUMERALS[1:10])}))?"
+    rf"|({'|'.join(_NUMERALS[1:20])}))\b",
+    re.I,
+)
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _DATE = re.compile(
     rf"\b(?:\d{{1,2}}(?:st|nd|rd|th)? (?:of )?)?(?:{_MONTHS})(?: \d{{1,2}}(?:st|nd|rd|th)?\b)?(?:,? (?:of )?\d{{4}})?\b"
 )
-_CENTURY = re.compile(
-    rf"\b(?:(\d{{1,2}})(?:st|nd|rd|th)|({'|'.join(sorted(_ORDINALS, key=len, reverse=True))}))[- ]centur(?:y|ies)\b", re.I
-)
+_CENTURY = re.compile(rf"\b(?:(\d{{1,2}})(?:st|nd|rd|th)|({'|'.join(reversed(_ORDINALS))}))[- ]centur(?:y|ies)\b", re.I)
 _DECADE = re.compile(r"(?<![\w.,])(\d{2,4})['’]?s\b")
 _ISBN = re.compile(r"(?<![\d-])(?:97[89][- ]?)?\d{1,5}[- ]?\d{1,7}[- ]?\d{1,7}[- ]?[\dX]\b")
 _NUMBER = re.compile(r"(?<![\w.,/])[$£€]?\s?\d+(?:[.,/:x]\d+)*(?:st|nd|rd|th|[a-z]{1,2})?\b")
 _MARKER = re.compile(r"^\s*\(?\d{1,2}[.)](?=\s)", re.M)
 # "the two parts" retoma o que já se sabe; "two children" afirma uma quantidade.
-_COUNT = re.compile(
-    rf"\b(?<!\bthe )(?<!\bfirst )(?<!\blast )(?<!\bthese )(?<!\bthose )(?<!\bother )(?<!\bhis )(?<!\bher )(?<!\btheir )"
-    rf"(?:{_SPELLED.pattern})[- ](?:\w+[- ])?(?:[a-z]+s|children|men|women|people|feet)\b"
+_DEFINITE = "".join(
+    rf"(?<!\b{word} )" for word in ("the", "first", "last", "these", "those", "other", "his", "her", "their")
 )
+_COUNT = re.compile(rf"{_DEFINITE}(?i:{_SPELLED.pattern})[- ](?:\w+[- ])?(?:[a-z]+s|children|men|women|people|feet)\b")
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _CAPITAL = r"(?:(?:[A-Z]\.\s?)+|(?:Mrs?|Ms|Dr|St|Sir|Lord|Lady)\. |)[^\W\d_a-zß-ÿ][\w'’]*(?:-\w+)*"
@@ -48,47 +44,35 @@ _RUN = re.compile(rf"(?<![\w'’-]){_CAPITAL}(?:{_JOIN}{_CAPITAL})*")
 _QUOTED = re.compile(r"[\"“]([^\"“”\n]{3,90})[\"”]")
 _START = re.compile(r"(?:^|[.!?:\n\"“”(*•]|--|[.!?]['’])\s*\Z")
 _LABEL = re.compile(r"^[\W_]*[A-Z][\w ]{0,24}:\s*", re.M)
-_SPLIT = re.compile(r"\bby\b|[()/\[\]|]|\s-\s|\s–\s|:")
-_GENERIC = frozenset(
-    """a an the i i'm i've i'd i'll this that these those it its in on at to from for with by of and but or nor as if so is are was were
-    be he she they we you my his her their our your what who when where why how which there here not no yes all some each every
-    one two three four five six seven eight nine ten first second third last next new old great other both many most more while
-    after before since during although though because also only just even then now once until upon into over under about with
-    without between through within despite however please thank sure certainly hello ladies gentlemen
-    paperback paperbound softcover softback hardcover hardback hardbook hardbound clothbound cloth bound pocket sturdy trade large
-    print edition editions version volume volumes vol vols book books novel novels chapter chapters part parts act acts series
-    title titles description descriptions author authors product products audio cd dvd lp vhs pdf isbn ebook text texts reader
-    readers reader's student students introduction preface postscript appendix notes note output outputs input inputs example
-    examples explanation response responses answer question key features publisher published publishing publication release
-    released date table contents index story stories tale tales poem poems song songs play essay essays collection complete
-    unabridged abridged illustrated annotated classic classics reprint facsimile set catalogue catalog genre language format
-    price pages page number item type cover size color colour material brand english copyright summary review rating plot
-    characters character life history works work letter letters world god lord mr mrs ms dr sir lady miss king queen
-    emperor prince princess captain doctor father mother saint""".split()
+_SPLIT = re.compile(r"\bby\b|[;()/\[\]|]|\s[-–]\s|:")
+# Palavras que abrem frases e as de capa e catálogo: com maiúscula, não são nome de ninguém.
+_GENERIC = frozenset(Path(__file__).with_name("palavras.txt").read_text("utf-8").split())
+_PEOPLE = re.compile(
+    r".{3,}(?:ican|[ei]an|ish|ese)s?|(?:germ|rom|purit|tibet)ans?|french|greeks?|dutch|welsh|scots|swiss|czech|arab(?:ic)?"
+    r"|hindu|jews?|catholics?|norse|gothic|romantic|biblical|medieval|renaissance|islamic|(?:ea|we)stern|(?:nor|sou)thern"
 )
-_PEOPLES = frozenset(
-    """french german greek dutch irish welsh scots swiss czech chinese latin roman arab arabic hindu jew jews jewish catholic catholics
-    norse danish finnish polish english british spanish swedish turkish gothic romantic victorian edwardian puritan christian
-    american americans muslim islamic biblical medieval renaissance western eastern northern southern""".split()
-)
-_PEOPLE_END = re.compile(r"(?:[a-z]{3}ian|[a-z]{3}ean|[a-z]{3}ish|[a-z]{3}ese|[a-z]{3}ans?|[a-z]{3}ians)$")
 
 
 def unsupported(answer: str, title: str, reference: str) -> list[str]:
     """Fatos específicos distintos da resposta que nem o título nem a referência apoiam, como estão escritos nela.
 
-    São anos, séculos, datas, quantidades, preços, ISBN, nomes de pessoas, lugares e editoras, e títulos entre aspas. Quem
-    repete um ano dez vezes inventou um. É um limite inferior: o que abre uma frase com uma só palavra não se distingue de
-    uma palavra comum, adjetivos de origem ("Venetian") não contam, e o que a referência apoia pode estar fora de lugar.
+    São anos, séculos, datas, quantidades, preços, ISBN, nomes de pessoas, lugares e editoras, e títulos entre aspas.
+    Repetir um ano é inventar um só. É um limite inferior: a palavra que sozinha abre uma frase não se distingue de uma
+    comum, adjetivos de origem ("Venetian") não contam, e o que a referência apoia pode estar fora de lugar.
     """
     known = f"{title}\n{reference}"
     invented, rest = _numbers(answer, known)
-    vocabulary = _vocabulary(known)
-    ordinary = {word for word in _WORD.findall(f"{known} {answer}") if word.islower()}
-    for name in _names(rest):
-        strange = [word for word in _WORD.findall(name) if not _is_known(word, vocabulary, ordinary)]
-        if strange and not (len(name.split()) == 1 and _is_people(name)):
-            invented[_plain(name)] = name
+    vocabulary = {_plain(word) for word in _WORD.findall(known)}
+    vocabulary |= {word.removesuffix("s") for word in vocabulary} | {f"{word}s" for word in vocabulary}
+    vocabulary |= {word for word in _WORD.findall(answer) if word.islower()}
+    for name, is_heading in _names(rest):
+        capitals = [word for word in _WORD.findall(name) if word[0].isupper() and _plain(word) not in _GENERIC]
+        strange = [word for word in capitals if not _is_known(_plain(word), vocabulary)]
+        if len(capitals) == 1 and _PEOPLE.fullmatch(capitals[0].casefold()):
+            continue
+        # Num título ecoado com uma palavra estragada, a maior parte ainda é conhecida.
+        if len(strange) > (0.4 * len(capitals) if is_heading else 0) or _apart(capitals, known):
+            invented.setdefault(_plain(name), name)
     return [text for key, text in invented.items() if not _inside_another(key, invented)]
 
 
@@ -96,11 +80,15 @@ def _numbers(answer: str, known: str) -> tuple[dict[str, str], str]:
     """Os números sem apoio, por valor, e a resposta sem nenhum número."""
     values = _values(known)
     years = {int(value) for value in values if value.isdigit() and len(value) in (3, 4)}
-    dates = [set(re.findall(r"\w+", match.group().casefold())) for match in _DATE.finditer(known)]
+    dates = [set(_date(match).split()) for match in _DATE.finditer(known)]
+    centuries = {_century(match) for match in _CENTURY.finditer(known)} | {f"c{year // 100 + 1}" for year in years}
+    decades = {match.group(1) for match in _DECADE.finditer(known)} | {
+        str(year // span * span) for year in years for span in (10, 100)
+    }
     invented: dict[str, str] = {}
     rest = _MARKER.sub(" ", answer)
 
-    def take(pattern: re.Pattern, key, supported) -> None:
+    def take(pattern: re.Pattern, key: Callable[[re.Match], str], supported: Callable[[str, re.Match], bool]) -> None:
         nonlocal rest
         for match in pattern.finditer(rest):
             value = key(match)
@@ -108,20 +96,14 @@ def _numbers(answer: str, known: str) -> tuple[dict[str, str], str]:
                 invented.setdefault(value, match.group().strip())
         rest = pattern.sub(lambda match: " ; " if key(match) else match.group(), rest)
 
-    take(_ISBN, _isbn, lambda value, match: value in re.sub(r"[- ]", "", known))
-    take(_DATE, _date, lambda value, match: any(set(value.split()) <= date for date in dates))
-    centuries = {_century(match) for match in _CENTURY.finditer(known)} | {f"c{year // 100 + 1}" for year in years}
-    take(_CENTURY, _century, lambda value, match: value in centuries)
-    decades = {match.group(1) for match in _DECADE.finditer(known)} | {f"{year // 10 * 10}" for year in years}
-    take(_DECADE, lambda match: f"{match.group(1)}s", lambda value, match: value[:-1] in decades)
+    take(_ISBN, _isbn, lambda value, _: value in re.sub(r"[- ]", "", known))
+    take(_DATE, _date, lambda value, _: any(set(value.split()) <= date for date in dates))
+    take(_CENTURY, _century, lambda value, _: value in centuries)
+    take(_DECADE, lambda match: f"{match.group(1)}s", lambda value, _: value[:-1] in decades)
     end = len(rest.rstrip())
-    take(
-        _NUMBER,
-        lambda match: _value(match.group()),
-        # O corte por tokens deixa pedaços de número no fim: "and died in 19".
-        lambda value, match: value in values or (match.end() >= end and len(value) < 4),
-    )
-    take(_COUNT, _count, lambda value, match: value in values)
+    # O corte por tokens deixa pedaços de número no fim: "and died in 19".
+    take(_NUMBER, _value, lambda value, match: value in values or (match.end() >= end and len(value) < 4))
+    take(_COUNT, _count, lambda value, _: value in values)
     return invented, rest
 
 
@@ -137,42 +119,42 @@ def _date(match: re.Match) -> str:
 
 def _century(match: re.Match) -> str:
     number, spelled = match.groups()
-    return f"c{int(number) if number else _ORDINALS[spelled.casefold()]}"
+    return f"c{int(number) if number else _ORDINALS.index(spelled.casefold())}"
+
+
+def _value(match: re.Match) -> str:
+    return re.sub(r"[^\d./:x]", "", match.group())
 
 
 def _count(match: re.Match) -> str:
-    spelled = _SPELLED.search(match.group())
-    value = _spelled_value(spelled) if spelled else 1
+    tens, unit, small = (_NUMERALS.index(part.casefold()) if part else 0 for part in match.groups()[-3:])
+    value = small or (tens - 18) * 10 + unit
     return str(value) if value > 1 else ""
 
 
-def _spelled_value(match: re.Match) -> int:
-    tens, unit, small = (part.casefold() if part else "" for part in match.groups())
-    return _UNITS[small] if small else _TENS[tens] + _UNITS.get(unit, 0)
-
-
-def _value(text: str) -> str:
-    return re.sub(r"[^\d./:x]|\.$", "", text).replace(",", "")
-
-
 def _values(known: str) -> set[str]:
-    written = {_value(match.group()) for match in _NUMBER.finditer(known)} | set(re.findall(r"\d+", known))
-    spelled = {str(_spelled_value(match)) for match in _SPELLED.finditer(known)}
-    ordinal = {str(_ORDINALS[word]) for word in re.findall(r"[\w-]+", known.casefold()) if word in _ORDINALS}
-    return written | spelled | ordinal
+    written = {_value(match) for match in _NUMBER.finditer(known)} | set(re.findall(r"\d+", known))
+    ordinal = {str(_ORDINALS.index(word)) for word in re.findall(r"[\w-]+", known.casefold()) if word in _ORDINALS}
+    return written | {_count(match) for match in _SPELLED.finditer(known)} | ordinal | {"1"}
 
 
-def _names(text: str) -> Iterator[str]:
+def _names(text: str) -> Iterator[tuple[str, bool]]:
+    """Nomes e títulos do texto, cada um com a indicação de que veio de uma linha ou aspas em maiúsculas de título."""
     for quoted in _QUOTED.finditer(text):
-        if _is_heading(quoted.group(1)) and " " in quoted.group(1).strip():
-            yield quoted.group(1).strip(" ,.;")
+        if _is_heading(quoted.group(1)):
+            yield quoted.group(1).strip(" ,.;"), True
     text = _QUOTED.sub(lambda match: f" ; {'' if _is_heading(match.group(1)) else match.group(1)} ; ", text)
     for line in text.split("\n"):
-        line = _LABEL.sub("", line)
-        if _is_heading(line):
-            yield from (part.strip(" ,.;-*#_'\"") for part in _SPLIT.split(line) if re.search(r"[A-Z]", part))
+        value = _LABEL.sub("", line)
+        if _is_heading(value) or (value != line and len(value.split()) < 4):  # "Publisher: HarperCollins"
+            yield from ((part.strip(" ,.;-*#_'\""), True) for part in _SPLIT.split(value) if re.search(r"[A-Z]", part))
         else:
-            yield from _runs(line)
+            yield from ((name, False) for name in _runs(value))
+
+
+def _is_heading(line: str) -> bool:
+    longer = [word for word in _WORD.findall(line) if len(word) > 3]
+    return len(longer) >= 2 and sum(word[0].isupper() for word in longer) > 0.7 * len(longer)
 
 
 def _runs(line: str) -> Iterator[str]:
@@ -188,34 +170,29 @@ def _runs(line: str) -> Iterator[str]:
             yield name
 
 
-def _is_heading(line: str) -> bool:
-    """Verdadeiro se a linha está em maiúsculas de título."""
-    longer = [word for word in _WORD.findall(line) if len(word) > 3]
-    return len(longer) >= 2 and sum(word[0].isupper() for word in longer) > 0.7 * len(longer)
-
-
 def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"['’]s?\b", "", folded.casefold()).strip()
+    folded = unicodedata.normalize("NFKD", text.replace("’", "'")).encode("ascii", "ignore").decode()
+    return re.sub(r"'s?\b", "", folded.casefold()).strip()
 
 
-def _vocabulary(known: str) -> set[str]:
-    base = {_plain(word) for word in _WORD.findall(known)}
-    return base | {word.removesuffix("s") for word in base} | {f"{word}s" for word in base}
-
-
-def _is_known(word: str, vocabulary: set[str], ordinary: set[str]) -> bool:
-    plain = _plain(word)
-    if len(plain) < 3 or plain in _GENERIC or plain in vocabulary or plain in ordinary or not word[0].isupper():
+def _is_known(word: str, vocabulary: set[str]) -> bool:
+    if len(word) < 3 or word in vocabulary:
         return True
-    # Um nome do título com uma letra trocada é eco defeituoso, não invenção.
-    return len(plain) >= 5 and process.extractOne(plain, vocabulary, scorer=fuzz.ratio, score_cutoff=75) is not None
+    # Um nome do título com uma letra trocada é eco estragado, e "Sicily" está em "Sicilian": nenhum é invenção.
+    near = process.extractOne(word, [other for other in vocabulary if other.startswith(word[0])], scorer=fuzz.ratio)
+    return len(word) >= 5 and near is not None and (near[1] >= 85 or (len(word) > 5 and near[0][:5] == word[:5]))
 
 
-def _is_people(name: str) -> bool:
-    return name.casefold() in _PEOPLES or bool(_PEOPLE_END.search(name.casefold()))
+def _apart(capitals: list[str], known: str) -> bool:
+    """Verdadeiro se um nome de duas palavras junta duas que o produto só traz longe uma da outra: outra pessoa."""
+    if len(capitals) != 2 or any(_PEOPLE.fullmatch(word.casefold()) for word in capitals):
+        return False
+    places = [_plain(word) for word in _WORD.findall(known)]
+    first, second = ([at for at, word in enumerate(places) if word == _plain(name)] for name in capitals)
+    return bool(first and second) and min(abs(before - after) for before in first for after in second) > 6
 
 
 def _inside_another(key: str, invented: dict[str, str]) -> bool:
+    # O sobrenome de um nome já contado, ou o começo dele, cortado no fim da resposta.
     words = set(key.split())
-    return any(key != other and words < set(other.split()) for other in invented)
+    return any(key != other and (words < set(other.split()) or other.startswith(key)) for other in invented)

@@ -32,6 +32,11 @@ class Near:
     kind: str
     score: float
 
+    @property
+    def share(self) -> float:
+        """A semelhança de 0 a 1, seja qual for a escala do que se comparou."""
+        return self.score / 100 if self.kind == "título" else self.score
+
 
 def title_key(title: str) -> str:
     """Título para comparar: sem edição entre parênteses, palavras em ordem alfabética."""

@@ -1,22 +1,58 @@
-"""Figuras da curadoria, em PNG: tokens, funil e a estrutura de uma linha de treino."""
+"""Figuras da curadoria, em PNG de 1600 pixels: tokens, funil e a estrutura de uma linha de treino."""
 
-from collections.abc import Mapping, Sequence
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from .. import prompts
 from ..portuguese import number, percent
-from .drawing import BLACK, BLUE, GREY, NAMES, ORANGE, drawing
-from .result import Curation
+from ..records import Example, atomic_write
+from .pipeline import Curation
 from .rules import BORDER
-from .structure_figure import training_structure
 
-__all__ = ["funnel", "short_examples", "token_overview", "training_structure"]
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
+# Cores que daltônicos distinguem (Okabe e Ito).
+BLUE, ORANGE, GREY, VERMILION, BLACK = "#0072B2", "#E69F00", "#BBBBBB", "#D55E00", "#000000"
+GREEN, PURPLE = "#007A5A", "#9B5585"
+NAMES = {"llama": "LLaMA 3", "gpt": "GPT"}
+_STYLE: "dict[RcKeyType, Any]" = {
+    "font.size": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "text.parse_math": False,  # títulos do catálogo têm "$"
+}
+_LONGEST = 480  # caracteres de um campo que a figura mostra
+Line = tuple[str, str, bool]  # texto, cor e se é comentário
 _BINS = 60
 # Os nomes das regras são chaves sem acento; na figura eles voltam a ser português.
 _ACCENTS = {"conteudo": "conteúdo", "titulo": "título", "apos": "após", "palavra": "palavra-", "chave": "chave"}
+
+
+@contextmanager
+def drawing(path: str | Path, height: float) -> Iterator[Figure]:
+    """Figura em branco, de ``height`` polegadas, gravada em PNG de forma atômica quando o bloco termina."""
+    with rc_context(_STYLE):
+        layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15, hspace=0.03)
+        figure = Figure(figsize=(10, height), dpi=160, layout=layout)
+        FigureCanvasAgg(figure)
+        yield figure
+        with atomic_write(Path(path), "wb") as file:
+            # Sem data nem versão nos metadados: a mesma entrada dá o mesmo arquivo.
+            figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def token_overview(curations: Sequence[Curation], path: str | Path) -> Path:
@@ -121,3 +157,66 @@ def _percentile(histogram: Mapping[int, int], share: float) -> int:
         if left <= 0:
             return tokens
     return BORDER
+
+
+def training_structure(example: Example, model: str, path: str | Path) -> Path:
+    """Uma linha do arquivo de treino de ``"llama"`` ou ``"gpt"``, com o papel de cada parte."""
+    llama = model == "llama"
+    lines = list(_alpaca_lines(prompts.to_alpaca(example)) if llama else _chat_lines(prompts.to_chat(example)))
+    with drawing(path, 8.2) as figure:
+        axes = figure.add_subplot()
+        axes.axis("off")
+        axes.text(
+            0,
+            1,
+            f"Uma linha de treino do {NAMES[model]}",
+            fontsize=22,
+            weight="bold",
+            va="top",
+            transform=axes.transAxes,
+        )
+        _write_lines(axes, lines)
+    return Path(path)
+
+
+def _alpaca_lines(row: dict[str, str]) -> Iterator[Line]:
+    yield "{", BLACK, False
+    parts = (
+        ("instruction", GREEN, "a tarefa, igual em todas as linhas"),
+        ("input", BLUE, "o título do produto: o que o modelo lê"),
+        ("output", VERMILION, "a descrição: o que o modelo aprende a escrever"),
+    )
+    for at, (key, colour, says) in enumerate(parts):
+        yield f"  ← {says}", colour, True
+        yield from _field(f'  "{key}": ', row[key], "," if at < 2 else "", colour)
+    yield "}", BLACK, False
+
+
+def _chat_lines(row: dict) -> Iterator[Line]:
+    parts = (
+        (PURPLE, "sistema: como responder, igual em todas as linhas"),
+        (BLUE, "usuário: a tarefa e o título do produto"),
+        (VERMILION, "assistente: a descrição que o modelo aprende a escrever"),
+    )
+    yield '{"messages": [', BLACK, False
+    for at, (message, (colour, says)) in enumerate(zip(row["messages"], parts, strict=True)):
+        yield f"  ← {says}", colour, True
+        yield f'  {{"role": "{message["role"]}",', colour, False
+        yield from _field('   "content": ', message["content"], "}" + ("," if at < 2 else ""), colour)
+    yield "]}", BLACK, False
+
+
+def _field(label: str, value: str, end: str, colour: str) -> Iterator[Line]:
+    shown = value if len(value) <= _LONGEST else textwrap.shorten(value, _LONGEST, placeholder=" […]")
+    quoted = json.dumps(shown, ensure_ascii=False)
+    indent = " " * (len(label) - len(label.lstrip()))
+    for line in textwrap.wrap(f"{label.strip()} {quoted}{end}", 80, subsequent_indent="  "):
+        yield indent + line, colour, False
+
+
+def _write_lines(axes: Axes, lines: Sequence[Line]) -> None:
+    step = min(0.045, 0.9 / max(1, len(lines)))
+    for at, (text, colour, is_note) in enumerate(lines):
+        font: dict[str, Any]
+        font = {"style": "italic", "fontsize": 13} if is_note else {"family": "monospace", "fontsize": 13}
+        axes.text(0, 0.9 - at * step, text, color=colour, va="top", transform=axes.transAxes, **font)

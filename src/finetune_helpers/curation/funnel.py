@@ -1,11 +1,12 @@
 """O funil: quantas linhas entram e saem de cada regra, quantas cada uma cortaria sozinha, e dez cortadas por motivo."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..portuguese import number
+from .rules import Rule, TokenRule
 
 KEPT_PER_REASON = 10
 
@@ -29,78 +30,79 @@ class Step:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Uma linha que segue no funil: número no arquivo, título, conteúdo e, depois de contados, os tokens."""
+    """Uma linha que segue no funil: ordem no arquivo, título, conteúdo e, depois de contados, os tokens."""
 
-    line: int
+    row: int
     title: str
     content: str
     tokens: int = 0
 
 
-@dataclass
-class _Count:
-    says: str
-    rows_in: int = 0
-    dropped: int = 0
-    alone: int = 0
-    alone_of: int = 0
+class Funnel:
+    """As contagens em curso e as primeiras linhas cortadas por motivo, em ``examples``."""
 
+    def __init__(self, stages: Sequence[Sequence[Rule | TokenRule]], singles: Sequence[tuple[str, str]]):
+        """``stages``: as regras avaliadas juntas, nas mesmas linhas; ``singles``: passos que examinam uma por vez."""
+        self._stages = [(rules, Counter[int]()) for rules in stages]
+        self._singles = singles
+        self._entered, self._dropped = Counter[str](), Counter[str]()
+        names = [*(rule.name for rules in stages for rule in rules), *(name for name, _ in singles)]
+        self.examples: dict[str, list[dict]] = {name: [] for name in names}
 
-class Tally:
-    """Contagens em curso, bloco a bloco, e as dez primeiras linhas cortadas por motivo."""
+    def sift(self, stage: int, passed: Sequence[int], rows: Sequence[int] | Sequence[Candidate]) -> list[int]:
+        """Conta um bloco de linhas num estágio; devolve as posições das que passam por todas as regras dele.
 
-    def __init__(self, rules: Iterable[tuple[str, str]]):
-        """``rules``: nome e frase de cada passo, na ordem do funil."""
-        self._counts = {name: _Count(says) for name, says in rules}
-        self.examples: dict[str, list[dict]] = {name: [] for name in self._counts}
-
-    def sift(
-        self, names: Sequence[str], masks: Sequence[list[bool]], size: int, row: Callable[[int], Candidate]
-    ) -> list[int]:
-        """Posições, entre as ``size`` linhas de um bloco, das que passam por todas as regras; conta as que caem."""
-        kept = list(range(size))
-        for name, mask in zip(names, masks, strict=True):
-            count, entering = self._counts[name], kept
-            kept = [at for at in entering if mask[at]]
-            count.rows_in += len(entering)
-            count.dropped += len(entering) - len(kept)
-            count.alone += mask.count(False)
-            count.alone_of += len(mask)
-            free = KEPT_PER_REASON - len(self.examples[name])
-            for at in islice((at for at in entering if not mask[at]), free):
-                self._keep_example(name, row(at), {})
-        return kept
+        ``passed`` tem, por linha, o bit de cada regra que a mantém; de ``rows`` saem as linhas mostradas por motivo.
+        """
+        rules, total = self._stages[stage]
+        every, counts = (1 << len(rules)) - 1, Counter(passed)
+        total.update(counts)
+        rare = {
+            mask: name
+            for mask in counts.keys() - {every}
+            if len(self.examples[name := _reason(rules, mask)]) < KEPT_PER_REASON
+        }
+        for at, mask in enumerate(passed) if rare else ():
+            if mask in rare:
+                row = rows[at]
+                self._keep(rare[mask], {"row": row} if isinstance(row, int) else asdict(row))
+        return [at for at, mask in enumerate(passed) if mask == every]
 
     def enter(self, name: str) -> None:
         """Uma linha chega a um passo que as examina uma a uma."""
-        self._counts[name].rows_in += 1
-        self._counts[name].alone_of += 1
+        self._entered[name] += 1
 
     def drop(self, name: str, row: Candidate, **why: Any) -> None:
         """Uma linha cai num passo que as examina uma a uma, com os detalhes de ``why``."""
-        self._counts[name].dropped += 1
-        self._counts[name].alone += 1
-        self._keep_example(name, row, why)
-
-    def _keep_example(self, name: str, row: Candidate, why: dict) -> None:
-        if len(self.examples[name]) < KEPT_PER_REASON:
-            self.examples[name].append({"line": row.line, "title": row.title, "content": row.content, **why})
-
-    def add(self, other: "Tally") -> None:
-        """Soma as contagens de um bloco que veio depois."""
-        for name, count in other._counts.items():
-            mine = self._counts[name]
-            for field in ("rows_in", "dropped", "alone", "alone_of"):
-                setattr(mine, field, getattr(mine, field) + getattr(count, field))
-            free = KEPT_PER_REASON - len(self.examples[name])
-            self.examples[name] += other.examples[name][:free]
+        self._dropped[name] += 1
+        self._keep(name, {"row": row.row, "title": row.title, "content": row.content, **why})
 
     def steps(self) -> tuple[Step, ...]:
-        """Os passos do funil, na ordem em que as regras valeram."""
-        return tuple(
-            Step(name, one.says, one.rows_in, one.rows_in - one.dropped, one.alone, one.alone_of)
-            for name, one in self._counts.items()
-        )
+        """Os passos, na ordem em que valeram."""
+        together = [_step(rules, at, total) for rules, total in self._stages for at in range(len(rules))]
+        singles = [
+            Step(name, says, entered := self._entered[name], entered - (cut := self._dropped[name]), cut, entered)
+            for name, says in self._singles
+        ]
+        return (*together, *singles)
+
+    def _keep(self, name: str, example: dict) -> None:
+        if len(self.examples[name]) < KEPT_PER_REASON:
+            self.examples[name].append(example)
+
+
+def _reason(rules: Sequence[Rule | TokenRule], mask: int) -> str:
+    """O nome da primeira regra que não mantém a linha."""
+    return next(rule.name for at, rule in enumerate(rules) if not mask >> at & 1)
+
+
+def _step(rules: Sequence[Rule | TokenRule], at: int, total: Counter[int]) -> Step:
+    def having(bits: int) -> int:
+        return sum(rows for mask, rows in total.items() if mask & bits == bits)
+
+    before, own = (1 << at) - 1, 1 << at
+    everyone = total.total()
+    return Step(rules[at].name, rules[at].says, having(before), having(before | own), everyone - having(own), everyone)
 
 
 def as_text(steps: Sequence[Step]) -> str:
@@ -109,4 +111,16 @@ def as_text(steps: Sequence[Step]) -> str:
         f"{step.rule}: entram {number(step.rows_in)}, caem {number(step.dropped)}, ficam {number(step.rows_out)}"
         f" (sozinha cortaria {number(step.alone)} de {number(step.alone_of)})"
         for step in steps
+    )
+
+
+def explained(steps: Sequence[Step]) -> str:
+    """Como ler o funil, numa frase com os números desta rodada."""
+    # O excedente não é um defeito das linhas: o treino e o teste já estavam completos.
+    worst = max((step for step in steps if step.rule != "excedente"), key=lambda step: step.dropped)
+    shorter = sum(step.dropped for step in steps if step.rule.endswith("_apos_limpeza"))
+    cleaning = f" A limpeza encurtou {number(shorter)}, que só passavam no texto bruto." if shorter else ""
+    return (
+        f"de {number(steps[0].rows_in)} linhas lidas, {number(steps[-1].rows_out)} foram escolhidas. A regra que mais "
+        f"cortou foi {worst.rule} ({worst.says}): {number(worst.dropped)}.{cleaning}"
     )

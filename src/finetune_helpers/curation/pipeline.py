@@ -1,23 +1,68 @@
-"""A curadoria de ponta a ponta: regras baratas em todas as linhas, tokens só nas que sobram, escolha em ordem."""
+"""A curadoria de ponta a ponta: regras em SQL em todas as linhas, tokens só nas que sobram, escolha em ordem."""
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from .. import tokens
 from ..errors import InputError
 from ..portuguese import number
+from ..records import Example
 from . import splits
-from .funnel import Step, Tally, as_text
-from .reading import Reader
-from .result import Curation, result
-from .rules import Plan, plan
-from .screening import screen_all
-from .sources import open_source
+from .cleaning import clean
+from .duplicates import JACCARD, SHINGLE, TITLE_RATIO, Near, clusters, near_pairs
+from .funnel import Candidate, Funnel, Step, as_text, explained
+from .reading import Damage, Reader, reading
+from .rules import Plan, passed, plan
 
 SMALL = 64 * 1024 * 1024  # bytes; um arquivo até este tamanho é sempre lido inteiro
+NEAR = {"jaccard": JACCARD, "trecho": SHINGLE, "titulo": TITLE_RATIO}
+BATCH = 1024  # linhas que chegam juntas à limpeza e à contagem de tokens
+RAW, CLEANED, TOKENS = range(3)  # os estágios do funil
+
+
+@dataclass(frozen=True)
+class Curation:
+    """O resultado: exemplos de treino e de teste, funil, linhas cortadas por motivo e o que vai ao relatório.
+
+    ``leaks`` são as linhas de teste que ficaram embora se pareçam com uma de treino.
+    """
+
+    model: str
+    mode: str
+    train: list[Example]
+    test: list[Example]
+    funnel: tuple[Step, ...]
+    dropped_examples: dict[str, list[dict]]
+    leaks: list[dict]
+    damages: list[Damage]
+    token_histogram: dict[int, int]
+    facts: dict
+    seconds: float = 0.0
+
+    def funnel_text(self) -> str:
+        """O funil em linhas de texto."""
+        return as_text(self.funnel)
+
+    def funnel_reading(self) -> str:
+        """Como ler o funil, numa frase com os números desta curadoria."""
+        return explained(self.funnel)
+
+    def report(self) -> dict:
+        """O conteúdo de ``curadoria.json``; fora a chave ``tempo``, a mesma entrada dá sempre o mesmo."""
+        return {
+            **self.facts,
+            "leaks": self.leaks,
+            "funil": [asdict(step) | {"dropped": step.dropped} for step in self.funnel],
+            "linhas_danificadas": {"total": len(self.damages), "primeiras": [asdict(one) for one in self.damages[:20]]},
+            "tempo": {
+                "segundos": round(self.seconds, 3),
+                "linhas_por_segundo": round(self.facts["fonte"]["linhas_lidas"] / self.seconds),
+            },
+        }
 
 
 def curate(
@@ -41,56 +86,81 @@ def curate(
     serve, se há mais de ``damage_limit`` linhas danificadas ou se não sobram linhas bastantes.
     """
     if n_train < 1 or n_test < 1:
-        raise InputError(f"n_train={n_train} e n_test={n_test}: os dois precisam ser 1 ou mais.")
+        raise InputError(f"`n_train` é {n_train} e `n_test` é {n_test}: os dois precisam ser 1 ou mais.")
     if if_short not in ("parar", "desligar_tokens"):
-        raise InputError(f'if_short="{if_short}" não existe. Use "parar" ou "desligar_tokens".')
-    counter = token_counter or tokens.counter(model)
-    chosen = rules or plan(model, mode, counter)
-    # O contador de quem chamou pode não suportar outro processo; o nosso suporta.
-    attempt = partial(_attempt, source, model, n_train, n_test, counter, full_scan, damage_limit, not token_counter)
+        raise InputError(f'"{if_short}" não existe em `if_short`. Use "parar" ou "desligar_tokens".')
+    chosen = rules or plan(model, mode)
+    order = _Order(model, chosen, token_counter or tokens.counter(model), n_train, n_test, full_scan)
     try:
-        return attempt(chosen)
+        return reading(source, damage_limit, partial(_fill, order))
     except _TooFewRows:
         if if_short == "parar" or not chosen.tokens:
             raise
-    return attempt(chosen.without(*(rule.name for rule in chosen.tokens)))
+    without_tokens = replace(order, plan=chosen.without(*(rule.name for rule in chosen.tokens)))
+    return reading(source, damage_limit, partial(_fill, without_tokens))
 
 
 class _TooFewRows(InputError):
     """As regras deixaram menos linhas do que as pedidas."""
 
 
-def _attempt(source, model, n_train, n_test, counter, full_scan, damage_limit, may_fork, chosen: Plan) -> Curation:
-    started = time.perf_counter()
-    reader = Reader(open_source(source), damage_limit)
-    tally = Tally(_steps(chosen))
-    selection = splits.Selection(n_train, n_test, chosen.unique, tally)
-    small = (reader.source.size or SMALL + 1) <= SMALL
-    histogram = _run(reader, chosen, counter, tally, selection, full_scan or small, may_fork and not small)
-    if not selection.full:
-        raise _TooFewRows(_too_few(selection, tally.steps(), reader))
-    return result(model, chosen, counter, reader, tally, selection, histogram, started)
+@dataclass(frozen=True)
+class _Order:
+    """O que foi pedido à curadoria."""
+
+    model: str
+    plan: Plan
+    counter: Callable[[list[str]], list[int]]
+    n_train: int
+    n_test: int
+    full_scan: bool
 
 
-def _steps(chosen: Plan) -> list[tuple[str, str]]:
-    named = [(rule.name, rule.says) for rule in chosen.rules]
-    return [*named, splits.SURPLUS, *(splits.REPEATS if chosen.unique else ())]
+@dataclass
+class _Work:
+    """O que se acumula ao percorrer a fonte."""
+
+    funnel: Funnel
+    selection: splits.Selection
+    histogram: Counter[int]
 
 
-def _run(reader, chosen, counter, tally, selection, read_all: bool, parallel: bool) -> Counter:
-    """Passa cada bloco pelas regras e oferece à escolha as linhas que ficam; devolve quantas linhas há por tokens."""
-    histogram: Counter[int] = Counter()
-    # Em paralelo a leitura corre à frente: só quando tudo será lido de qualquer modo.
-    for outcome in screen_all(reader.blocks(), chosen, counter, parallel and read_all):
-        reader.record(outcome.rows, outcome.damages)
-        tally.add(outcome.tally)
-        histogram.update(outcome.histogram)
-        for row in outcome.kept:
-            selection.offer(row)
-        if selection.full and not read_all:
+def _fill(order: _Order, reader: Reader) -> Curation:
+    """A história de uma linha: regras no texto bruto, limpeza, regras no texto limpo, tokens, repetições, escolha."""
+    started, chosen = time.perf_counter(), order.plan
+    repeats = splits.REPEATS if chosen.unique else ()
+    funnel = Funnel((chosen.raw, chosen.cleaned, chosen.tokens), (splits.SURPLUS, *repeats))
+    work = _Work(funnel, splits.Selection(order.n_train, order.n_test, chosen.unique, funnel), Counter())
+    read_all = order.full_scan or reader.path.stat().st_size <= SMALL
+    waiting: list[Candidate] = []
+    for block in reader.blocks(chosen.raw):
+        first = reader.rows - len(block) + 1
+        kept = funnel.sift(RAW, [row[0] for row in block], range(first, reader.rows + 1))
+        waiting += [Candidate(first + at, block[at][1] or "", block[at][2] or "") for at in kept]
+        if len(waiting) >= BATCH or not read_all:
+            _offer(order, work, waiting)
+            waiting = []
+        if work.selection.full and not read_all:
             break
-    reader.finish()
-    return histogram
+    _offer(order, work, waiting)
+    if not work.selection.full:
+        raise _TooFewRows(_too_few(work.selection, funnel.steps(), reader))
+    made = _result(order, work, reader)
+    return replace(made, seconds=time.perf_counter() - started)
+
+
+def _offer(order: _Order, work: _Work, rows: list[Candidate]) -> None:
+    """Limpa as linhas, aplica as regras do texto limpo e as de tokens e oferece à escolha as que ficam."""
+    if order.plan.cleans:
+        rows = [Candidate(row.row, clean(row.title), clean(row.content)) for row in rows]
+        masks = passed(order.plan.cleaned, [row.title for row in rows], [row.content for row in rows])
+        rows = [rows[at] for at in work.funnel.sift(CLEANED, masks, rows)]
+    counts = order.counter([row.title for row in rows] + [row.content for row in rows])
+    rows = [replace(row, tokens=sum(counts[at :: len(rows)])) for at, row in enumerate(rows)]
+    work.histogram.update(row.tokens for row in rows)
+    masks = [sum(rule.keeps(row.tokens) << at for at, rule in enumerate(order.plan.tokens)) for row in rows]
+    for at in work.funnel.sift(TOKENS, masks, rows):
+        work.selection.offer(rows[at])
 
 
 def _too_few(selection: splits.Selection, steps: tuple[Step, ...], reader: Reader) -> str:
@@ -99,16 +169,100 @@ def _too_few(selection: splits.Selection, steps: tuple[Step, ...], reader: Reade
     if not n_test:
         worst = max(steps, key=lambda step: step.dropped)
         return (
-            f"Em {where} as regras deixam {_rows(len(selection.train))}, e são precisas ao menos duas, uma de treino e "
-            f'uma de teste. A regra que mais corta é "{worst.rule}" ({worst.says}). Use outra fonte ou mude a regra. '
+            f"Em {where} as regras deixam {_rows(len(selection.train))}, e são precisas ao menos duas, uma de treino "
+            f'e uma de teste. A regra que mais corta é "{worst.rule}" ({worst.says}). Troque a fonte (`source`). '
             f"{funnel}"
         )
     return (
         f"Em {where} há {_rows(len(selection.train))} para o treino e {_rows(len(selection.test))} para o teste; foram "
-        f"pedidas {selection.n_train} e {selection.n_test}. Use n_train={n_train} e n_test={n_test} "
-        f"(no caderno, N_TREINO e N_TESTE), que cabem, ou uma fonte maior. {funnel}"
+        f"pedidas {number(selection.n_train)} e {number(selection.n_test)}. Use `n_train` = {n_train} e `n_test` = "
+        f"{n_test}, que cabem, ou uma fonte maior (`source`). {funnel}"
     )
 
 
 def _rows(count: int) -> str:
     return f"{number(count)} linha" + ("" if count == 1 else "s")
+
+
+def _result(order: _Order, work: _Work, reader: Reader) -> Curation:
+    """Junta o que a leitura, as regras e a escolha deixaram; agrupa as quase duplicatas e mede o que vazou."""
+    selection = work.selection
+    rows, cut = [*selection.train, *selection.test], len(selection.train)
+    plain = [Example(row.title, row.content) for row in rows]
+    pairs = near_pairs(plain, plain)
+    groups = clusters(plain, pairs)
+    return Curation(
+        order.model,
+        order.plan.mode,
+        train=splits.examples(selection.train, groups[:cut]),
+        test=splits.examples(selection.test, groups[cut:]),
+        funnel=work.funnel.steps(),
+        dropped_examples=_examples(work.funnel, reader),
+        leaks=_leaks([pair for pair in pairs if pair.left >= cut > pair.right], plain),
+        damages=reader.skipped(),
+        token_histogram=dict(sorted(work.histogram.items())),
+        facts=_facts(order, reader, selection),
+    )
+
+
+def _examples(funnel: Funnel, reader: Reader) -> dict[str, list[dict]]:
+    """As linhas cortadas por motivo, com o número no arquivo; as do texto bruto são lidas de novo."""
+    unread = {one["row"] for examples in funnel.examples.values() for one in examples if "title" not in one}
+    texts = reader.texts(unread)
+
+    def whole(example: dict) -> dict:
+        row = example.pop("row")
+        shown = dict(zip(("title", "content"), texts[row], strict=True)) if row in unread else {}
+        like = {"like_line": reader.line(example.pop("like_row"))} if "like_row" in example else {}
+        example.pop("tokens", None)
+        return {"line": reader.line(row)} | shown | example | like
+
+    return {name: [whole(one) for one in examples] for name, examples in funnel.examples.items()}
+
+
+def _leaks(pairs: Sequence[Near], rows: Sequence[Example]) -> list[dict]:
+    """Cada linha de teste que se parece com uma de treino, com a mais parecida e quanto (0 a 1)."""
+    closest: dict[int, Near] = {}
+    for pair in sorted(pairs, key=lambda pair: pair.share):
+        closest[pair.left] = pair
+    return [
+        {"test": rows[at].title, "train": rows[pair.right].title, "score": round(pair.share, 3)}
+        for at, pair in sorted(closest.items())
+    ]
+
+
+def _facts(order: _Order, reader: Reader, selection: splits.Selection) -> dict:
+    size, sha256 = reader.digest()
+    return {
+        "modelo": order.model,
+        "modo": order.plan.mode,
+        "fonte": {
+            "nome": reader.source.name,
+            "bytes_no_disco": reader.source.size,
+            "bytes_lidos": size,
+            "linhas_lidas": reader.rows,
+            "lida_inteira": reader.complete,
+            "sha256_do_que_foi_lido": sha256,
+        },
+        "regras": {rule.name: rule.says for rule in order.plan.rules},
+        "regra_de_tokens": "ligada" if order.plan.tokens else "desligada",
+        "limpeza": order.plan.cleans,
+        "quase_duplicatas": {
+            "jaccard": JACCARD,
+            "trecho": SHINGLE,
+            "titulo": TITLE_RATIO,
+            "retiradas": order.plan.unique,
+        },
+        "tokenizador": getattr(order.counter, "name", "contador de quem chamou"),
+        "treino": _totals(selection.train, reader),
+        "teste": _totals(selection.test, reader),
+    }
+
+
+def _totals(rows: Sequence[Candidate], reader: Reader) -> dict:
+    return {
+        "linhas": len(rows),
+        "tokens": sum(row.tokens for row in rows),
+        "primeira_linha": reader.line(rows[0].row),
+        "ultima_linha": reader.line(rows[-1].row),
+    }

@@ -1,98 +1,139 @@
-"""Leitura em blocos de linhas inteiras: cada linha danificada é contada, com número e motivo, até um limite."""
+"""Leitura: o DuckDB percorre o arquivo na ordem; cada linha danificada tem número e motivo, até um limite."""
 
 import hashlib
+import json
+import tempfile
 import warnings
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from .. import progress
 from ..errors import InputError
-from .decoding import Block, Columns, Damage, decode
-from .sources import Part, Source, open_source
+from ..runs import cache_folder
+from .rules import Rule, passed_sql
+from .sources import Source, open_source
 
-_BROKEN = (EOFError, zlib.error, zipfile.BadZipFile)
-MB = 10**6  # bytes
-_LONGEST_LINE = 64 * 1024 * 1024
+BLOCK = 2048  # linhas
+LONGEST_LINE = 16 * 1024 * 1024  # bytes: o que o DuckDB aceita num objeto
+_KINDS = {bool: "verdadeiro ou falso", int: "número", float: "número", list: "lista", dict: "objeto"}
+Done = TypeVar("Done")
+Row = tuple[int, str | None, str | None]  # regras por que passa, título e conteúdo (None se não precisam ser vistos)
 
 
+@dataclass(frozen=True)
+class Damage:
+    """Uma linha que não serve: em que arquivo, o número dela (a partir de 1) e o problema."""
+
+    part: str
+    line: int
+    problem: str
+
+
+class Untidy(Exception):
+    """O arquivo tem linhas em branco, nulas ou danificadas: é preciso ler uma cópia sem elas."""
+
+
+@dataclass
 class Reader:
-    """Percorre uma fonte e guarda o que já leu: linhas, bytes, SHA-256 e linhas danificadas."""
+    """Percorre um arquivo em que cada linha é um objeto com os dois textos, e conta o que já leu.
 
-    def __init__(self, source: Source, damage_limit: int = 0):
-        """InputError, durante a leitura, quando há mais de ``damage_limit`` linhas danificadas."""
-        self.source, self.damage_limit = source, damage_limit
-        self.rows = self.bytes = 0
-        self.complete = False
-        self.damages: list[Damage] = []
-        self._hash = hashlib.sha256()
+    ``lines`` e ``damages`` vêm com uma cópia: o número de cada linha no original e as linhas que ficaram fora dela.
+    """
 
-    @property
-    def sha256(self) -> str:
-        """SHA-256 dos bytes lidos até aqui, já descompactados."""
-        return self._hash.hexdigest()
+    source: Source
+    path: Path
+    damage_limit: int = 0
+    lines: "array[int] | None" = None
+    damages: Sequence[Damage] = ()
+    rows: int = 0
+    complete: bool = False
 
-    def blocks(self) -> Iterator[Block]:
-        """Os blocos da fonte; quem os decodifica informa o que achou com ``record``."""
-        total = self.source.size // MB if self.source.size and self.source.plain else None
-        with progress.bar(f"lendo {self.source.name}", "MB", total, delay=1.0) as bar:
-            for part in self.source.parts:
-                for block in self._blocks_of(part):
-                    yield block
-                    bar.update(self.bytes // MB - bar.n)
-        self.complete = True
+    def blocks(self, rules: Sequence[Rule], emit: int | None = None) -> Iterator[list[Row]]:
+        """As linhas, em ordem e em blocos; o texto só vem em quem passa pelas ``emit`` primeiras regras (None: todas).
 
-    def __iter__(self) -> Iterator[Columns]:
-        for block in self.blocks():
-            columns, damages = decode(block)
-            self.record(len(columns.titles), damages)
-            yield columns
-        self.finish()
+        Untidy se é preciso uma cópia; InputError, no fim, se as linhas danificadas passam do limite ou não há linhas.
+        """
+        import duckdb
 
-    def record(self, rows: int, damages: Sequence[Damage]) -> None:
-        """Soma as linhas e os danos de um bloco; InputError quando os danos passam do limite."""
-        self.rows += rows
-        self.damages += damages
-        if len(self.damages) > self.damage_limit:
-            raise InputError(
-                f'{_listed(self.damages)}. Esperava-se, em cada linha, um objeto JSON com "title" e "content" em '
-                f"texto. Corrija o arquivo ou aceite pular linhas com damage_limit (agora {self.damage_limit})."
-            )
-
-    def finish(self) -> None:
-        """Avisa das linhas danificadas que foram puladas; InputError se a fonte toda não tinha linha alguma."""
-        if self.complete and not self.rows:
-            raise InputError(f"{self.source.name} não tem nenhuma linha com título e conteúdo. Confira o arquivo.")
-        if self.damages:
-            warnings.warn(f"Linhas danificadas puladas: {len(self.damages)}. {_listed(self.damages)}.", stacklevel=3)
-
-    def _blocks_of(self, part: Part) -> Iterator[Block]:
-        rest, line, start = b"", 1, 0
+        every = (1 << (len(rules) if emit is None else emit)) - 1
         try:
-            for chunk in part.chunks():
-                _refuse_list(part, start, rest, chunk)
-                cut = chunk.rfind(b"\n") + 1
-                if not cut:
-                    rest = _longer(part, line, rest, chunk)
-                    continue
-                yield self._block(part, line, start, (rest, memoryview(chunk)[:cut]))
-                line, start, rest = line + chunk.count(b"\n", 0, cut), start + len(rest) + cut, chunk[cut:]
-        except _BROKEN as error:
-            # O que sobrou é meia linha: vale como uma linha danificada, com o lugar em que o arquivo acaba.
-            self.record(0, [Damage(part.name, line, f"o arquivo compactado está truncado ou danificado ({error})")])
-            return
-        if rest:
-            yield self._block(part, line, start, (rest,))
+            with (
+                duckdb.connect() as database,
+                progress.bar(f"lendo {self.source.name}", "linhas", self._expected_rows(), delay=1.0) as bar,
+            ):
+                database.execute(_query(self.path, rules, every))
+                while block := database.fetchmany(BLOCK):
+                    if min([row[0] for row in block]) < 0:
+                        raise Untidy
+                    self.rows += len(block)
+                    yield block
+                    bar.update(len(block))
+        except duckdb.InvalidInputException as error:
+            if self.lines is None:
+                raise Untidy from error
+            raise InputError(f"{self.source.name} não pôde ser lido ({error}). Confira o arquivo.") from None
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+            said = str(error).splitlines()[0]
+            raise InputError(f"O DuckDB não entende a condição de uma regra ({said}). Corrija a regra.") from None
+        self.complete = True
+        _refuse(self.source, self.rows, self.damages, self.damage_limit)
 
-    def _block(self, part: Part, line: int, start: int, pieces: tuple) -> Block:
-        for piece in pieces:
-            self._hash.update(piece)
-        size = sum(map(len, pieces))
-        self.bytes += size
-        if part.path:  # já está no disco: não há por que juntar nem copiar
-            return Block(part.name, line, size, path=part.path, start=start)
-        return Block(part.name, line, size, b"".join(pieces))
+    def line(self, row: int) -> int:
+        """O número, no arquivo original, da linha de ordem ``row`` (a partir de 1)."""
+        return row if self.lines is None else self.lines[row - 1]
+
+    def texts(self, rows: Collection[int]) -> dict[int, tuple[str, str]]:
+        """Título e conteúdo das linhas pedidas pela ordem; lê só até a última delas."""
+        wanted, texts = set(rows), {}
+        with open(self.path, "rb") as file:
+            for row, line in enumerate(islice(file, max(wanted, default=0)), start=1):
+                if row in wanted:
+                    values = json.loads(line)
+                    texts[row] = (values["title"], values["content"])
+        return texts
+
+    def digest(self) -> tuple[int, str]:
+        """Quantos bytes do original (descompactado) foram lidos e o SHA-256 deles; Untidy se há linhas em branco."""
+        sha, size, newlines, piece = hashlib.sha256(), 0, 0, b""
+        last = None if self.complete else self.line(self.rows)
+        with open(self.source.path, "rb") as file:
+            for piece in iter(lambda: file.read(1 << 22), b"") if last is None else islice(file, last):
+                if last is not None and self.lines is None and piece.isspace():
+                    raise Untidy
+                sha.update(piece)
+                size, newlines = size + len(piece), newlines + piece.count(b"\n")
+        if self.lines is None and newlines + (not piece.endswith(b"\n")) != self.rows:
+            raise Untidy
+        return size, sha.hexdigest()
+
+    def skipped(self) -> list[Damage]:
+        """As linhas danificadas até onde se leu."""
+        return [one for one in self.damages if self.complete or one.line <= self.line(self.rows)]
+
+    def _expected_rows(self) -> int:
+        with open(self.path, "rb") as file:
+            first = [len(line) for line in islice(file, BLOCK)]
+        return max(1, self.path.stat().st_size * len(first) // max(1, sum(first)))
+
+
+def reading(source: str | Path, damage_limit: int, work: Callable[[Reader], Done]) -> Done:
+    """Faz ``work`` com o leitor da fonte: no próprio arquivo ou, se é preciso, numa cópia só com as linhas boas."""
+    opened = open_source(source)
+    try:
+        if opened.problem:
+            raise Untidy
+        return work(Reader(opened, opened.path, damage_limit))
+    except Untidy:
+        pass
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+        reader = _tidied(opened, Path(folder) / "linhas.jsonl", damage_limit)
+        done = work(reader)
+    _warn(reader.skipped())
+    return done
 
 
 def read_rows(source: str | Path, *, damage_limit: int = 0) -> Iterator[dict]:
@@ -100,22 +141,113 @@ def read_rows(source: str | Path, *, damage_limit: int = 0) -> Iterator[dict]:
 
     Até ``damage_limit`` linhas danificadas são puladas, com um aviso no fim; InputError na seguinte.
     """
-    for columns in Reader(open_source(source), damage_limit):
-        for title, content, uid in zip(columns.titles, columns.contents, columns.uids, strict=True):
-            yield {"title": title, "content": content} | ({} if uid is None else {"uid": uid})
+    opened, damages, rows = open_source(source), list[Damage](), 0
+    for _, row in _numbered(opened):
+        if isinstance(row, Damage):
+            damages.append(row)
+            _refuse(opened, 1, damages, damage_limit)
+        else:
+            rows += 1
+            yield row
+    _refuse(opened, rows, damages, damage_limit)
+    _warn(damages)
+
+
+def _query(path: Path, rules: Sequence[Rule], every: int) -> str:
+    file = str(path).replace("'", "''")
+    # Como JSON, e não VARCHAR, a coluna diz se o valor era mesmo um texto: um número viraria texto sem aviso.
+    return f"""
+        WITH texts AS (
+            SELECT left(title, 1) = '"' AND left(content, 1) = '"' AS are_texts,
+                   json_extract_string(title, '$') AS title, json_extract_string(content, '$') AS content
+            FROM read_json('{file}', format = 'newline_delimited', compression = 'uncompressed',
+                           columns = {{'title': 'JSON', 'content': 'JSON'}})
+        ), judged AS (
+            SELECT CASE WHEN are_texts THEN {passed_sql(rules)} ELSE -1 END AS passed, title, content FROM texts
+        )
+        SELECT passed, CASE WHEN passed & {every} = {every} THEN title END,
+               CASE WHEN passed & {every} = {every} THEN content END
+        FROM judged
+    """
+
+
+def _tidied(source: Source, path: Path, damage_limit: int) -> Reader:
+    """Uma cópia só das linhas boas, até a linha danificada que passa do limite: quem chega ao fim dela reclama."""
+    lines, damages = array("q"), list[Damage]()
+    with open(path, "w", encoding="utf-8") as file:
+        for number, row in _numbered(source):
+            if isinstance(row, Damage):
+                damages.append(row)
+                if len(damages) > damage_limit:
+                    break
+            else:
+                lines.append(number)
+                file.write(json.dumps({"title": row["title"], "content": row["content"]}, ensure_ascii=False) + "\n")
+    return Reader(source, path, damage_limit, lines, damages)
+
+
+def _numbered(source: Source) -> Iterator[tuple[int, dict | Damage]]:
+    """As linhas que não estão em branco, cada uma com o seu número: a linha, com textos, ou o dano."""
+    number, line = 0, b"\n"
+    with open(source.path, "rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+            if len(line) > LONGEST_LINE:
+                limit = LONGEST_LINE // 2**20
+                raise InputError(f"{source.name}, linha {number}: mais de {limit} MB sem quebra; não é JSON Lines.")
+            if source.problem and not line.endswith(b"\n"):
+                break  # o fim de um arquivo cortado: o problema dele já vem abaixo
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip():
+                yield number, _row(line) or Damage(source.name, number, _problem(line))
+    if source.problem:
+        yield number, Damage(source.name, number + line.endswith(b"\n"), source.problem)
+
+
+def _row(line: bytes) -> dict | None:
+    """O objeto de uma linha, com os textos nulos vazios; None se ela não serve."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+        texts = {key: row[key] if row[key] is not None else "" for key in ("title", "content")}
+        # Uma metade solta de caractere não tem como ser gravada em UTF-8.
+        "".join(texts.values()).encode("utf-8")
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return texts | ({"uid": row["uid"]} if row.get("uid") is not None else {})
+
+
+def _problem(line: bytes) -> str:
+    """Em uma frase, por que a linha não serve."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return f"UTF-8 inválido no byte {error.start + 1}"
+    except (ValueError, RecursionError):
+        return f"não é JSON ({line[:40].decode('utf-8', 'replace').rstrip()!r})"
+    if not isinstance(row, dict):
+        return f"é {_KINDS.get(type(row), 'um texto')}, não um objeto JSON"
+    if missing := [key for key in ("title", "content") if key not in row]:
+        return f'falta a chave "{missing[0]}"; as chaves são {", ".join(list(row)[:8]) or "nenhuma"}'
+    for key in ("title", "content"):
+        if type(row[key]) in _KINDS:
+            return f'"{key}" deveria ser texto e é {_KINDS[type(row[key])]}'
+    return "tem a metade de um caractere (como \\ud800), que o UTF-8 não admite"
+
+
+def _refuse(source: Source, rows: int, damages: Sequence[Damage], limit: int) -> None:
+    if len(damages) > limit:
+        raise InputError(
+            f'{_listed(damages)}. Esperava-se, em cada linha, um objeto JSON com "title" e "content" em texto. '
+            "Corrija o arquivo ou apague essas linhas dele."
+        )
+    if not rows:
+        raise InputError(f"{source.name} não tem nenhuma linha com título e conteúdo. Confira o arquivo.")
+
+
+def _warn(damages: Sequence[Damage]) -> None:
+    if damages:
+        warnings.warn(f"Linhas danificadas puladas: {len(damages)}. {_listed(damages)}.", stacklevel=3)
 
 
 def _listed(damages: Sequence[Damage]) -> str:
     return "; ".join(f"{one.part}, linha {one.line}: {one.problem}" for one in damages[:5])
-
-
-def _refuse_list(part: Part, start: int, rest: bytes, chunk: bytes) -> None:
-    if not start and not rest and chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"[":
-        raise InputError(f'{part.name}, linha 1: o arquivo é uma lista JSON ("["); esperava-se um objeto por linha.')
-
-
-def _longer(part: Part, line: int, rest: bytes, chunk: bytes) -> bytes:
-    if len(rest) + len(chunk) > _LONGEST_LINE:
-        limit = _LONGEST_LINE // 2**20
-        raise InputError(f"{part.name}, linha {line}: mais de {limit} MB sem quebra; não é JSON Lines.")
-    return rest + chunk

@@ -1,25 +1,23 @@
-"""Fontes que vêm da rede: endereço http(s), arquivo do Google Drive e conjunto do Hub; o que chega fica em cache."""
+"""Fontes da rede, trazidas para o cache: um endereço http(s), um arquivo do Google Drive ou um conjunto do Hub."""
 
 import hashlib
 import re
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .. import progress
 from ..errors import MachineError
+from ..portuguese import number
 from ..runs import cache_folder, need_disk, refuse_credentials
-from .sources import CHUNK
 
 OFFICIAL_DRIVE_ID = "12zH4mL2RX8iSvH0VCNnd3QxO4DzuHWnK"  # LF-Amazon-1.3M.raw.zip
 KNOWN_SIZES = {OFFICIAL_DRIVE_ID: 889_969_656}  # bytes
-ATTEMPTS = 5
-MB = 10**6  # bytes
 _DRIVE_ID = re.compile(r"drive:([\w-]{20,})|https?://drive\.google\.com/\S*?(?:/d/|[?&]id=)([\w-]{20,})")
-_NETWORK = (urllib.error.URLError, ConnectionError, TimeoutError)
+_QUOTA = (
+    "O Google Drive atingiu a cota de downloads deste arquivo hoje. Tente amanhã, copie-o para o seu Drive e "
+    'use "drive:ID" da cópia em `source`, ou um espelho do Hub, como "hub:rrantz/LF-Amazon-1.3M".'
+)
 
 
 def is_address(source: str) -> bool:
@@ -29,141 +27,106 @@ def is_address(source: str) -> bool:
 
 def is_hub_name(source: str) -> bool:
     """Se a fonte é ``hub:dono/nome``, ou ``dono/nome`` quando não há aqui uma pasta ``dono``."""
-    found = re.fullmatch(r"(hub:)?([\w.-]+)/[\w.-]+", source)
-    return found is not None and (bool(found[1]) or not (Path(found[2]).exists() or Path(source).suffix))
+    match = re.fullmatch(r"(hub:)?([\w.-]+)/[\w.-]+", source)
+    return match is not None and (bool(match[1]) or not (Path(match[2]).exists() or Path(source).suffix))
 
 
-def download(source: str, folder: Path | None = None) -> Path:
-    """Traz a fonte para o cache (ou ``folder``), retomando de onde parou, e devolve o arquivo.
+def drive_id(source: str) -> str:
+    """O id do arquivo do Drive que a fonte nomeia; vazio se ela é outro endereço."""
+    match = _DRIVE_ID.match(source)
+    return OFFICIAL_DRIVE_ID if source == "oficial" else source if source in KNOWN_SIZES else _named(match)
 
-    MachineError se a rede falha, se não há espaço, se o Drive responde com a página de cota ou se o tamanho não é o
-    esperado; InputError se o endereço traz usuário e senha.
+
+def _named(match: re.Match[str] | None) -> str:
+    return (match[1] or match[2]) if match else ""
+
+
+def download(source: str) -> Path:
+    """Traz a fonte para o cache, uma vez só, e devolve o arquivo.
+
+    MachineError se a rede falha, se não há espaço, se vem uma página no lugar do arquivo (como a da cota do Drive) ou
+    se o tamanho não é o esperado; InputError se o endereço traz usuário e senha.
     """
-    url, size = _address(source)
-    folder = folder or cache_folder() / "fontes"
-    folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^\w.-]", "_", Path(urllib.parse.urlparse(url).path).name) or "fonte"
-    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}_{name}"
-    if not path.exists():
-        partial = path.with_name(f"{path.name}.parcial")
-        _fetch(url, partial, size)
-        partial.replace(path)
-    return path
-
-
-def hub_chunks(name: str) -> Iterator[bytes]:
-    """As linhas da parte de treino de um conjunto do Hub, em pedaços de JSON Lines, sem baixar tudo antes.
-
-    MachineError se falta o pacote datasets ou se o conjunto não abre.
-    """
-    try:
-        from datasets import load_dataset
-
-        yield from _encoded(load_dataset(name.removeprefix("hub:"), split="train", streaming=True))
-    except ImportError:
-        raise MachineError("Falta o pacote datasets. Instale os pacotes de requirements/, como diz o README.") from None
-    except Exception as error:  # o datasets deixa passar erros de várias bibliotecas de rede
-        raise MachineError(
-            f'O conjunto "{name}" do Hub não abriu ({error}). Confira o nome e a rede, ou baixe o arquivo e passe-o.'
-        ) from None
-
-
-def _encoded(rows: Iterable[dict]) -> Iterator[bytes]:
-    import msgspec
-
-    encoder, buffer = msgspec.json.Encoder(), bytearray()
-    for row in rows:
-        buffer += encoder.encode({key: row[key] for key in ("uid", "title", "content") if key in row}) + b"\n"
-        if len(buffer) >= CHUNK:
-            yield bytes(buffer)
-            buffer.clear()
-    if buffer:
-        yield bytes(buffer)
-
-
-def _address(source: str) -> tuple[str, int | None]:
-    """Endereço a baixar e tamanho esperado em bytes (None quando não se sabe)."""
-    found = _DRIVE_ID.match(source)
-    drive_id = OFFICIAL_DRIVE_ID if source == "oficial" else source if source in KNOWN_SIZES else None
-    drive_id = drive_id or (found and (found[1] or found[2]))
-    if not drive_id:
+    name = drive_id(source)
+    if not name:
         refuse_credentials("A fonte", source)
-        return source, None
-    query = urllib.parse.urlencode({"id": drive_id, "export": "download", "confirm": "t"})
-    return f"https://drive.usercontent.google.com/download?{query}", KNOWN_SIZES.get(drive_id)
-
-
-def _fetch(url: str, partial: Path, size: int | None) -> None:
-    """Tenta até ``ATTEMPTS`` vezes seguidas sem avanço; cada tentativa continua do que já está no disco."""
-    failures = 0
-    while True:
-        before = partial.stat().st_size if partial.exists() else 0
-        try:
-            announced = _fetch_rest(url, partial, size)
-            break
-        except _NETWORK as error:
-            failures = 0 if partial.exists() and partial.stat().st_size > before else failures + 1
-            if failures >= ATTEMPTS or _is_refusal(error):
-                raise MachineError(
-                    f"{url} não respondeu como devia ({error}). O que já chegou está guardado: confira a rede e "
-                    "execute de novo para continuar."
-                ) from None
-            time.sleep(failures)
-    expected = size or announced
-    if expected and partial.stat().st_size != expected:
-        found = partial.stat().st_size
-        partial.unlink()
-        raise MachineError(f"{url} trouxe {found} bytes e deviam ser {expected}. Foi apagado; execute de novo.")
-
-
-def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, urllib.error.HTTPError) and error.code < 500
-
-
-def _fetch_rest(url: str, partial: Path, size: int | None) -> int | None:
-    """Baixa o que falta e devolve o tamanho total que o servidor anuncia; ConnectionError se ele corta no meio."""
-    done = partial.stat().st_size if partial.exists() else 0
-    if size and done == size:
-        return size
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    folder = cache_folder() / "fontes"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = re.sub(r"[^\w.-]", "_", Path(urllib.parse.urlparse(source).path).name) if not name else "drive"
+    path = folder / f"{hashlib.sha256((name or source).encode()).hexdigest()[:12]}_{kept or 'fonte'}"
+    if path.exists():
+        return path
+    partial = path.with_name(f"{path.name}.parcial")
     try:
-        response = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:
-            raise
-        # 416: o servidor não tem mais nada depois do que já está aqui; o tamanho diz se é o fim mesmo.
-        total = error.headers.get("Content-Range", "").rpartition("/")[2]
-        return int(total) if total.isdigit() else size
-    with response:
-        _refuse_page(url, response)
-        if response.status != 206:
-            done = 0  # o servidor não retoma: recomeça
-        return _save(response, partial, done)
-
-
-def _save(response, partial: Path, done: int) -> int | None:
-    length = response.headers.get("Content-Length")
-    total = done + int(length) if length else None
-    need_disk(partial.parent, (int(length) if length else 0) / 1e9 + 0.1, "baixar a fonte")
-    bar = progress.bar("baixando", "MB", total and total // MB, initial=done // MB)
-    with bar, open(partial, "ab" if done else "wb") as file:
-        while chunk := response.read(1 << 20):
-            file.write(chunk)
-            done += len(chunk)
-            bar.update(done // MB - bar.n)
-    if total and done < total:
-        raise ConnectionError(f"a conexão caiu em {done} de {total} bytes")
-    return total
-
-
-def _refuse_page(url: str, response) -> None:
-    """MachineError quando vem uma página em vez do arquivo; a da cota do Drive tem conselho próprio."""
-    if not response.headers.get("Content-Type", "").startswith("text/html"):
-        return
-    page = response.read(200_000).decode("utf-8", "replace").lower()
-    if "quota" in page or "too many users" in page or "cota" in page:
+        _from_drive(name, partial) if name else _from_address(source, partial)
+    except MachineError:
+        raise
+    except Exception as error:  # gdown e fsspec deixam passar erros de várias bibliotecas de rede
+        if "many users" in str(error).lower() or "quota" in str(error).lower():
+            raise MachineError(_QUOTA) from None
         raise MachineError(
-            "O Google Drive atingiu a cota de downloads deste arquivo hoje. Tente amanhã, copie-o para o seu Drive e "
-            'passe "drive:ID" da cópia, ou use um espelho do Hub, como "hub:rrantz/LF-Amazon-1.3M".'
+            f"{source} não respondeu como devia ({type(error).__name__}: {error}). Confira o endereço e a rede e "
+            "execute de novo."
+        ) from None
+    _refuse_page(source, partial)
+    _refuse_size(source, partial, KNOWN_SIZES.get(name))
+    return partial.replace(path)
+
+
+def from_hub(source: str, chosen: Callable[[Iterable[str]], list[str]]) -> list[Path]:
+    """Os arquivos que ``chosen`` escolhe de um conjunto do Hub, no cache da biblioteca; MachineError se não vêm."""
+    name = source.removeprefix("hub:")
+    try:
+        from huggingface_hub import hf_hub_download, list_repo_files
+
+        files = chosen(list_repo_files(name, repo_type="dataset"))
+        paths = [Path(hf_hub_download(name, file, repo_type="dataset")) for file in files]
+    except Exception as error:  # a biblioteca deixa passar erros de rede de vários tipos
+        raise MachineError(
+            f'O conjunto "{source}" do Hub não abriu ({type(error).__name__}: {error}). Confira o nome e a rede, ou '
+            "baixe o arquivo e use-o em `source`."
+        ) from None
+    if not paths:
+        raise MachineError(f'O conjunto "{source}" do Hub não tem arquivos .json, .jsonl, .gz, .zip nem .parquet.')
+    return paths
+
+
+def _from_drive(name: str, partial: Path) -> None:
+    import gdown
+
+    need_disk(partial.parent, KNOWN_SIZES.get(name, 0) / 1e9 + 0.1, "baixar a fonte")
+    gdown.download(id=name, output=str(partial), resume=True)
+
+
+def _from_address(url: str, partial: Path) -> None:
+    import fsspec  # type: ignore[import-untyped]  # o fsspec não traz tipos
+    from fsspec.callbacks import TqdmCallback  # type: ignore[import-untyped]  # o mesmo
+
+    files, path = fsspec.core.url_to_fs(url)
+    need_disk(partial.parent, (files.info(path).get("size") or 0) / 1e9 + 0.1, "baixar a fonte")
+
+    def bar(total: int | None = None, **_: object):
+        return progress.bar("baixando", "B", total, delay=1.0)
+
+    files.get_file(path, str(partial), callback=TqdmCallback(tqdm_cls=bar))
+
+
+def _refuse_page(source: str, path: Path) -> None:
+    """MachineError quando veio uma página em vez do arquivo; a da cota do Drive tem conselho próprio."""
+    with open(path, "rb") as file:
+        page = file.read(200_000).lstrip().lower()
+    if not page.startswith((b"<!doctype html", b"<html")):
+        return
+    path.unlink()
+    if b"quota" in page or b"too many users" in page or b"cota" in page:
+        raise MachineError(_QUOTA)
+    raise MachineError(f"{source} respondeu com uma página, não com o arquivo. Confira se o endereço é o do download.")
+
+
+def _refuse_size(source: str, path: Path, expected: int | None) -> None:
+    size = path.stat().st_size
+    if expected and size != expected:
+        path.unlink()
+        raise MachineError(
+            f"{source} trouxe {number(size)} bytes e deviam ser {number(expected)}. Foi apagado; execute de novo."
         )
-    raise MachineError(f"{url} respondeu com uma página, não com o arquivo. Confira se o endereço é o do download.")

@@ -1,32 +1,37 @@
-"""Regras da curadoria: valores que dizem, linha a linha, quem fica e por quê.
+"""Regras da curadoria: um nome, um motivo e UMA condição em SQL sobre ``title`` e ``content``.
 
-A mesma função de uma regra serve um bloco, uma linha e um quadro do pandas (``frames``); por isso os resultados são
-idênticos.
+A condição é a única definição da regra. O DuckDB a aplica ao arquivo inteiro (``reading``), a um quadro do pandas, a
+uma linha ou a uma partição do Dask: ``dask.dataframe.map_partitions(filter_frame, regras)``.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..records import normalise
 
-Texts = Sequence[str]
+if TYPE_CHECKING:
+    import duckdb
+    import pandas
+
 KEYWORDS = ("copyright", "author")
 TITLE_OVER = 40
 CONTENT_OVER = 400
 BORDER = 256  # o conjunto do GPT vai até aqui; o do LLaMA começa logo acima
+# O que o Python trata como espaço em str.isspace; o \s do DuckDB só conhece o ASCII.
+_SPACE = r"\t-\r\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+_NOT_IN_WORD = r"[^\pL\pN_]"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Uma regra: o motivo de quem cai, a frase que a explica e a função (títulos, conteúdos) -> quem fica."""
+    """O motivo de quem cai, a frase que explica a regra e a condição, em SQL, de quem fica; nenhum texto é nulo."""
 
     name: str
     says: str
-    keeps: Callable[[Texts, Texts], list[bool]]
+    condition: str
 
 
 @dataclass(frozen=True)
@@ -35,17 +40,12 @@ class TokenRule:
 
     name: str
     says: str
-    counter: Callable[[list[str]], list[int]]
     least: int = 0
     most: int | None = None
 
-    def keeps(self, titles: Texts, contents: Texts) -> list[bool]:
-        """Quem fica, contando os tokens de cada título e de cada conteúdo."""
-        return self.keeps_counts(count_pairs(self.counter, titles, contents))
-
-    def keeps_counts(self, counts: Sequence[int]) -> list[bool]:
-        """Quem fica, dadas as somas já contadas."""
-        return [self.least <= count and (self.most is None or count <= self.most) for count in counts]
+    def keeps(self, count: int) -> bool:
+        """Se fica uma linha com ``count`` tokens."""
+        return self.least <= count and (self.most is None or count <= self.most)
 
 
 @dataclass(frozen=True)
@@ -69,73 +69,38 @@ class Plan:
         known = [rule.name for rule in self.rules]
         if unknown := [name for name in names if name not in known]:
             raise InputError(f'Não há regra "{unknown[0]}" neste plano. As regras são: {", ".join(known)}.')
-        parts = ("raw", "cleaned", "tokens")
-        kept: dict[str, Any]
-        kept = {part: tuple(rule for rule in getattr(self, part) if rule.name not in names) for part in parts}
+        kept: dict[str, Any] = {
+            part: tuple(rule for rule in getattr(self, part) if rule.name not in names)
+            for part in ("raw", "cleaned", "tokens")
+        }
         return replace(self, **kept)
 
 
-def plan(model: str, mode: str, counter: Callable[[list[str]], list[int]]) -> Plan:
+def plan(model: str, mode: str) -> Plan:
     """As regras do projeto para o modelo (``"llama"`` ou ``"gpt"``) e o modo (``"recomendada"`` ou ``"original"``).
 
     InputError se o modelo ou o modo for outro.
     """
     if mode not in ("recomendada", "original"):
-        raise InputError(f'Modo "{mode}" desconhecido. Use "recomendada" ou "original".')
+        raise InputError(f'Modo "{mode}" desconhecido. Em `mode`, use "recomendada" ou "original".')
     if model not in ("llama", "gpt"):
         raise InputError(f'Modelo "{model}" desconhecido. Use "llama" ou "gpt".')
-    raw = (complete(), title_over(TITLE_OVER), content_over(CONTENT_OVER), with_keyword(KEYWORDS))
-    tokens = (tokens_from(BORDER + 1, counter) if model == "llama" else tokens_up_to(BORDER, counter),)
+    raw = (COMPLETE, title_over(TITLE_OVER), content_over(CONTENT_OVER), with_keyword(KEYWORDS))
+    tokens = (MANY_TOKENS if model == "llama" else FEW_TOKENS,)
     if mode == "original":
         return Plan(mode, raw, (), tokens)
     again = (title_over(TITLE_OVER, "_apos_limpeza"), content_over(CONTENT_OVER, "_apos_limpeza"))
-    screened = (raw[0], not_the_title(), *raw[1:])
-    return Plan(mode, screened, again, tokens, cleans=True, unique=True)
-
-
-def complete() -> Rule:
-    """``incompleto``: título ou conteúdo nulo, em branco ou ausente."""
-    return Rule(
-        "incompleto",
-        "título e conteúdo preenchidos",
-        lambda titles, contents: [
-            bool(title and content) and not (title.isspace() or content.isspace())
-            for title, content in zip(titles, contents, strict=True)
-        ],
-    )
+    return Plan(mode, (raw[0], NOT_THE_TITLE, *raw[1:]), again, tokens, cleans=True, unique=True)
 
 
 def title_over(limit: int, suffix: str = "") -> Rule:
     """``titulo_curto``: o título precisa de mais de ``limit`` caracteres."""
-    return Rule(
-        f"titulo_curto{suffix}",
-        f"título com mais de {limit} caracteres",
-        lambda titles, contents: [len(title) > limit for title in titles],
-    )
+    return Rule(f"titulo_curto{suffix}", f"título com mais de {limit} caracteres", f"length(title) > {limit}")
 
 
 def content_over(limit: int, suffix: str = "") -> Rule:
     """``conteudo_curto``: o conteúdo precisa de mais de ``limit`` caracteres."""
-    return Rule(
-        f"conteudo_curto{suffix}",
-        f"conteúdo com mais de {limit} caracteres",
-        lambda titles, contents: [len(content) > limit for content in contents],
-    )
-
-
-def not_the_title() -> Rule:
-    """``conteudo_igual_ao_titulo``: o conteúdo repete o título, sem contar caixa e espaços.
-
-    Um conteúdo mais de duas vezes maior que o título é tido por diferente sem comparar.
-    """
-    return Rule(
-        "conteudo_igual_ao_titulo",
-        "conteúdo diferente do título",
-        lambda titles, contents: [
-            len(content) > 2 * len(title) or not content or normalise(title) != normalise(content)
-            for title, content in zip(titles, contents, strict=True)
-        ],
-    )
+    return Rule(f"conteudo_curto{suffix}", f"conteúdo com mais de {limit} caracteres", f"length(content) > {limit}")
 
 
 def with_keyword(words: Sequence[str], *, whole_word: bool = False, every: bool = False) -> Rule:
@@ -145,50 +110,79 @@ def with_keyword(words: Sequence[str], *, whole_word: bool = False, every: bool 
     """
     joined = (" e " if every else " ou ").join(f'"{word}"' for word in words)
     how = "palavra inteira" if whole_word else "como pedaço de palavra"
-    return Rule(
-        "sem_palavra_chave", f"{joined} no título ou no conteúdo ({how})", _keyword_test(words, whole_word, every)
+    before, after = (f"(?:^|{_NOT_IN_WORD})", f"(?:$|{_NOT_IN_WORD})") if whole_word else ("", "")
+    patterns = [re.escape(word).replace("'", "''") for word in words]
+    tests = (
+        f"(regexp_matches(content, '{pattern}') OR regexp_matches(title, '{pattern}'))"
+        for pattern in (f"(?i){before}(?:{one}){after}" for one in (patterns if every else ["|".join(patterns)]))
     )
+    return Rule("sem_palavra_chave", f"{joined} no título ou no conteúdo ({how})", " AND ".join(tests))
 
 
-def _keyword_test(words: Sequence[str], whole_word: bool, every: bool) -> Callable[[Texts, Texts], list[bool]]:
-    lowered, combine = [word.lower() for word in words], all if every else any
-    if not whole_word and not every:
-        return partial(_contain_any, lowered)
-    found = [re.compile(rf"(?<!\w){re.escape(word)}(?!\w)" if whole_word else re.escape(word)) for word in lowered]
-    return lambda titles, contents: [
-        combine(pattern.search(text) for pattern in found)
-        for text in (f"{title}\n{content}".lower() for title, content in zip(titles, contents, strict=True))
-    ]
+def _folded(column: str) -> str:
+    return f"lower(trim(regexp_replace({column}, '[{_SPACE}]+', ' ', 'g')))"
 
 
-def _contain_any(words: list[str], titles: Texts, contents: Texts) -> list[bool]:
-    """O caso comum corre em todas as linhas do arquivo: laços simples custam a metade de ``any()`` e de expressões."""
-    kept = [False] * len(titles)
-    for at, content in enumerate(contents):
-        text = content.lower()
-        for word in words:
-            if word in text:
-                kept[at] = True
-                break
-        else:
-            text = titles[at].lower()
-            for word in words:
-                if word in text:
-                    kept[at] = True
-    return kept
+COMPLETE = Rule(
+    "incompleto",
+    "título e conteúdo preenchidos",
+    f"regexp_matches(title, '[^{_SPACE}]') AND regexp_matches(content, '[^{_SPACE}]')",
+)
+NOT_THE_TITLE = Rule(
+    "conteudo_igual_ao_titulo",
+    "conteúdo diferente do título",
+    # Um conteúdo mais de duas vezes maior que o título é outro, e nem se compara.
+    f"length(content) > 2 * length(title) OR content = '' OR {_folded('title')} <> {_folded('content')}",
+)
+MANY_TOKENS = TokenRule("poucos_tokens", f"título + conteúdo com {BORDER + 1} tokens ou mais", least=BORDER + 1)
+FEW_TOKENS = TokenRule("muitos_tokens", f"título + conteúdo com até {BORDER} tokens", most=BORDER)
 
 
-def tokens_from(least: int, counter: Callable[[list[str]], list[int]]) -> TokenRule:
-    """``poucos_tokens``: título e conteúdo somam ao menos ``least`` tokens."""
-    return TokenRule("poucos_tokens", f"título + conteúdo com {least} tokens ou mais", counter, least=least)
+def passed_sql(rules: Sequence[Rule]) -> str:
+    """A expressão que soma 2^i para cada regra i que mantém a linha: 2^n - 1 é quem passa por todas."""
+    # O CASE para na primeira parte que decide uma condição com AND ou OR; fora dele, o DuckDB calcularia todas.
+    return " + ".join(f"CASE WHEN {rule.condition} THEN {1 << at} ELSE 0 END" for at, rule in enumerate(rules)) or "0"
 
 
-def tokens_up_to(most: int, counter: Callable[[list[str]], list[int]]) -> TokenRule:
-    """``muitos_tokens``: título e conteúdo somam no máximo ``most`` tokens."""
-    return TokenRule("muitos_tokens", f"título + conteúdo com até {most} tokens", counter, most=most)
+def passed(rules: Sequence[Rule], titles: Sequence[str], contents: Sequence[str]) -> list[int]:
+    """Por quais regras passa cada par de textos, na soma de ``passed_sql``."""
+    query = f"SELECT {passed_sql(rules)} FROM (SELECT unnest($1::VARCHAR[]) AS title, unnest($2::VARCHAR[]) AS content)"
+    return [row[0] for row in _memory().cursor().execute(query, [list(titles), list(contents)]).fetchall()]
 
 
-def count_pairs(counter: Callable[[list[str]], list[int]], titles: Texts, contents: Texts) -> list[int]:
-    """tokens(título) + tokens(conteúdo) de cada linha, numa só chamada ao contador."""
-    counts = counter([*titles, *contents])
-    return [first + second for first, second in zip(counts[: len(titles)], counts[len(titles) :], strict=True)]
+def keep_row(rule: Rule, row: Mapping[str, Any]) -> bool:
+    """Se a regra mantém uma linha (um dicionário com ``title`` e ``content``)."""
+    return passed([rule], [_text(row.get("title"))], [_text(row.get("content"))]) == [1]
+
+
+def keep_frame(rules: Sequence[Rule], frame: "pandas.DataFrame") -> "pandas.Series":
+    """Máscara booleana (Series) de quem passa por todas as regras num quadro com ``title`` e ``content``.
+
+    InputError se falta uma das colunas.
+    """
+    import pandas as pd
+
+    if missing := [name for name in ("title", "content") if name not in frame.columns]:
+        raise InputError(
+            f'Falta a coluna "{missing[0]}" no quadro; as colunas são {", ".join(map(str, frame.columns))}.'
+        )
+    texts = ([_text(value) for value in frame[name].tolist()] for name in ("title", "content"))
+    every = (1 << len(rules)) - 1
+    return pd.Series([mask == every for mask in passed(rules, *texts)], index=frame.index, dtype=bool)
+
+
+def filter_frame(frame: "pandas.DataFrame", rules: Sequence[Rule]) -> "pandas.DataFrame":
+    """As linhas do quadro que passam por todas as regras, na ordem; serve a ``dask.dataframe.map_partitions``."""
+    return frame[keep_frame(rules, frame)]
+
+
+@cache
+def _memory() -> "duckdb.DuckDBPyConnection":
+    import duckdb
+
+    return duckdb.connect()
+
+
+def _text(value: Any) -> str:
+    # O DuckDB só aceita UTF-8: uma metade solta de caractere conta como um caractere qualquer.
+    return re.sub("[\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else ""

@@ -1,11 +1,10 @@
 """Divisão em treino e teste: ordem do arquivo, sem repetições e sem teste parecido com o treino."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..records import Example, normalise
 from .duplicates import ContentIndex, near_title, title_key
-from .funnel import Candidate, Tally
+from .funnel import Candidate, Funnel
 from .rules import BORDER
 
 REPEATS = (
@@ -16,29 +15,17 @@ REPEATS = (
 SURPLUS = ("excedente", "linhas que chegaram antes de o treino e o teste estarem completos")
 
 
-@dataclass(frozen=True)
-class Moved:
-    """Uma linha que saiu do lugar: a dela, o motivo, a linha com que se parece e quanto (0 a 1)."""
-
-    line: int
-    title: str
-    reason: str
-    like_line: int
-    like_title: str
-    score: float
-
-
 class Selection:
     """Escolhe, em ordem de chegada, ``n_train`` linhas de treino e depois ``n_test`` de teste."""
 
-    def __init__(self, n_train: int, n_test: int, unique: bool, tally: Tally):
+    def __init__(self, n_train: int, n_test: int, unique: bool, funnel: Funnel):
         """``unique`` liga a retirada de repetições e o afastamento entre teste e treino."""
-        self.n_train, self.n_test, self.unique, self._tally = n_train, n_test, unique, tally
+        self.n_train, self.n_test, self.unique, self._funnel = n_train, n_test, unique, funnel
         self.train: list[Candidate] = []
         self.test: list[Candidate] = []
-        self.moved: list[Moved] = []
         self._exact: dict[str, Candidate] = {}
-        self._contents, self._accepted = ContentIndex(), list[Candidate]()
+        self._contents = ContentIndex()
+        self._accepted: list[Candidate] = []
         self._train_titles: list[str] = []
 
     @property
@@ -48,10 +35,10 @@ class Selection:
 
     def offer(self, row: Candidate) -> None:
         """Recebe a próxima linha, em ordem de arquivo, e a escolhe ou registra por que não."""
-        self._tally.enter(SURPLUS[0])
+        self._funnel.enter(SURPLUS[0])
         if self.full:
             # Comparar estas linhas com as escolhidas não mudaria nada e gastaria tempo e memória.
-            self._tally.drop(SURPLUS[0], row)
+            self._funnel.drop(SURPLUS[0], row)
         elif self.unique and self._excluded(row):
             return
         elif len(self.train) < self.n_train:
@@ -63,11 +50,10 @@ class Selection:
     def _excluded(self, row: Candidate) -> bool:
         checks = (self._exact_repeat, self._near_repeat, self._near_train)
         for (name, _), check in zip(REPEATS, checks, strict=True):
-            self._tally.enter(name)
+            self._funnel.enter(name)
             if found := check(row):
                 like, score = found
-                self._tally.drop(name, row, like_line=like.line, like_title=like.title, score=score)
-                self.moved.append(Moved(row.line, row.title, name, like.line, like.title, score))
+                self._funnel.drop(name, row, like_row=like.row, like_title=like.title, score=score)
                 return True
         return False
 

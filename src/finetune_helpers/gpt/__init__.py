@@ -1,4 +1,4 @@
-"""Braço GPT: valida e orça antes de pagar, treina por qualquer API compatível com a da OpenAI e responde aos itens.
+"""Treino de um GPT: valida e orça antes de pagar, treina por qualquer API compatível com a da OpenAI e responde.
 
 Nada pesado é importado aqui: cada entrada carrega o seu módulo (e o pacote ``openai``) só quando é usada.
 """
@@ -10,23 +10,22 @@ _HOME = {
     "Provider": "providers",
     "provider": "providers",
     "client": "providers",
-    "Problem": "data",
-    "validate": "data",
-    "training_tokens": "data",
+    "Problem": "validation",
+    "validate": "validation",
     "Estimate": "budget",
+    "Terms": "budget",
     "estimate": "budget",
-    "answering_cost": "budget",
     "check_budget": "budget",
-    "Preflight": "account",
-    "preflight": "account",
+    "preflight": "budget",
+    "Request": "job",
     "find_or_create": "job",
+    "follow": "job",
     "cancel": "job",
-    "follow": "following",
     "answerer": "chat",
-    "batch_answerer": "batch",
-    "checkpoints": "results",
     "training_report": "results",
-    "forecast": "forecasts",
+    "finish": "results",
+    "learned": "results",
+    "took": "results",
 }
 __all__ = sorted(_HOME)
 

@@ -1,24 +1,55 @@
-"""Quanto custa treinar e responder, com a data e a fonte de cada preço, antes de gastar."""
+"""Antes de enviar: quanto custa treinar e responder, se a conta ainda treina e até quando o modelo responde."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
+from re import findall
+from typing import TYPE_CHECKING
 
-from .. import prices
+from .. import portuguese, prices
 from ..errors import InputError
-from ..portuguese import counted, date, number, plain, usd
-from . import data
-from .providers import PROVIDERS, Provider
+from ..portuguese import counted, number, plain, usd
+from . import validation
+from .providers import O200K, PROVIDERS, Provider
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+# O mesmo texto em outro vocabulário e outro formato de conversa: LLaMA 3 +1 %, SmolLM2 +4 % na amostra do projeto.
+MARGIN = 0.15
+
+
+@dataclass(frozen=True)
+class Terms:
+    """O que entra na conta de um treino e até onde ela pode ir.
+
+    ``own_prices``: dólares por 1M de tokens de treino, entrada e saída, de um provedor fora de ``precos.csv``, como
+    ``"0,40 0,02 0,06"``. ``token_counter``: tokens cobrados por linha ``{"messages": …}``, se o tokenizador é outro.
+    ``again`` aceita pagar outro treino no lugar de um que falhou ou foi cancelado.
+    """
+
+    budget_usd: float = 0.0
+    questions: int = 0
+    answer_tokens: int = 256
+    own_prices: str = ""
+    token_counter: Callable[[list[dict]], list[int]] | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Orçamento de um treino e das respostas, em dólares; None onde não há preço conhecido."""
+    """Orçamento de um treino e das respostas, em dólares; None onde não há preço conhecido.
 
+    ``exact`` diz se os tokens de treino foram contados com o tokenizador que é cobrado.
+    """
+
+    provider: str
     model: str
     examples: int
     n_epochs: int
     training_tokens: int
+    exact: bool
     questions: int
     tokens_in: int
     tokens_out: int
@@ -29,20 +60,41 @@ class Estimate:
     @property
     def total_usd(self) -> float | None:
         """Treino mais respostas; None se falta um dos preços."""
-        if self.training_usd is None or self.answering_usd is None:
-            return None
-        return self.training_usd + self.answering_usd
+        known = self.training_usd is not None and self.answering_usd is not None
+        return self.training_usd + self.answering_usd if known else None  # type: ignore[operator]
+
+    @property
+    def most_usd(self) -> float | None:
+        """O total com a margem de uma contagem que não é exata: o que se compara com o teto."""
+        return self.total_usd if self.exact or not self.total_usd else self.total_usd * (1 + MARGIN)
+
+    @property
+    def work(self) -> tuple[str, float]:
+        """A máquina e as unidades com que se prevê o tempo: tokens de treino mais os das respostas pedidas."""
+        usual = self.provider != "local" or self.model == PROVIDERS["local"].default_model
+        machine = self.provider if usual else f"{self.provider} {self.model}"
+        return machine, self.training_tokens + 2 * self.tokens_out
+
+    @property
+    def cost(self) -> str:
+        """O custo numa linha, com a data e a fonte dos preços."""
+        if not self.total_usd:  # sem cobrança, ou preço desconhecido
+            return self.source
+        return f"{'' if self.exact else 'cerca de '}{usd(self.total_usd)} · {self.source}"
 
     def __str__(self) -> str:
-        return "\n".join(
-            [
-                f"Treino de {self.model}: {self.examples} exemplos × {counted(self.n_epochs, 'época')} = "
-                f"{number(self.training_tokens)} tokens cobrados → {usd(self.training_usd)}",
-                f"Respostas: {self.questions} perguntas ao modelo base e ao ajustado, até "
-                f"{number(self.tokens_in)} tokens de "
-                f"entrada e {number(self.tokens_out)} de saída em cada um → {usd(self.answering_usd)}",
-                f"Total: {usd(self.total_usd)} · {self.source}",
-            ]
+        examples, epochs = counted(self.examples, "exemplo"), counted(self.n_epochs, "época")
+        tokens = f"{number(self.training_tokens)} tokens cobrados"
+        if not self.exact:
+            tokens = f"cerca de {tokens} (contados pelo {O200K}; margem de {number(100 * MARGIN)} %)"
+        training, answering = (
+            "sem cobrança" if amount == 0 else usd(amount) for amount in (self.training_usd, self.answering_usd)
+        )
+        return (
+            f"Treino de {self.model}: {examples} × {epochs} = {tokens} · {training}\n"
+            f"Respostas: {counted(self.questions, 'pergunta')} ao modelo base e ao ajustado: em cada um, cerca de "
+            f"{number(self.tokens_in)} tokens de entrada e até {number(self.tokens_out)} de saída · {answering}\n"
+            f"Total: {self.cost}"
         )
 
 
@@ -52,26 +104,40 @@ def estimate(
     n_epochs: int | str = "auto",
     *,
     provider: Provider | None = None,
-    questions: int = 0,
-    answer_tokens: int = 256,
-    own_prices: dict[str, float] | None = None,
-    batch: bool = False,
+    terms: Terms | None = None,
 ) -> Estimate:
-    """Custo em dólares de treinar ``model`` com o arquivo ``path`` e de responder a ``questions`` perguntas duas vezes
-    (base e ajustado), cada resposta com até ``answer_tokens`` tokens.
+    """Custo em dólares de treinar ``model`` com o arquivo ``path`` e de responder a ``terms.questions`` perguntas duas
+    vezes (base e ajustado), cada resposta com até ``terms.answer_tokens`` tokens.
 
-    ``own_prices`` (``train``, ``input``, ``output``) são dólares por 1M tokens de provedores fora de ``precos.csv``.
     InputError se o arquivo não serve.
     """
-    examples = data.rows(path)
-    counts = [min(count, data.MAX_EXAMPLE_TOKENS) for count in data.example_tokens(examples)]
-    epochs = data.default_epochs(len(examples)) if n_epochs == "auto" else int(n_epochs)
-    asked = [row | {"messages": row["messages"][:-1]} for row in examples]
-    tokens_in = round(questions * sum(data.example_tokens(asked)) / len(examples))
-    chosen = provider or _provider_of(model)
-    billed, answered = epochs * sum(counts), (tokens_in, questions * answer_tokens)
-    training, answering, source = _costs(chosen, model, billed, answered, batch, own_prices)
-    return Estimate(model, len(examples), epochs, billed, questions, *answered, training, answering, source)
+    terms, chosen = terms or Terms(), provider or _provider_of(model)
+    validation.check(path)
+    examples = validation.read_rows(path)
+    known = chosen.tunable(model)
+    if terms.token_counter:
+        counts = terms.token_counter(examples)
+    else:
+        counts = [min(count, validation.MAX_EXAMPLE_TOKENS) for count in validation.example_tokens(examples)]
+    epochs = validation.default_epochs(len(examples)) if n_epochs == "auto" else int(n_epochs)
+    prompts = [row | {"messages": row["messages"][:-1]} for row in examples]
+    tokens_in = round(terms.questions * sum(validation.example_tokens(prompts)) / len(examples))
+    billed, answered = epochs * sum(counts), (tokens_in, terms.questions * terms.answer_tokens)
+    training, answering, source = _costs(chosen, model, billed, answered, terms.own_prices)
+    return Estimate(
+        provider=chosen.name,
+        model=model,
+        examples=len(examples),
+        n_epochs=epochs,
+        training_tokens=billed,
+        exact=bool(terms.token_counter or (known and known.tokenizer == O200K)),
+        questions=terms.questions,
+        tokens_in=answered[0],
+        tokens_out=answered[1],
+        training_usd=training,
+        answering_usd=answering,
+        source=source,
+    )
 
 
 def check_budget(estimate: Estimate, provider: Provider, budget_usd: float) -> None:
@@ -79,61 +145,121 @@ def check_budget(estimate: Estimate, provider: Provider, budget_usd: float) -> N
     if not provider.paid:
         return
     if budget_usd <= 0:
-        raise InputError(f"ORCAMENTO_USD é {plain(budget_usd)}: nada foi enviado. Para pagar, aumente-o.\n{estimate}")
-    if estimate.total_usd is None:
+        raise InputError(f"`budget_usd` é {plain(budget_usd)}: nada foi enviado. Para pagar, aumente-o.\n{estimate}")
+    if estimate.most_usd is None:
         raise InputError(
-            f"Não há preço de {estimate.model} em {provider.name}: nada foi enviado. Confira a página do provedor e "
-            f'informe own_prices={{"train": …, "input": …, "output": …}}, em dólares por 1M tokens.'
+            f"precos.csv não traz o preço de {estimate.model} em {provider.name}: nada foi enviado. Confira a página "
+            "dele e informe em `own_prices` os dólares por 1M de tokens de treino, entrada e saída: 0,40 0,02 0,06."
         )
-    if estimate.total_usd > budget_usd:
+    if estimate.most_usd > budget_usd:
         raise InputError(
-            f"A estimativa ({usd(estimate.total_usd)}) passa de ORCAMENTO_USD = {plain(budget_usd)}: nada foi enviado. "
-            f"Aumente o orçamento, diminua as épocas ou use menos exemplos.\n{estimate}"
+            f"A estimativa ({usd(estimate.most_usd)}) passa de `budget_usd` = {plain(budget_usd)}: nada foi enviado. "
+            f"Aumente `budget_usd`, diminua `epochs` ou use menos exemplos (`n_train`).\n{estimate}"
         )
 
 
-def answering_cost(rows: Iterable[dict], sku: str, *, tuned: bool, batch: bool = False) -> float:
-    """Dólares gastos com as respostas em ``rows`` (``tokens_in`` e ``tokens_out`` contados pela API).
+@dataclass(frozen=True)
+class Preflight:
+    """Se a conta pode treinar (None = não dá para saber), quando o modelo para de responder e quantos dias faltam."""
 
-    InputError se o preço não está em ``precos.csv``.
+    model: str
+    can_train: bool | None
+    reason: str
+    shutdown_date: date | None
+    days_left: int | None
+
+    def __str__(self) -> str:
+        verdicts = {True: "pode treinar", False: "não pode treinar", None: "sem como saber se pode treinar"}
+        ends = "O modelo não tem data de fim."
+        if self.shutdown_date and self.days_left is not None:
+            day = portuguese.date(self.shutdown_date)
+            ends = f"O modelo responde até {day} ({counted(self.days_left, 'dia')})."
+            if self.days_left < 0:
+                ends = f"O modelo deixou de responder em {day}: escolha outro."
+        return f"{self.model}: {verdicts[self.can_train]}; {self.reason}. {ends}"
+
+
+def preflight(client: "OpenAI", provider: Provider, model: str, *, today: date | None = None) -> Preflight:
+    """Pergunta à API, sem custo, se a conta treina e quando o modelo acaba; completa com as datas publicadas.
+
+    MachineError se a chave não vale ou a API não responde.
     """
-    given = [(row["tokens_in"], row["tokens_out"]) for row in rows]
-    return _answering(sku, sum(i for i, _ in given), sum(o for _, o in given), tuned) * (0.5 if batch else 1.0)
+    today = today or datetime.now(UTC).date()
+    known = provider.tunable(model)
+    shutdown = _announced(client, model) or (known.ends_on if known else None)
+    can_train, reason = _can_train(client, provider, model, today)
+    return Preflight(model, can_train, reason, shutdown, (shutdown - today).days if shutdown else None)
 
 
-def _answering(sku: str, tokens_in: int, tokens_out: int, tuned: bool) -> float:
-    prefix = "tuned_" if tuned else ""
-    price_in, price_out = prices.find(sku, f"{prefix}input").usd, prices.find(sku, f"{prefix}output").usd
-    return (tokens_in * price_in + tokens_out * price_out) / 1e6
+def _can_train(client, provider: Provider, model: str, today: date) -> tuple[bool | None, str]:
+    from .failures import retrying
+
+    known = provider.tunable(model)
+    if known is None and provider.paid:
+        listed, day = ", ".join(known.model for known in provider.models), portuguese.date(provider.checked_on)
+        return None, f"o modelo não está entre os que {provider.name} ajustava em {day}: {listed}"
+    if known and known.create_until and today > known.create_until:
+        return False, f"a criação de treinos acabou em {portuguese.date(known.create_until)}"
+    jobs = retrying(lambda: client.fine_tuning.jobs.list(limit=1))
+    if provider.name == "openai" and not jobs.data:
+        return False, "a conta nunca treinou, e a OpenAI não aceita contas novas desde 07/05/2026"
+    until = f" até {portuguese.date(known.create_until)}" if known and known.create_until else ""
+    return True, f"a conta tem acesso à API de treinos{until}"
+
+
+def _announced(client, model: str) -> date | None:
+    """A data de fim que a própria API anuncia; None se ela não anuncia ou não conhece o modelo."""
+    import openai
+
+    from .failures import explain
+
+    try:
+        served = client.with_options(max_retries=2).models.retrieve(model)
+        return date.fromisoformat(str(getattr(served, "shutdown_date", None) or "")[:10])
+    except (openai.NotFoundError, openai.BadRequestError, openai.PermissionDeniedError, ValueError):
+        return None
+    except openai.OpenAIError as error:
+        raise explain(error) from None
 
 
 def _costs(
-    chosen: Provider, model: str, billed: int, answered: tuple[int, int], batch: bool, own: dict[str, float] | None
+    chosen: Provider, model: str, billed: int, answered: tuple[int, int], own_prices: str
 ) -> tuple[float | None, float | None, str]:
+    """Dólares do treino e das respostas (base e ajustado), e a data e a fonte dos preços."""
     if not chosen.paid:
-        return 0.0, 0.0, "sem custo: treina na sua máquina (energia e hora de GPU não contadas)"
-    if own:
-        return (*_own_costs(billed, answered, own), "preços informados por você")
+        return 0.0, 0.0, "sem cobrança: treina na sua máquina (energia e hora de GPU não contadas)"
+    if own_prices:
+        train, price_in, price_out = _own(own_prices)
+        answering = 2 * (answered[0] * price_in + answered[1] * price_out) / 1e6
+        return billed * train / 1e6, answering, "preços informados por você"
     known = chosen.tunable(model)
     try:
         price = prices.find(known.price_sku if known else "", "train")
-        both = [_answering(price.sku, *answered, tuned) for tuned in (True, False)] if answered[0] else [0.0]
+        spent = [
+            answered[0] * prices.find(price.sku, f"{kind}input").usd
+            + answered[1] * prices.find(price.sku, f"{kind}output").usd
+            for kind in ("", "tuned_")
+        ]
     except InputError:
         return None, None, "preço desconhecido"
-    source = f"preços de {date(price.effective_from)}, conferidos em {date(price.checked_on)}: {price.source_url}"
-    return billed * price.usd / 1e6, sum(both) * (0.5 if batch else 1.0), source
+    dated = f"preços em vigor desde {portuguese.date(price.effective_from)}"
+    source = f"{dated}, conferidos em {portuguese.date(price.checked_on)}: {price.source_url}"
+    if known and known.ends_on:
+        source += f" · o modelo ajustado deixa de responder em {portuguese.date(known.ends_on)}"
+    return billed * price.usd / 1e6, sum(spent) / 1e6, source
 
 
-def _own_costs(billed: int, answered: tuple[int, int], own: dict[str, float]) -> tuple[float | None, float | None]:
-    training = billed * own["train"] / 1e6 if "train" in own else None
-    if not answered[0]:
-        return training, 0.0
-    if not {"input", "output"} <= own.keys():
-        return training, None
-    return training, 2 * (answered[0] * own["input"] + answered[1] * own["output"]) / 1e6
+def _own(text: str) -> tuple[float, float, float]:
+    values = [float(value.replace(",", ".")) for value in findall(r"\d+(?:[.,]\d+)?", text)]
+    if len(values) != 3:
+        raise InputError(
+            f"`own_prices` é {text!r} e se esperavam três números, os dólares por 1M de tokens de treino, entrada e "
+            "saída: 0,40 0,02 0,06."
+        )
+    return values[0], values[1], values[2]
 
 
 def _provider_of(model: str) -> Provider:
-    paid = [known for known in PROVIDERS.values() if known.paid and known.tunable(model)]
-    free = [known for known in PROVIDERS.values() if not known.paid and known.tunable(model)]
-    return (free or paid or [PROVIDERS["openai"]])[0]
+    """O provedor que ajusta ``model``: a máquina própria antes de um pago."""
+    tuning = [known for known in PROVIDERS.values() if known.tunable(model)]
+    return min(tuning, key=lambda known: known.paid, default=PROVIDERS["openai"])

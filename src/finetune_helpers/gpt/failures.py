@@ -24,6 +24,26 @@ PASSING = (
     json.JSONDecodeError,  # corpo cortado ou que não é JSON
     UnicodeDecodeError,
 )
+HOPELESS = ("insufficient_quota", "billing_hard_limit_reached")  # um 429 que esperar não resolve
+MESSAGES = {
+    openai.AuthenticationError: "A chave não foi aceita (401). Confira a chave do provedor no segredo ou no ambiente.",
+    openai.PermissionDeniedError: "A conta não tem permissão para isto (403). Confira o projeto da chave.",
+    openai.NotFoundError: "O modelo, arquivo ou treino não existe (404). Confira o nome e a conta.",
+    openai.ConflictError: "O pedido conflita com outro (409). Espere e execute de novo.",
+    openai.RateLimitError: "O limite de pedidos não deixou passar (429). Espere um minuto e execute de novo.",
+    openai.InternalServerError: "O serviço falhou ou está ocupado (5xx). Espere um pouco e execute de novo.",
+    openai.APITimeoutError: "O serviço não respondeu a tempo. Confira a rede e execute de novo.",
+    openai.APIConnectionError: "Não consegui falar com o serviço. Confira a rede e `base_url`, e execute de novo.",
+    openai.BadRequestError: "O serviço recusou o pedido (400). Corrija o que ele aponta.",
+    openai.APIStatusError: "O serviço recusou o pedido. Corrija o que ele aponta.",
+}
+# O que um treino falho diz, no código ou na mensagem, e o que fazer.
+ADVICE = (
+    (r"moderation|moderação|safety", "A moderação recusou o arquivo ou o modelo: retire as linhas dos avisos."),
+    (r"quota|billing", "Acrescente crédito à conta."),
+    (r"^invalid_|invalid file", "Corrija o arquivo: a validação aponta cada linha."),
+    (r"^model_not_(available|found)", "Escolha outro `model`: este não aceita mais ajuste fino."),
+)
 
 
 class MalformedResponse(Exception):
@@ -44,93 +64,58 @@ def retrying(
     """
     for attempt in range(1, attempts + 1):
         try:
-            return _checked(call())
+            result = call()
+            # Um corpo que não é JSON chega do pacote openai como texto puro.
+            if isinstance(result, str):
+                raise MalformedResponse(result[:200])
+            return result
         except (*PASSING, MalformedResponse) as error:
-            if attempt == attempts or _hopeless(error):
+            if attempt == attempts or getattr(error, "code", None) in HOPELESS:
                 raise explain(error) from None  # a resposta original pode repetir a chave
             wait = _wait(error, attempt)
         except openai.OpenAIError as error:
             raise explain(error) from None
         sleep(wait)
-        if recover and (found := retrying(recover, attempts=attempts, sleep=sleep)) is not None:
-            return found
+        if recover and (recovered := retrying(recover, attempts=attempts, sleep=sleep)) is not None:
+            return recovered
     raise AssertionError("o laço sempre devolve ou levanta")
 
 
 def explain(error: Exception) -> FinetuneError:
     """A instrução em português para uma falha do pacote ``openai``."""
     code = getattr(error, "code", None) or ""
-    detail = _detail(error)
     if code == "training_not_available":
         return MachineError(
             "A OpenAI está encerrando o ajuste fino e esta organização já não pode criar treinos "
-            '(training_not_available). Use PROVEDOR = "local" (sem conta) ou "azure"/"nebius".'
+            '(training_not_available). Use `provider` = "local" (sem conta) ou "azure"/"nebius".'
         )
     if code == "insufficient_quota":
         return MachineError("Acabou o crédito da conta (insufficient_quota). Acrescente crédito e execute de novo.")
-    for kind, message in _KINDS:
-        if isinstance(error, kind):
-            build = InputError if kind in (openai.BadRequestError, openai.NotFoundError) else MachineError
-            return build(f"{message} (Resposta: {detail})")
-    return MachineError(f"A API devolveu algo que não é uma resposta válida. Tente de novo. (Resposta: {detail})")
-
-
-_KINDS = (
-    (
-        openai.AuthenticationError,
-        "A chave não foi aceita (401). Confira a chave do provedor no segredo ou no ambiente.",
-    ),
-    (openai.PermissionDeniedError, "A conta não tem permissão para isto (403). Confira o projeto da chave."),
-    (openai.NotFoundError, "O modelo, arquivo ou treino não existe (404). Confira o nome e a conta."),
-    (openai.ConflictError, "O pedido conflita com outro (409). Espere e execute de novo."),
-    (openai.RateLimitError, "O limite de pedidos não deixou passar (429). Espere um minuto e execute de novo."),
-    (openai.InternalServerError, "O serviço falhou ou está ocupado (5xx). Espere um pouco e execute de novo."),
-    (openai.APITimeoutError, "O serviço não respondeu a tempo. Confira a rede e execute de novo."),
-    (openai.APIConnectionError, "Não consegui falar com o serviço. Confira a rede e o base_url e execute de novo."),
-    (openai.BadRequestError, "O serviço recusou o pedido (400). Corrija o que ele aponta."),
-    (openai.APIStatusError, "O serviço recusou o pedido. Corrija o que ele aponta."),
-)
+    detail = _detail(error)
+    malformed = "A API devolveu algo que não é uma resposta válida. Tente de novo."
+    message = next((text for kind, text in MESSAGES.items() if isinstance(error, kind)), malformed)
+    build = InputError if isinstance(error, (openai.BadRequestError, openai.NotFoundError)) else MachineError
+    return build(f"{message} (Resposta: {detail})")
 
 
 def explain_job(job: "FineTuningJob", key: str = "") -> InputError:
     """A instrução para um treino que terminou em falha ou foi cancelado, sem a chave ``key`` da conta."""
     if job.status == "cancelled":
-        return InputError(f"O treino {job.id} foi cancelado. Para treinar de novo, passe again=True em find_or_create.")
+        return InputError(f"O treino {job.id} foi cancelado. Para criar outro no lugar dele, use `again` = True.")
     code = getattr(job.error, "code", "") or ""
     message = without_key(getattr(job.error, "message", "") or "sem explicação", key)[:1000]
     return InputError(
         f"O treino {job.id} falhou ({code or 'sem código'}): {message}\n{_advice(code, message)} "
-        "Depois, passe again=True em find_or_create."
+        "Depois, para criar outro no lugar dele, use `again` = True."
     )
 
 
 def _advice(code: str, message: str) -> str:
-    lowered = message.lower()
-    flagged = re.search(r"[Ff]lagged lines?:\s*([\d,\s]+)", message)
+    flagged = re.search(r"flagged lines?:\s*([\d,\s]+)", message, re.IGNORECASE)
     if flagged:
         return f"Retire do arquivo as linhas {flagged[1].strip().rstrip(',')}, que a moderação recusou."
-    if "moderation" in lowered or "moderação" in lowered or "safety" in lowered:
-        return (
-            "A moderação recusou o arquivo ou o modelo treinado. Veja os avisos de gpt.validate e retire essas linhas."
-        )
-    if "quota" in code or "quota" in lowered or "billing" in lowered:
-        return "Acrescente crédito à conta."
-    if code.startswith("invalid_") or "invalid file" in lowered:
-        return "Corrija o arquivo: gpt.validate aponta cada linha."
-    if code in ("model_not_available", "model_not_found"):
-        return "Escolha outro modelo: este não aceita mais ajuste fino."
-    return "Veja os eventos do treino acima."
-
-
-def _checked(result: Result) -> Result:
-    # Um corpo que não é JSON chega do pacote openai como texto puro.
-    if isinstance(result, str):
-        raise MalformedResponse(result[:200])
-    return result
-
-
-def _hopeless(error: Exception) -> bool:
-    return getattr(error, "code", None) in ("insufficient_quota", "billing_hard_limit_reached")
+    said = f"{code} {message}".lower()
+    return next((advice for sign, advice in ADVICE if re.search(sign, said)), "Veja os eventos do treino acima.")
 
 
 def _wait(error: Exception, attempt: int) -> float:

@@ -1,4 +1,4 @@
-"""Página: perguntar aos modelos, comparar às cegas e ver as fontes e os resultados (caderno 06)."""
+"""Página: perguntar aos modelos, comparar às cegas e ver os títulos parecidos e os resultados (caderno 06)."""
 
 import os
 from importlib import import_module
@@ -10,14 +10,15 @@ _HOMES = {
     "open_page": "page",
     "Page": "page",
     "find": "systems",
+    "Access": "systems",
     "System": "systems",
     "Systems": "systems",
     "Vote": "votes",
-    "Catalogue": "sources",
-    "Source": "sources",
-    "copied_words": "sources",
+    "Catalogue": "similar",
+    "Similar": "similar",
+    "copied_words": "similar",
 }
-_MODULES = ("votes", "sources")
+_MODULES = ("votes", "similar")
 __all__ = [*_HOMES, *_MODULES]
 
 

@@ -10,19 +10,19 @@ from ..errors import FinetuneError
 
 def main(arguments: list[str] | None = None) -> int:
     """Abre a página e espera; devolve 1, com uma só mensagem, se ela não abre."""
-    given = _arguments(arguments)
-    from . import find, open_page
+    asked = _arguments(arguments)
+    from . import Access, find, open_page
 
-    folder = Path(given.rodada)
-    run = folder if folder.is_dir() else Path(given.pasta) / "resultados" / given.rodada
+    folder = Path(asked.rodada)
+    run = folder if folder.is_dir() else Path(asked.pasta) / "resultados" / asked.rodada
     try:
-        systems = find(run, address=given.endereco, paid_questions=given.perguntas_pagas)
-        page = open_page(run, systems=systems, port=given.porta, share=given.compartilhar, inline=False)
+        systems = find(run, Access(base_url=asked.endereco, paid_questions=asked.perguntas_pagas))
+        page = open_page(run, systems=systems, port=asked.porta, share=asked.compartilhar, inline=False)
     except FinetuneError as error:
         print(f"Erro: {error}", file=sys.stderr)
         return 1
     print(page.presentation(), flush=True)
-    page.wait(given.segundos)
+    page.wait(asked.segundos)
     return 0
 
 
@@ -36,7 +36,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--porta", type=int, help="porta desta máquina; sem ela, a primeira livre a partir de 7860")
     parser.add_argument("--compartilhar", action="store_true", help="endereço público, com senha sorteada")
-    parser.add_argument("--endereco", default="", help="endereço do provedor do braço GPT, se ele pede um (Azure)")
+    parser.add_argument("--endereco", default="", help="endereço do provedor da trilha GPT, se ele pede um (Azure)")
     parser.add_argument("--perguntas-pagas", type=int, default=0, help="quantas perguntas um provedor pago recebe")
     parser.add_argument("--segundos", type=float, default=0, help="fecha sozinha depois deste tempo (0: fica aberta)")
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""A página: três abas em português, sem nada de fora desta máquina, e as portas de entrada e de saída."""
+"""A página: três abas em português, sem nada de fora desta máquina, e quem pode entrar nela."""
 
 import io
 import secrets
@@ -11,20 +11,18 @@ import gradio as gr
 from gradio import tunneling
 
 from ..errors import InputError, MachineError
-from . import fields, tab_ask, tab_compare, tab_results
-from .room import Room, shelf
+from . import tabs
 from .systems import Systems, find
+from .tabs import Room
 
 USER = "turma"
-PEOPLE = 64  # visitantes com um pedido pendente; a fila de cada modelo é menor e responde em português
+PEOPLE = 64  # pedidos na fila ao mesmo tempo
 # O Gradio escolhe a língua dos próprios rótulos pela do navegador.
 HEAD = """<script>
 for (const [name, value] of [["language", "pt-BR"], ["languages", ["pt-BR"]]])
   Object.defineProperty(navigator, name, { get: () => value });
 document.documentElement.lang = "pt-BR";
 </script>"""
-
-
 # Sem isto o texto em destaque se parte no meio das palavras.
 CSS = "#copiadas .text, #copiadas .textfield { word-break: normal !important; overflow-wrap: anywhere; }"
 
@@ -46,13 +44,12 @@ class Page:
         return f"Página em {self.public_url}\nUsuário: {USER}   Senha: {self.password}"
 
     def close(self) -> None:
-        """Para as respostas, fecha a página e encerra os servidores que ela iniciou."""
-        self.room.visits.stop_all()
+        """Fecha a página, o que interrompe as respostas, e encerra os servidores que ela iniciou."""
         self.blocks.close(verbose=False)
-        for tunnel in [one for one in tunneling.CURRENT_TUNNELS if one.local_port == self.blocks.server_port]:
+        for tunnel in [open_ for open_ in tunneling.CURRENT_TUNNELS if open_.local_port == self.blocks.server_port]:
             with redirect_stdout(io.StringIO()):
                 tunnel.kill()
-        self.room.systems.close()
+        self.room.systems.closing.close()
 
     def wait(self, seconds: float = 0) -> None:
         """Espera ``seconds`` (0: até alguém interromper a célula ou o programa) e fecha a página."""
@@ -68,7 +65,6 @@ class Page:
 
 def open_page(
     run_folder: Path | str,
-    data_folder: Path | str | None = None,
     *,
     systems: Systems | None = None,
     port: int | None = None,
@@ -77,16 +73,14 @@ def open_page(
 ) -> Page:
     """Abre a página da rodada nesta máquina; com ``share``, também num endereço público com senha sorteada.
 
-    Sem ``data_folder``, ``resultados/X`` usa ``dados/X``; sem ``systems``, os que ``find`` acha. InputError se a rodada
+    ``resultados/X`` usa os dados de ``dados/X``; sem ``systems``, responde quem ``find`` acha. InputError se a rodada
     não existe; MachineError se a porta está ocupada ou o endereço público não sai.
     """
     run = Path(run_folder).resolve()
     if not run.is_dir():
-        raise InputError(f"A rodada {run.name} não existe. Execute antes os cadernos 01 a 04 com esta RODADA.")
-    data = Path(data_folder).resolve() if data_folder else run.parents[1] / "dados" / run.name
-    room = Room(run, data, systems or find(run), shelf(data))
-    blocks, password = build(room), secrets.token_urlsafe(12) if share else ""
-    return _launched(room, blocks, password, port, inline)
+        raise InputError(f"A rodada {run.name} não existe. Execute antes os cadernos 01 a 04 com ela (`run`).")
+    room = Room(run, run.parents[1] / "dados" / run.name, systems or find(run))
+    return _launched(room, secrets.token_urlsafe(12) if share else "", port, inline)
 
 
 def build(room: Room) -> gr.Blocks:
@@ -94,42 +88,41 @@ def build(room: Room) -> gr.Blocks:
     with gr.Blocks(title="Ajuste fino: perguntar e comparar", analytics_enabled=False) as blocks:
         gr.Markdown(f"# Conversa com os modelos\nRodada **{room.run.name}**. {_presence(room)}")
         with gr.Tab("Perguntar"):
-            tab_ask.build(room)
+            tabs.ask_tab(room)
         with gr.Tab("Comparar"):
-            tab_compare.build(room)
+            tabs.compare_tab(room)
         with gr.Tab("Resultados") as results:
-            tab_results.build(room, results)
-        blocks.unload(fields.stopper(room))
-    return blocks.queue(max_size=PEOPLE, default_concurrency_limit=PEOPLE, api_open=False)
+            tabs.results_tab(room, results)
+    # Os modelos desta máquina respondem um pedido por vez; os outros eventos não esperam por eles.
+    return blocks.queue(max_size=PEOPLE, default_concurrency_limit=1, api_open=False)
 
 
 def _presence(room: Room) -> str:
-    """Quem responde e, dos outros, por que não."""
+    """O que esperar da página e, de quem não responde, por quê."""
     absent: dict[str, list[str]] = {}
     for system in room.systems.every:
-        if not system.stream:
+        if not system.write:
             absent.setdefault(system.reason, []).append(system.label)
     lines = [f"Não respondem: {'; '.join(names)}. {reason}" for reason, names in absent.items()]
     return "\n\n".join(["Os modelos escrevem em inglês e podem inventar: nada aqui é fato conferido.", *lines])
 
 
-def _launched(room: Room, blocks: gr.Blocks, password: str, port: int | None, inline: bool | None) -> Page:
+def _launched(room: Room, password: str, port: int | None, inline: bool | None) -> Page:
     plain = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(primary_hue="blue", font=plain, font_mono=["ui-monospace", "monospace"]).set(
         block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300"
     )
-    said = io.StringIO()
+    blocks = build(room)
+    welcome = f"Escreva {USER} em username e, em password, a senha que recebeu de quem abriu a página."
     try:
         # O Gradio avisa em inglês, e com o endereço sem a senha; os avisos são os nossos.
-        with redirect_stdout(said):
+        with redirect_stdout(io.StringIO()):
             _, url, public = blocks.launch(
                 server_name="127.0.0.1",
                 server_port=port,
                 share=bool(password),
                 auth=(USER, password) if password else None,
-                auth_message=f"Escreva {USER} em username e, em password, a senha que recebeu de quem abriu a página."
-                if password
-                else None,
+                auth_message=welcome if password else None,
                 prevent_thread_lock=True,
                 inline=False if password else inline,
                 quiet=True,
@@ -147,12 +140,12 @@ def _launched(room: Room, blocks: gr.Blocks, password: str, port: int | None, in
                 css=CSS,
             )
     except OSError as error:
-        room.systems.close()
+        room.systems.closing.close()
         raise MachineError(f"A porta {port or 'pedida'} está ocupada. Escolha outra em --porta. ({error})") from error
     # O modelo de página pública do Gradio busca o programa num servidor de fora; o daqui serve aos dois endereços.
     blocks.share = False
     page = Page(url, public or "", password, room, blocks)
     if password and not public:
         page.close()
-        raise MachineError("O endereço público não saiu: confira a rede, ou abra a página sem compartilhar.")
+        raise MachineError("O endereço público não saiu: confira a rede, ou abra a página com `share` = False.")
     return page

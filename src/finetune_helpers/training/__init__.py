@@ -1,7 +1,7 @@
-"""Treino do LLaMA: perfis por máquina, LoRA em 4 bits, medidas de eficiência, pontos de retomada e respostas.
+"""Treino do LLaMA: perfis por máquina, LoRA em 4 bits, conferências, medidas, checkpoints, busca e exportação.
 
-Nada pesado é importado aqui: o Unsloth precisa entrar antes de trl, transformers e peft. ``inference`` e ``efficiency``
-carregam o torch e são importados depois dele.
+Nada pesado é importado aqui: o Unsloth precisa entrar antes de trl, transformers e peft. ``measures`` carrega o torch e
+é importado depois dele.
 """
 
 import os
@@ -10,20 +10,19 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from .adapters import save
-from .checkpoints import last_complete, train_or_resume
-from .embedded import smollm2_folder
-from .forecasts import forecast
-from .heldout import split_validation
-from .lora import add_adapter, load, lora_arguments, model_arguments, sft_arguments
+from .bases import base_id, smollm2_folder, units
+from .guards import split_validation
+from .model import adapter_hash, add_adapter, load, lora_arguments, model_arguments, save, to_answer, tuned_id
 from .profiles import Profile, choose, describe
+from .resume import last_complete, sft_arguments, train_or_resume, trainer
 
 __all__ = [
     "Profile",
+    "adapter_hash",
     "add_adapter",
+    "base_id",
     "choose",
     "describe",
-    "forecast",
     "last_complete",
     "load",
     "lora_arguments",
@@ -32,5 +31,9 @@ __all__ = [
     "sft_arguments",
     "smollm2_folder",
     "split_validation",
+    "to_answer",
     "train_or_resume",
+    "trainer",
+    "tuned_id",
+    "units",
 ]

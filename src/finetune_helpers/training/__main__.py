@@ -10,19 +10,22 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .. import prompts, runs
-from ..errors import FinetuneError, InputError
+from ..errors import FinetuneError, InputError, RunMismatchError
 from ..records import Example, read_json, read_jsonl
-from . import choose, fitting, guards, lora, save, split_validation, train_or_resume
+from . import base_id, choose, guards, load, save, split_validation, train_or_resume, trainer
+from .model import add_adapter
 from .profiles import Profile, describe, split_over
+from .resume import training_rows
 
 STEP = "02_treino_llama3"
 
 
 def main() -> int:
     """Treina a rodada dada na linha de comando; devolve 1, com uma só mensagem, se não puder."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rodada", type=Path, help="o rodada.json da rodada")
     parser.add_argument("--dados", type=Path, help="a pasta de dados, se não for a de mesmo nome")
     asked = parser.parse_args()
@@ -37,7 +40,7 @@ def main() -> int:
 def train(run_file: Path, data_folder: Path | None = None) -> Path:
     """Treina (ou retoma) a rodada de ``run_file`` e devolve a pasta do adaptador.
 
-    InputError se o caderno 02 ainda não registrou a configuração na rodada.
+    InputError se o caderno 02 ainda não registrou a configuração; RunMismatchError se aqui o modelo base é outro.
     """
     run = run_file.resolve().parent
     options = read_json(run_file)["passos"].get(STEP, {}).get("parametros")
@@ -49,9 +52,9 @@ def train(run_file: Path, data_folder: Path | None = None) -> Path:
     return _train(profile, examples, run / "llama3")
 
 
-def from_parameters(options: dict, run: Path) -> Profile:
-    """O perfil que os parâmetros do caderno 02 escolhem na rodada ``run``."""
-    return choose(
+def from_parameters(options: dict[str, Any], run: Path) -> Profile:
+    """O perfil que o caderno 02 registrou em ``run``; RunMismatchError se nesta máquina o modelo base é outro."""
+    profile = choose(
         options["PERFIL"],
         run=run,
         engine=options["MOTOR"],
@@ -59,38 +62,40 @@ def from_parameters(options: dict, run: Path) -> Profile:
         epochs=options["EPOCAS"],
         max_steps=options["MAX_PASSOS"],
     )
+    if options.get("BASE", base_id(profile)) != base_id(profile):
+        raise RunMismatchError(
+            f"A rodada {run.name} é do modelo {options['BASE']} e esta máquina carregaria {base_id(profile)}. Treine "
+            "na máquina de antes ou use outra rodada (`run`)."
+        )
+    return profile
 
 
 def _train(profile: Profile, examples: list[Example], output: Path) -> Path:
     print(describe(profile))
     clock = runs.Stopwatch()
     with clock.phase("load"):
-        model, tokenizer = lora.load(profile)
-        model = lora.add_adapter(model, profile)
+        model, tokenizer = load(profile)
+        model = add_adapter(model, profile)
     # Só aqui: o Unsloth, que o carregamento importa, precisa vir antes do transformers.
-    from . import efficiency
+    from . import measures
 
-    curves = efficiency.EfficiencyCallback()
-    trainer = fitting.trainer(
+    curves = measures.EfficiencyCallback()
+    fitting = trainer(
         model,
         tokenizer,
         profile,
-        split_validation(examples),
+        training_rows(split_validation(examples)),
         output / "pontos",
-        [curves, efficiency.TimedSave(profile.save_minutes)],
+        callbacks=[curves, measures.TimedSave(profile.save_minutes)],
+        evaluate=True,
     )
-    print(guards.check(trainer, tokenizer, profile))
+    print(guards.check(fitting, tokenizer, profile))
     adapter = output / "adaptador"
-    if train_or_resume(trainer, adapter) and trainer.is_world_process_zero():
+    if train_or_resume(fitting, adapter) and fitting.is_world_process_zero():
         seconds = clock.seconds | {"train": curves.seconds}
-        save(
-            trainer.accelerator.unwrap_model(trainer.model),
-            tokenizer,
-            adapter,
-            profile,
-            partial(efficiency.report, trainer, curves, profile, seconds, []),
-        )
-    trainer.accelerator.wait_for_everyone()
+        plain = fitting.accelerator.unwrap_model(fitting.model)
+        save(plain, tokenizer, adapter, profile, partial(measures.report, fitting, curves, profile, seconds))
+    fitting.accelerator.wait_for_everyone()
     return adapter
 
 

@@ -1,33 +1,60 @@
-"""Levar o modelo embora: pesos unidos em 16 bits, GGUF ou o adaptador num repositório privado do Hub."""
+"""Exportar o modelo: pesos unidos em 16 bits, GGUF ou o adaptador num repositório privado do Hub."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import MachineError, without_key
+from ..portuguese import number
 from ..runs import need_disk
-from .profiles import Profile, model_path
+from . import bases
+from .machine import memory_gb
+from .model import source
+from .profiles import LLAMA_3_8B, Profile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BILLION_16_BIT_GB = 2.0
+BYTES_16_BIT = 2.0
+LLAMA_3_8B_PARAMETERS = 8_030_261_248
 
 
 def merge(profile: Profile, adapter: Path, folder: Path) -> Path:
     """Une o adaptador ao modelo base em 16 bits, na CPU, e salva em ``folder`` com o tokenizador.
 
-    A base é a de 16 bits: unir a pesos de 4 bits guardaria o erro da quantização. MachineError se faltar disco.
+    A base é a de 16 bits: unir a pesos de 4 bits traria o erro da quantização. MachineError, antes de carregar nada,
+    se não há memória ou disco.
     """
+    base = bases.resolve(profile)
+    weights_gb = BYTES_16_BIT * _parameters(base) / 1e9
+    if memory_gb() < weights_gb:
+        raise MachineError(
+            f"Unir {base.name} em 16 bits pede {number(weights_gb)} GB de memória e esta máquina tem "
+            f"{number(memory_gb(), 1)}. Use no Colab um ambiente com mais RAM (*Ambiente de execução → Alterar o tipo "
+            "de ambiente de execução → RAM alta*) ou deixe `export` em nada: o adaptador já está salvo e basta para "
+            "responder."
+        )
+    whole = source(base).removesuffix("-bnb-4bit").removesuffix("-unsloth")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    # Os pesos de 16 bits são baixados inteiros, e o resultado tem o mesmo tamanho.
+    downloaded = weights_gb if base.commit else 0.0
+    need_disk(Path(folder), weights_gb + downloaded, f"o modelo unido em 16 bits de {base.name}, com o que é baixado,")
+    return _merge(whole, adapter, Path(folder))
+
+
+def _merge(whole: str, adapter: Path, folder: Path) -> Path:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    base = model_path(profile).removesuffix("-bnb-4bit")
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, device_map={"": "cpu"})
-    need_disk(Path(folder).parent, BILLION_16_BIT_GB * model.num_parameters() / 1e9, "o modelo unido em 16 bits")
+    model = AutoModelForCausalLM.from_pretrained(whole, dtype=torch.bfloat16, device_map={"": "cpu"})
     PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().save_pretrained(folder)
     AutoTokenizer.from_pretrained(adapter).save_pretrained(folder)
-    return Path(folder)
+    return folder
+
+
+def _parameters(base: bases.Base) -> int:
+    known = LLAMA_3_8B_PARAMETERS if base.name == LLAMA_3_8B else 0
+    return base.parameters or known
 
 
 def gguf(
@@ -35,15 +62,19 @@ def gguf(
 ) -> Path:
     """Exporta para GGUF com o Unsloth, que compila o llama.cpp na primeira vez; só com GPU.
 
-    MachineError sem o Unsloth, sem GPU ou sem disco (os pesos em 16 bits e o arquivo final, ao mesmo tempo).
+    Devolve a pasta em que o Unsloth escreve: ao lado da pedida, com ``_gguf`` no nome. MachineError sem o Unsloth, sem
+    GPU ou sem disco (os pesos de 16 bits, baixados e unidos, e o arquivo final, ao mesmo tempo).
     """
     if not hasattr(model, "save_pretrained_gguf") or model.device.type == "cpu":
-        raise MachineError('Exportar para GGUF pede MOTOR = "unsloth" e uma GPU. Sem elas, use EXPORTAR = "16 bits".')
+        raise MachineError(
+            "Exportar para GGUF pede `engine` = unsloth e uma GPU. Sem elas, use `export` = 16 bits, se houver memória."
+        )
     Path(folder).mkdir(parents=True, exist_ok=True)
-    need_disk(Path(folder), 1.5 * BILLION_16_BIT_GB * model.num_parameters() / 1e9, "a exportação para GGUF")
+    weights_gb = BYTES_16_BIT * model.num_parameters() / 1e9
+    need_disk(Path(folder), 2.5 * weights_gb, "a exportação para GGUF, com os pesos de 16 bits que são baixados,")
     # O método é do Unsloth.
     model.save_pretrained_gguf(str(folder), tokenizer, quantization_method=quantization)  # type: ignore[operator]
-    return Path(folder)
+    return Path(f"{folder}_gguf")
 
 
 def push(adapter: Path, repository: str, token: str) -> str:
@@ -60,5 +91,6 @@ def push(adapter: Path, repository: str, token: str) -> str:
     except Exception as error:  # o Hub deixa passar erros de várias bibliotecas, e a resposta pode repetir a chave
         raise MachineError(
             f"O Hub não recebeu o adaptador ({without_key(str(error), token)[:300]}). Confira a rede, o nome "
-            f"{repository} e se a chave HF_TOKEN pode escrever nele, e execute de novo."
+            f"{repository} em `hub_repository` e se a chave HF_TOKEN (em Secrets, no painel da chave) pode escrever "
+            "nele, e execute de novo."
         ) from None

@@ -1,11 +1,13 @@
-"""O que se confere antes do primeiro passo: máscara, fim de sequência, comprimentos, preenchimento e parâmetros."""
+"""O que se confere antes do primeiro passo: validação, comprimentos, máscara, fim de sequência e parâmetros."""
 
-from collections.abc import Sized
+import random
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
 from ..portuguese import number, percent
+from ..records import Example
 from .profiles import Profile
 
 if TYPE_CHECKING:
@@ -13,6 +15,23 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 IGNORED = -100  # rótulo que a perda ignora (PyTorch, CrossEntropyLoss)
+
+
+def split_validation(
+    examples: list[Example], share: float = 0.1, least: int = 8
+) -> tuple[list[Example], list[Example]]:
+    """Separa do treino uma validação: ``share`` das linhas (no mínimo ``least``), escolhidas pela identidade do item.
+
+    InputError se não sobrar ao menos o mesmo tanto para treinar.
+    """
+    wanted = max(least, round(share * len(examples)))
+    if len(examples) < 2 * wanted:
+        raise InputError(
+            f"São {len(examples)} exemplos de treino e a validação pede {wanted}: aumente `n_train` no caderno 01."
+        )
+    held = {example.item_id for example in sorted(examples, key=lambda example: example.item_id)[:wanted]}
+    train = [example for example in examples if example.item_id not in held]
+    return train, [example for example in examples if example.item_id in held]
 
 
 @dataclass(frozen=True)
@@ -29,44 +48,54 @@ class Lengths:
         kept = [count for count in self.tokens if count <= self.limit]
         return -(-max(kept) // 8) * 8
 
+    def kept(self, rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+        """As linhas que cabem."""
+        return [row for row, count in zip(rows, self.tokens, strict=True) if count <= self.limit]
+
     def __str__(self) -> str:
-        found = (
-            f"{len(self.tokens)} exemplos, de {min(self.tokens)} a {max(self.tokens)} tokens; limite de {self.limit}."
-        )
+        span = f"de {number(min(self.tokens))} a {number(max(self.tokens))} tokens"
+        text = f"{number(len(self.tokens))} exemplos, {span}; limite de {number(self.limit)}."
         if not self.too_long:
-            return found + " Nenhum passa do limite."
-        listed = ", ".join(f"{row + 1} ({self.tokens[row]})" for row in self.too_long[:10])
-        return (
-            found + f" {len(self.too_long)} passam e ficam de fora, em vez de perder o fim; linhas (tokens): {listed}"
-        )
+            return text + " Nenhum passa do limite."
+        listed = ", ".join(f"{row + 1} ({number(self.tokens[row])})" for row in self.too_long[:10])
+        return text + f" {len(self.too_long)} passam e ficam de fora, em vez de perder o fim; linhas (tokens): {listed}"
 
 
 @dataclass(frozen=True)
 class Check:
-    """O resultado das conferências, pronto para o caderno imprimir."""
+    """O resultado das conferências, pronto para o caderno imprimir; sem padding, ``padded_tokens`` é None."""
 
     learned_text: str
     useful_tokens: int
-    padded_tokens: int
+    padded_tokens: int | None
     trainable: int
+    parameters: int
 
     def __str__(self) -> str:
-        useful, padded = number(self.useful_tokens), number(self.padded_tokens)
-        waste = percent(1 - self.useful_tokens / self.padded_tokens)
+        useful = number(self.useful_tokens)
+        if self.padded_tokens is None:
+            padding = "sem padding: as linhas de um lote são juntadas numa só"
+        else:
+            waste = percent(1 - self.useful_tokens / self.padded_tokens)
+            padding = f"com o padding, {number(self.padded_tokens)} ({waste} do cálculo iria para padding)"
         return (
-            f"Conta na perda do primeiro exemplo: {self.learned_text[:100]!r} … {self.learned_text[-40:]!r}\n"
-            f"Tokens úteis por época: {useful}; com o preenchimento, {padded} ({waste} de sobra)\n"
-            f"Parâmetros treináveis: {number(self.trainable)}, o esperado para este LoRA"
+            f"Trecho usado na perda do primeiro exemplo: {self.learned_text[:100]!r} … {self.learned_text[-40:]!r}\n"
+            f"Tokens úteis por época: {useful}; {padding}\n"
+            f"Parâmetros treináveis: {number(self.trainable)} ({percent(self.trainable / self.parameters)}), o "
+            "esperado para este LoRA"
         )
 
 
-def lengths(tokenizer: "PreTrainedTokenizerBase", rows: list[dict[str, str]], limit: int) -> Lengths:
+def lengths(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[dict[str, str]], limit: int) -> Lengths:
     """Mede cada linha ``{prompt, completion}`` em tokens; InputError se nenhuma couber em ``limit``."""
     texts = [row["prompt"] + row["completion"] + tokenizer.eos_token for row in rows]
     counts = [len(ids) for ids in tokenizer(texts)["input_ids"]]
     too_long = [index for index, count in enumerate(counts) if count > limit]
     if len(too_long) == len(counts):
-        raise InputError(f"Nenhum exemplo cabe em {limit} tokens. Aumente max_length ou confira os dados de treino.")
+        raise InputError(
+            f"Nenhum exemplo cabe nos {number(limit)} tokens deste perfil; o menor tem {number(min(counts))}. Use "
+            "descrições menores no caderno 01 ou outro perfil em `profile`."
+        )
     return Lengths(counts, limit, too_long)
 
 
@@ -77,55 +106,58 @@ def check(trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", profile: 
     não são os deste LoRA.
     """
     rows = [_collated(trainer, index) for index in range(len(cast(Sized, trainer.train_dataset)))]
-    for line, (ids, labels) in enumerate(rows, start=1):
-        _check_row(line, ids, labels, tokenizer.eos_token_id)
+    for line, (_, labels) in enumerate(rows, start=1):
+        _check_row(line, labels, tokenizer.eos_token_id)
     useful = [len(ids) for ids, _ in rows]
     learned = str(tokenizer.decode([label for label in rows[0][1] if label != IGNORED]))
-    return Check(learned, sum(useful), _padded(useful, trainer.args), _check_trainable(trainer.model, profile))
+    trainable, parameters = _check_trainable(trainer.model, profile)
+    return Check(learned, sum(useful), _padded(trainer, useful), trainable, parameters)
 
 
-def _collated(trainer, index: int) -> tuple[list[int], list[int]]:
+def _collated(trainer: Any, index: int) -> tuple[list[int], list[int]]:
     """Uma linha como o modelo a recebe; o colador é a última transformação antes dele."""
     batch = trainer.data_collator([trainer.train_dataset[index]])
     return batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
 
 
-def _check_row(line: int, ids: list[int], labels: list[int], eos: int) -> None:
+def _check_row(line: int, labels: list[int], eos: int) -> None:
     learned = [label for label in labels if label != IGNORED]
     if not learned:
-        raise InputError(f"Linha {line}: nenhum token conta na perda. Confira o formato prompt/completion.")
+        raise InputError(f"Linha {line} do treino: nenhum token conta na perda. Refaça os dados no caderno 01.")
     if labels[0] != IGNORED:
-        raise InputError(f"Linha {line}: o prompt entrou na perda. Use as colunas prompt e completion.")
+        raise InputError(f"Linha {line} do treino: o prompt entrou na perda. As colunas devem ser prompt e completion.")
     if learned[-1] != eos:
         raise InputError(
-            f"Linha {line}: o fim de sequência (EOS) não é aprendido e o modelo não saberá parar. "
-            "A linha foi cortada ou o tokenizador tem outro EOS; aumente max_length ou corrija o tokenizador."
+            f"Linha {line} do treino: o fim de sequência (EOS) não é aprendido e o modelo não saberá parar. A linha "
+            "foi cortada ou o tokenizador tem outro EOS: use outro modelo em `model`."
         )
 
 
-def _padded(useful: list[int], args) -> int:
-    """Tokens de uma época com preenchimento, na ordem de comprimento ou numa ordem sorteada."""
-    import random
-
+def _padded(trainer: Any, useful: list[int]) -> int | None:
+    """Tokens de uma época com padding, na ordem de comprimento ou numa ordem sorteada; None se não há padding."""
+    size = trainer.args.per_device_train_batch_size
+    pair = [trainer.train_dataset[index] for index in range(min(2, len(useful)))]
+    if len(pair) == 2 and trainer.data_collator(pair)["input_ids"].shape[0] == 1:
+        return None
     order = list(useful)
-    random.Random(args.seed).shuffle(order)
-    size = args.per_device_train_batch_size
-    if args.train_sampling_strategy == "group_by_length":
+    random.Random(trainer.args.seed).shuffle(order)
+    if trainer.args.train_sampling_strategy == "group_by_length":
         order.sort()
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     return sum(len(batch) * max(batch) for batch in batches)
 
 
-def _check_trainable(model, profile: Profile) -> int:
-    found = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+def _check_trainable(model: Any, profile: Profile) -> tuple[int, int]:
+    trainable, parameters = model.get_nb_trainable_parameters()
     expected = sum(
         profile.lora_r * (module.in_features + module.out_features) + profile.use_dora * module.out_features
         for name, module in model.named_modules()
         if name.split(".")[-1] in profile.target_modules and hasattr(module, "lora_A")
     )
-    if found != expected or not found:
+    if trainable != expected or not trainable:
         raise InputError(
-            f"O modelo tem {found} parâmetros treináveis e este LoRA pede {expected}. "
-            "Confira target_modules e se o modelo recebeu um só adaptador."
+            f"O modelo tem {number(trainable)} parâmetros treináveis e este LoRA pede {number(expected)}. "
+            "Reinicie a sessão (*Ambiente de execução → Reiniciar sessão*) e execute de novo: ele deve receber um só "
+            "adaptador."
         )
-    return found
+    return trainable, parameters

