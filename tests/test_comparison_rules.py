@@ -241,11 +241,8 @@ def test_any_looped_phrase_of_the_sample_fires(data: st.DataObject):
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), year=st.integers(1000, 2099))
 def test_a_new_invented_year_adds_exactly_one(data: st.DataObject, year: int):
-    row = data.draw(
-        st.sampled_from(
-            [row for row in labelled() if "specifics" in row and str(year) not in row["title"] + row["answer"]]
-        )
-    )
+    rows = [row for row in labelled() if "specifics" in row and str(year) not in row["title"] + row["answer"]]
+    row = data.draw(st.sampled_from(rows))
     reference = "The weaver loses his gold and finds a child."
     before = rules.unsupported(row["answer"], row["title"], reference)
     # À frente: no fim, o que parecia número cortado deixaria de ser.

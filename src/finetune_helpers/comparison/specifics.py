@@ -194,8 +194,6 @@ def _apart(capitals: list[str], known: str) -> bool:
 
 def _inside_another(key: str, invented: dict[str, str]) -> bool:
     # O sobrenome de um nome já contado, ou o começo dele, cortado no fim da resposta.
-    words = set(key.split())
-    return any(
-        key != other and (words < set(other.split()) or (not key[:1].isdigit() and other.startswith(key)))
-        for other in invented
-    )
+    if key[:1].isdigit():
+        return False
+    return any(key != other and (set(key.split()) < set(other.split()) or other.startswith(key)) for other in invented)
