@@ -134,7 +134,12 @@ def test_the_words_in_common_with_the_training_are_marked(page, visit):
 def steps(toy_tuned):
     """Os passos do modelo de brinquedo, que gera de verdade mas no ritmo de um modelo grande."""
     taken = []
-    hook = toy_tuned[0].get_base_model().register_forward_pre_hook(lambda *_: (taken.append(1), time.sleep(0.03)))
+
+    def step(*_) -> None:
+        taken.append(1)
+        time.sleep(0.03)
+
+    hook = toy_tuned[0].get_base_model().register_forward_pre_hook(step)
     yield taken
     hook.remove()
 

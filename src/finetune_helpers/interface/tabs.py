@@ -204,6 +204,7 @@ def results_tab(room: Room, tab: gr.Tab) -> None:
     else:
         gr.Markdown("A planilha ainda não foi escrita. Execute o caderno 04 com esta rodada.")
     table = gr.Dataframe(
+        [["Calculando a tabela…"]],
         datatype="str",
         label="Uma linha por sistema",
         wrap=True,
@@ -224,7 +225,7 @@ def results_tab(room: Room, tab: gr.Tab) -> None:
         except Exception as error:
             return {"headers": ["Sem tabela"], "data": [[explained(error, "a tabela não pôde ser calculada.")]]}
 
-    tab.select(rows, None, table, **INSTANT | {"show_progress": "minimal"})
+    tab.select(rows, None, table, **INSTANT)
     for name, title in FIGURES.items():
         if (path := room.run / "figuras" / f"{name}.png").is_file():
             gr.Image(str(path), label=title, show_label=False, interactive=False, buttons=[], elem_id=f"figura-{name}")
