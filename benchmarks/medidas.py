@@ -92,26 +92,29 @@ def _cell(values: dict[str, float], key: str, known: Study) -> str:
     if key in SHARES:
         return f"{number(100 * fmean(values.values()))} %"
     interval, digits = statistics.mean(list(values.values()), known.clusters(values)), COLUMNS[key]
-    shown = number(interval.mean, digits)
-    if not key.endswith("_gain") or interval.low is None:
-        return shown
-    return f"{shown} [{number(interval.low, digits)}; {number(interval.high, digits)}]"
+    shown, low, high = (_written(value, digits) for value in (interval.mean, interval.low, interval.high))
+    return f"{shown} [{low}; {high}]" if key.endswith("_gain") and interval.low is not None else shown
+
+
+def _written(value: float | None, digits: int) -> str:
+    # Somar zero tira o sinal de um zero arredondado.
+    return number(None if value is None else round(value, digits) + 0.0, digits)
 
 
 def suite_table() -> list[str]:
     """Aprovações na suíte inteira de quem tenta enganar a verificação."""
     prompts, rng = flexibility.load(), random.Random(study.SEED)
-    after = dict(zip(prompts, prompts[1:] + prompts[:1], strict=True))
+    after = {prompt.id: other for prompt, other in zip(prompts, prompts[1:] + prompts[:1], strict=True)}
     attacks = {
         "a resposta certa": lambda prompt: prompt.good,
         "vazia": lambda prompt: "",
         "constante": lambda prompt: CONSTANT,
         "repete a pergunta": lambda prompt: f"{prompt.instruction}\n{prompt.input}".strip(),
-        "a certa de outra pergunta": lambda prompt: after[prompt].good,
+        "a certa de outra pergunta": lambda prompt: after[prompt.id].good,
         "a certa em laço": lambda prompt: " ".join([prompt.good] * 6),
         "a certa numa frase errada": lambda prompt: f"It is surely not {prompt.good}, although many people say so.",
         "a certa com mais texto": lambda prompt: prompt.good + FILLER,
-        "palavras da certa, embaralhadas": lambda prompt: _shuffled(f"{prompt.good} {prompt.input}".split(), rng),
+        "palavras da certa, embaralhadas": lambda prompt: _shuffled(f"{prompt.good} {prompt.instruction}".split(), rng),
     }
     lines = ["| quem responde | aprovações | taxa [95 %] |", "|---|---:|---:|"]
     for name, attack in attacks.items():
@@ -136,6 +139,8 @@ def main(run: str = str(ROOT / "resultados" / "publicada"), target: str = "") ->
         *closeness_table(known, system),
         "",
         "## A suíte de flexibilidade",
+        "",
+        "A certa de outra pergunta passa onde as duas pedem a mesma letra ou a mesma abstenção: é o acerto ao acaso.",
         "",
         *suite_table(),
         "",
