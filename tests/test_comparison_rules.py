@@ -171,7 +171,7 @@ QUIET = [
     "Born in 1831, he moved in 1832 and wed in 1833.",
     "Printed for readers in 1983, 1984, 1985, again",
     "Silas Marner is a novel by George Eliot.",
-    "The request is granted, and he is ready to die for his child.",
+    "His request is granted, and he is ready to die for his child.",
     "'I have read it twice.' The Times",
     "What does a miser want? Gold, and then a child.",
     "There is one title: miser. He earned it, in house No. #3.",
@@ -241,10 +241,11 @@ def test_any_looped_phrase_of_the_sample_fires(data: st.DataObject):
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), year=st.integers(1000, 2099))
 def test_a_new_invented_year_adds_exactly_one(data: st.DataObject, year: int):
-    row = data.draw(st.sampled_from([row for row in labelled() if str(year) not in row["title"] + row["answer"]]))
+    rows = [row for row in labelled() if "specifics" in row and str(year) not in row["title"] + row["answer"]]
+    row = data.draw(st.sampled_from(rows))
     reference = "The weaver loses his gold and finds a child."
     before = rules.unsupported(row["answer"], row["title"], reference)
-    after = rules.unsupported(
-        f"{row['answer']}.\nIt was printed in {year}, and once more in {year}.", row["title"], reference
-    )
+    # À frente: no fim, o que parecia número cortado deixaria de ser.
+    longer = f"It was printed in {year}, and once more in {year}.\n{row['answer']}"
+    after = rules.unsupported(longer, row["title"], reference)
     assert len(after) == len(before) + 1

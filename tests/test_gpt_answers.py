@@ -133,7 +133,7 @@ def test_answers_of_another_base_are_refused(server, client, tmp_path):
     server.on_chat = lambda body: completion("x", "ft:gpt-4o-mini-2024-07-18:o::a")
     answers.answer_all(QUESTIONS[:1], "gpt-tuned", gpt.answerer(client, "ft:gpt-4o-mini-2024-07-18:o::a"), path)
     server.on_chat = lambda body: completion("x", "gpt-4.1-2025-04-14")
-    with pytest.raises(RunMismatchError, match="gpt-4.1@2025-04-14"):
+    with pytest.raises(RunMismatchError, match=r"gpt-4\.1@2025-04-14"):
         answers.answer_all(QUESTIONS[:2], "gpt-base", gpt.answerer(client, "gpt-4.1"), path)
 
 

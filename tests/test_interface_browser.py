@@ -113,7 +113,9 @@ def test_a_real_model_answers_and_the_similar_titles_appear(page, visit):
     assert "Títulos de treino parecidos" in tab.locator("body").inner_text()
     assert "Fonte" not in tab.locator("body").inner_text()
     labels = [tab.locator(f"#parecido-{at} [data-testid=block-info]").inner_text() for at in (1, 2, 3)]
-    shown = [float(re.fullmatch(r"Parecido \d: (-?\d,\d\d)", label)[1].replace(",", ".")) for label in labels]
+    shown = [
+        float(re.fullmatch(r"Parecido \d \(cosseno (-?\d,\d\d)\)", label)[1].replace(",", ".")) for label in labels
+    ]
     assert shown == sorted(shown, reverse=True)
 
 
@@ -132,7 +134,12 @@ def test_the_words_in_common_with_the_training_are_marked(page, visit):
 def steps(toy_tuned):
     """Os passos do modelo de brinquedo, que gera de verdade mas no ritmo de um modelo grande."""
     taken = []
-    hook = toy_tuned[0].get_base_model().register_forward_pre_hook(lambda *_: (taken.append(1), time.sleep(0.03)))
+
+    def step(*_) -> None:
+        taken.append(1)
+        time.sleep(0.03)
+
+    hook = toy_tuned[0].get_base_model().register_forward_pre_hook(step)
     yield taken
     hook.remove()
 

@@ -18,38 +18,38 @@ from interface_systems import ROOT, dying, echo, patient, published, script, tog
 from finetune_helpers import interface, prompts
 from finetune_helpers.answers import Answer
 from finetune_helpers.errors import FinetuneError, InputError, MachineError
-from finetune_helpers.interface import systems, tabs
+from finetune_helpers.interface import answering, systems, tabs
 from finetune_helpers.interface.systems import Access
 from finetune_helpers.records import write_json, write_jsonl
 
 NOTEBOOK = ROOT / "colab" / "06_interface.ipynb"
-ASKED = tabs.question("The Clockmaker", tabs.TITLE)
+ASKED = answering.question("The Clockmaker", answering.TITLE)
 KEYED = {"secret": lambda name: "chave-secreta"}
 
 
 def whole(system, tokens=32, asked=ASKED):
     """A resposta inteira e a última situação."""
-    *_, ended = tabs.answer(system, asked, tokens)
+    *_, ended = answering.answer(system, asked, tokens)
     return ended
 
 
 @pytest.mark.parametrize(("text", "message"), [("", "Escreva"), (" \n", "Escreva"), ("a" * 1001, "1.001 caracteres")])
 def test_a_question_has_limits(text, message):
     with pytest.raises(InputError, match=message):
-        tabs.question(text, tabs.FREE)
-    assert tabs.question("a" * 1000, tabs.FREE).instruction == "a" * 1000
+        answering.question(text, answering.FREE)
+    assert answering.question("a" * 1000, answering.FREE).instruction == "a" * 1000
 
 
 def test_a_title_carries_the_instruction_of_the_training_and_a_free_question_does_not():
     expected = prompts.alpaca_prompt(prompts.Question("outro", prompts.INSTRUCTION, "The Clockmaker"))
     assert prompts.alpaca_prompt(ASKED) == expected
-    free = prompts.chat_messages(tabs.question("What is a\ud83d lighthouse?", tabs.FREE))
+    free = prompts.chat_messages(answering.question("What is a\ud83d lighthouse?", answering.FREE))
     assert free == [{"role": "user", "content": "What is a lighthouse?"}]
 
 
 def test_an_answer_arrives_in_pieces_and_says_when_it_is_over():
-    steps = list(tabs.answer(script("a", echo), ASKED, 32))
-    assert steps[0] == ("", tabs.PREPARING) and ("The Clockmaker", "Escrevendo…") in steps
+    steps = list(answering.answer(script("a", echo), ASKED, 32))
+    assert steps[0] == ("", answering.PREPARING) and ("The Clockmaker", "Escrevendo…") in steps
     assert re.fullmatch(r"Pronto em \d+,\d s\.", steps[-1][1]) and steps[-1][0] == "The Clockmaker"
     assert whole(script("a", lambda *_: None)) == ("", "O modelo terminou sem escrever nada.")
 
@@ -57,7 +57,7 @@ def test_an_answer_arrives_in_pieces_and_says_when_it_is_over():
 def test_a_model_that_dies_says_nothing_of_the_machine(caplog):
     steps = []
     with pytest.raises(FinetuneError, match="já tinha escrito") as caught:
-        steps.extend(tabs.answer(script("a", dying), ASKED, 32))
+        steps.extend(answering.answer(script("a", dying), ASKED, 32))
     assert not any(secret in str(caught.value) for secret in (str(ROOT), "RuntimeError", "CUDA", "segredo"))
     assert "CUDA" in caplog.text and str(ROOT) not in caplog.text
 
@@ -67,7 +67,7 @@ def test_the_length_asked_is_bounded_whatever_the_browser_sends():
     noting = script("a", lambda question, max_tokens, deliver, stop: asked.append(max_tokens))
     for tokens in (-5, 10**9, 64.0):
         whole(noting, tokens)
-    assert asked == [1, tabs.LONGEST_ANSWER, 64]
+    assert asked == [1, answering.LONGEST_ANSWER, 64]
 
 
 def test_two_answers_of_one_machine_never_run_together():
@@ -112,7 +112,10 @@ def test_stopping_ends_the_generation_itself(toy_tuned):
 def test_a_question_longer_than_the_model_reads_is_refused(toy_tuned, monkeypatch):
     monkeypatch.setattr(toy_tuned[0].config, "max_position_embeddings", 64)
     with pytest.raises(FinetuneError, match="não sobra lugar"):
-        whole(script("a", systems.local_writer(lambda: toy_tuned, True)), asked=tabs.question("é" * 1000, tabs.FREE))
+        whole(
+            script("a", systems.local_writer(lambda: toy_tuned, True)),
+            asked=answering.question("é" * 1000, answering.FREE),
+        )
 
 
 def test_a_run_without_weights_says_which_notebook_makes_them(tmp_path):

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -96,13 +95,6 @@ def test_two_processes_voting_at_once_lose_nothing(voter, tmp_path):
     assert [one for one in found if one[0] == "a"] == [f"a-{number}" for number in range(100)]
 
 
-def test_threads_voting_at_once_lose_nothing_and_repeat_nothing(tmp_path):
-    wanted = [replace(VOTE, vote_id=f"v{number}") for number in range(60)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda vote: append(tmp_path, vote), wanted * 2))
-    assert sorted(ids(tmp_path)) == sorted(vote.vote_id for vote in wanted)
-
-
 def test_a_reader_beside_a_voter_never_sees_half_a_vote(voter, tmp_path):
     process, sizes = voter("a", 150), []
     while process.poll() is None:
@@ -185,15 +177,6 @@ def test_the_longest_vote_and_an_empty_answer_serve(tmp_path):
     append(tmp_path, longest)
     append(tmp_path, replace(VOTE, vote_id="v1", answer_a=""))
     assert read(tmp_path) == [longest, replace(VOTE, vote_id="v1", answer_a="")]
-
-
-def test_half_of_a_character_is_kept(tmp_path):
-    append(tmp_path, replace(VOTE, question="cortada \ud83d"))
-    assert read(tmp_path)[0].question == "cortada \ud83d"
-
-
-def test_nobody_voted_yet(tmp_path):
-    assert read(tmp_path) == [] and read(tmp_path / "nenhuma") == []
 
 
 def test_a_folder_that_does_not_exist_is_not_made(tmp_path):

@@ -247,10 +247,14 @@ def test_only_a_model_that_does_not_fit_is_refused_without_a_gpu(ram, refused):
     bases.check_fits(replace(eight, parameters=494_000_000), 12.7)
 
 
-def test_the_8b_is_refused_before_any_download_and_a_small_one_tells_its_size(hub, no_gpu, monkeypatch):
+def test_the_8b_is_refused_before_any_download_and_a_small_one_tells_its_size(hub, no_gpu, monkeypatch, tmp_path):
     monkeypatch.setattr(bases, "memory_gb", lambda: 12.7)
     small = training.choose("cpu", model="dono/meio-bilhao")
-    assert bases.size_factor(bases.resolve(small)) == pytest.approx(3.67, abs=0.01)
+    write_json(tmp_path / "llama" / "curadoria.json", {"treino": {"linhas": 10, "tokens": 1000}})
+    embedded = training.units(profiles.BY_NAME["cpu"], tmp_path, questions=2)
+    assert embedded == 1000 + 2 * 2 * 64
+    assert training.units(small, tmp_path, questions=2) == pytest.approx(3.67 * embedded, rel=0.01)
+    assert training.units(replace(small, max_steps=1), tmp_path, questions=0) == pytest.approx(3.67 * 400, rel=0.01)
     monkeypatch.setattr(Hub, "parameters", {"U8": 4_015_000_000})
     bases._resolve.cache_clear()
     with pytest.raises(MachineError, match="8,0 bilhões"):

@@ -142,12 +142,8 @@ METRICS = (
     Metric("bits", "Perda de teste (bits/caractere)", "0.000", True, _bits),
     Metric("defective", "Com defeito de forma", "0.0%", True, lambda case: float(bool(case.defects)), share=True),
     Metric("cut", "Cortada no limite", "0.0%", True, lambda case: float(case.cut), share=True, compared=False),
-    Metric(
-        "invented", "Com fato específico sem apoio", "0.0%", True, lambda case: float(bool(case.specifics)), share=True
-    ),
-    Metric(
-        "specifics", "Fatos específicos sem apoio por resposta", "0.00", True, lambda case: float(len(case.specifics))
-    ),
+    Metric("invented", "Com fato sem apoio (piso)", "0.0%", True, lambda case: float(bool(case.specifics)), share=True),
+    Metric("specifics", "Fatos sem apoio por resposta (piso)", "0.00", True, lambda case: float(len(case.specifics))),
     Metric("copied", "Texto copiado do treino", "0.0%", True, lambda case: case.copied, compared=False),
 )
 

@@ -64,10 +64,10 @@ def unsupported(answer: str, title: str, reference: str) -> list[str]:
     invented, rest = _numbers(answer, known)
     vocabulary = {_plain(word) for word in _WORD.findall(known)}
     vocabulary |= {word.removesuffix("s") for word in vocabulary} | {f"{word}s" for word in vocabulary}
-    vocabulary |= {word for word in _WORD.findall(answer) if word.islower()}
+    ordinary = {word for word in _WORD.findall(answer) if word.islower()}
     for name, is_heading in _names(rest):
         capitals = [word for word in _WORD.findall(name) if word[0].isupper() and _plain(word) not in _GENERIC]
-        strange = [word for word in capitals if not _is_known(_plain(word), vocabulary)]
+        strange = [word for word in capitals if not (_plain(word) in ordinary or _is_known(_plain(word), vocabulary))]
         if len(capitals) == 1 and _PEOPLE.fullmatch(capitals[0].casefold()):
             continue
         # Num título ecoado com uma palavra estragada, a maior parte ainda é conhecida.
@@ -194,5 +194,6 @@ def _apart(capitals: list[str], known: str) -> bool:
 
 def _inside_another(key: str, invented: dict[str, str]) -> bool:
     # O sobrenome de um nome já contado, ou o começo dele, cortado no fim da resposta.
-    words = set(key.split())
-    return any(key != other and (words < set(other.split()) or other.startswith(key)) for other in invented)
+    if key[:1].isdigit():
+        return False
+    return any(key != other and (set(key.split()) < set(other.split()) or other.startswith(key)) for other in invented)

@@ -39,7 +39,7 @@ MESSAGES = {
 }
 # O que um treino falho diz, no código ou na mensagem, e o que fazer.
 ADVICE = (
-    (r"moderation|moderação|safety", "A moderação recusou o arquivo ou o modelo: retire as linhas dos avisos."),
+    (r"modera|safety", "A moderação recusou o arquivo ou o modelo: retire as linhas dos avisos."),
     (r"quota|billing", "Acrescente crédito à conta."),
     (r"^invalid_|invalid file", "Corrija o arquivo: a validação aponta cada linha."),
     (r"^model_not_(available|found)", "Escolha outro `model`: este não aceita mais ajuste fino."),
@@ -101,12 +101,12 @@ def explain(error: Exception) -> FinetuneError:
 def explain_job(job: "FineTuningJob", key: str = "") -> InputError:
     """A instrução para um treino que terminou em falha ou foi cancelado, sem a chave ``key`` da conta."""
     if job.status == "cancelled":
-        return InputError(f"O treino {job.id} foi cancelado. Para criar outro no lugar dele, use `again` = True.")
+        return InputError(f"O treino {job.id} foi cancelado. Para criar outro no lugar dele, marque `again`.")
     code = getattr(job.error, "code", "") or ""
     message = without_key(getattr(job.error, "message", "") or "sem explicação", key)[:1000]
     return InputError(
         f"O treino {job.id} falhou ({code or 'sem código'}): {message}\n{_advice(code, message)} "
-        "Depois, para criar outro no lugar dele, use `again` = True."
+        "Depois, para criar outro no lugar dele, marque `again`."
     )
 
 

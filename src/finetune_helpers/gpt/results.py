@@ -106,7 +106,7 @@ def took(report: dict) -> str:
 
 
 def _checkpoints(client, job) -> list[dict]:
-    """Checkpoints de cada época: modelo, passo e medidas; lista vazia se o provedor não os tem."""
+    """Os checkpoints de cada época: modelo, passo e medidas; lista vazia se o provedor não os tem."""
     return [
         {
             "model": row.fine_tuned_model_checkpoint,

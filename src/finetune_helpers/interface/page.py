@@ -44,7 +44,7 @@ class Page:
         return f"Página em {self.public_url}\nUsuário: {USER}   Senha: {self.password}"
 
     def close(self) -> None:
-        """Fecha a página, o que interrompe as respostas, e encerra os servidores que ela iniciou."""
+        """Fecha a página e encerra os servidores que ela iniciou."""
         self.blocks.close(verbose=False)
         for tunnel in [open_ for open_ in tunneling.CURRENT_TUNNELS if open_.local_port == self.blocks.server_port]:
             with redirect_stdout(io.StringIO()):
@@ -147,5 +147,5 @@ def _launched(room: Room, password: str, port: int | None, inline: bool | None) 
     page = Page(url, public or "", password, room, blocks)
     if password and not public:
         page.close()
-        raise MachineError("O endereço público não saiu: confira a rede, ou abra a página com `share` = False.")
+        raise MachineError("O endereço público não saiu: confira a rede, ou desmarque `share`.")
     return page

@@ -152,8 +152,12 @@ def _llama(run: Path, machine: Any) -> list[System]:
 
     @cache
     def load() -> tuple[Any, Any]:
-        model, tokenizer = training.load(profile, adapter)
-        return training.to_answer(model, profile), tokenizer
+        model, tokenizer = training.load(profile)
+        # A base primeiro: expandir os 4 bits de um modelo já com adaptador o deixaria sem ele.
+        model = training.to_answer(model, profile)
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model, str(adapter)).eval(), tokenizer
 
     return [
         System(f"llama3-{role}", name, where, write=local_writer(load, role == "tuned"), turn=machine)

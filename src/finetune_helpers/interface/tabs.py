@@ -1,9 +1,7 @@
 """As três abas: perguntar, comparar às cegas e ver os resultados. A fila e o cancelamento são os do Gradio."""
 
-import logging
 import random
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,21 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import local_finetune_api
 
-from .. import prompts
 from ..errors import FinetuneError, InputError
 from ..portuguese import number
-from ..prompts import Question
 from . import votes
+from .answering import FREE, LONGEST_ANSWER, LONGEST_QUESTION, TITLE, USUAL_ANSWER, answer, explained, question
 from .similar import COPIED, RUN, Catalogue, Similar, highlighted
 from .systems import System, Systems, said
 
-TITLE, FREE = "Título de um livro", "Pergunta livre"
-LONGEST_QUESTION, LONGEST_ANSWER, USUAL_ANSWER = 1000, 512, 128
 SHOWN, DRAWN = 3, "sorteado"
 CHOICES = {"A": "A é melhor", "B": "B é melhor", "empate": "Empate", "ambas_ruins": "Ambas ruins"}
-PREPARING = "Preparando o modelo (a primeira pergunta demora mais)…"
 QUEUED = "Na fila: os modelos atendem um pedido de cada vez."
 FIGURES = {
     "perda": "Perda contra tempo de treino",
@@ -41,7 +34,6 @@ WIDTHS: list[str | int] = ["170px", *["230px"] * 6]
 HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 INSTANT: dict[str, Any] = HIDDEN | {"concurrency_limit": None}
 ANSWERING: dict[str, Any] = HIDDEN | {"concurrency_id": "respostas"}
-log = logging.getLogger("finetune_helpers.interface")
 
 
 @dataclass(frozen=True)
@@ -97,49 +89,6 @@ def described(system: System) -> str:
     return f"{system.label} ({', '.join(filter(None, (system.model_id, system.detail)))})"
 
 
-def question(text: str, kind: str) -> Question:
-    """A pergunta que vai ao modelo: um título, com a instrução do treino, ou um texto livre.
-
-    InputError se o texto está vazio ou passa de ``LONGEST_QUESTION`` caracteres.
-    """
-    # Uma metade solta de caractere faria o tokenizador falhar.
-    clean = str(text or "").encode("utf-8", "ignore").decode().strip()
-    if not clean:
-        raise InputError("Escreva um título ou uma pergunta.")
-    if len(clean) > LONGEST_QUESTION:
-        size, limit = number(len(clean)), number(LONGEST_QUESTION)
-        raise InputError(f"A pergunta tem {size} caracteres e o limite é {limit}. Encurte-a.")
-    if kind == FREE:
-        return Question("pergunta", clean, suite="flexibilidade")
-    return Question("pergunta", prompts.INSTRUCTION, clean)
-
-
-def answer(system: System, asked: Question, max_tokens: float) -> Iterator[tuple[str, str]]:
-    """O texto até aqui e a situação dele, à medida que a resposta sai; uma falha sobe como FinetuneError.
-
-    Fechar o iterador (o botão Parar, ou o visitante que sai) interrompe a geração.
-    """
-    text, started = "", time.monotonic()
-    yield "", PREPARING
-    try:
-        for piece in system.pieces(asked, max(1, min(int(max_tokens), LONGEST_ANSWER))):
-            if piece:
-                text += piece
-            yield text, "Escrevendo…" if text else PREPARING
-    except Exception as error:
-        told = explained(error, "O modelo parou por uma falha.")
-        kept = " O que ele já tinha escrito está na resposta." if text else ""
-        raise FinetuneError(f"{told}{kept} Tente de novo; quem abriu a página tem o motivo no registro.") from None
-    seconds = number(time.monotonic() - started, 1)
-    yield text, f"Pronto em {seconds} s." if text.strip() else "O modelo terminou sem escrever nada."
-
-
-def explained(error: Exception, otherwise: str) -> str:
-    """O que dizer de uma falha a quem está na página; o rastro inteiro, sem pastas, fica no registro."""
-    log.error("a página falhou:\n%s", local_finetune_api.trace(error))
-    return said(error) if isinstance(error, FinetuneError) else otherwise
-
-
 def ask_tab(room: Room) -> None:
     """Desenha a aba Perguntar."""
     choices = [(described(system), system.name) for system in room.systems.ready]
@@ -174,7 +123,7 @@ def ask_tab(room: Room) -> None:
         if similar and not marked:
             note = f"Nenhuma sequência de {RUN} palavras está também nos títulos parecidos."
         shown = {
-            box: gr.update(visible=True, label=f"Parecido {at}: {number(one.similarity, 2)}", value=_both(one))
+            box: gr.update(visible=True, label=f"Parecido {at} (cosseno {number(one.similarity, 2)})", value=_both(one))
             for at, (box, one) in enumerate(zip(boxes, similar, strict=False), 1)
         }
         yield {
@@ -255,6 +204,7 @@ def results_tab(room: Room, tab: gr.Tab) -> None:
     else:
         gr.Markdown("A planilha ainda não foi escrita. Execute o caderno 04 com esta rodada.")
     table = gr.Dataframe(
+        [["Calculando a tabela…"]],
         datatype="str",
         label="Uma linha por sistema",
         wrap=True,
@@ -275,7 +225,7 @@ def results_tab(room: Room, tab: gr.Tab) -> None:
         except Exception as error:
             return {"headers": ["Sem tabela"], "data": [[explained(error, "a tabela não pôde ser calculada.")]]}
 
-    tab.select(rows, None, table, **INSTANT | {"show_progress": "minimal"})
+    tab.select(rows, None, table, **INSTANT)
     for name, title in FIGURES.items():
         if (path := room.run / "figuras" / f"{name}.png").is_file():
             gr.Image(str(path), label=title, show_label=False, interactive=False, buttons=[], elem_id=f"figura-{name}")

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import math
 import re
 import shutil
 from dataclasses import dataclass
@@ -91,12 +92,8 @@ def units(profile: Profile, data: Path, questions: int) -> float:
     if profile.max_steps > 0:
         seen = min(seen, profile.max_steps * profile.effective_batch)
     work = seen * chosen["tokens"] / chosen["linhas"] + 2 * questions * profile.max_new_tokens
-    return round(work * size_factor(resolve(profile)) if profile.device == "cpu" else work)
-
-
-def size_factor(base: Base) -> float:
-    """Quantas vezes o modelo é maior que o embutido."""
-    return (base.parameters or EMBEDDED_PARAMETERS) / EMBEDDED_PARAMETERS
+    larger = (resolve(profile).parameters or EMBEDDED_PARAMETERS) / EMBEDDED_PARAMETERS
+    return round(work * larger if profile.device == "cpu" else work)
 
 
 @cache
@@ -137,10 +134,7 @@ def _safetensors_size(path: Path) -> int:
     counts: dict[str, int] = {}
     for name, tensor in header.items():
         if name != "__metadata__" and ".absmax" not in name and "quant" not in name:
-            size = 1
-            for dimension in tensor["shape"]:
-                size *= dimension
-            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
+            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
     return _parameters(counts)
 
 

@@ -176,16 +176,18 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
 
 def check_folder(folder: Path, profile: Profile, processes: int = 1) -> None:
     """RunMismatchError se os checkpoints de ``folder`` são de outro modelo base ou de outro perfil."""
-    path = Path(folder) / CARD
-    if not path.is_file():
-        return
-    known, asked = read_json(path), card(profile, processes)
+    if (Path(folder) / CARD).is_file():
+        refuse_other(f"Os checkpoints em {folder}", read_json(Path(folder) / CARD), card(profile, processes))
+
+
+def refuse_other(what: str, known: dict[str, Any], asked: dict[str, Any]) -> None:
+    """RunMismatchError, com as diferenças, se ``what`` começou com outro modelo base ou perfil."""
     changed = [key for key in asked if known.get(key) != asked[key]]
     if changed:
         listed = "; ".join(f"{key}: era {known.get(key)!r}, agora {asked[key]!r}" for key in changed)
         raise RunMismatchError(
-            f"Os checkpoints em {folder} são de outro treino ({listed}). Volte à máquina e aos parâmetros de antes "
-            f"(`profile` = {known.get('name')}), ou use outra rodada (`run`)."
+            f"{what} são de outro treino ({listed}), e perdas de modelos diferentes não se comparam. Volte à máquina e "
+            f"aos parâmetros de antes (`profile` = {known.get('name')}), ou use outra rodada (`run`)."
         )
 
 

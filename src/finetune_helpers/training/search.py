@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import progress, prompts
-from ..errors import InputError, RunMismatchError
+from ..errors import InputError
 from ..records import drop_truncated_tail, read_json, read_jsonl, write_json
 from .budgets import Budget
 from .guards import split_validation
 from .profiles import Profile
-from .resume import card
+from .resume import card, refuse_other
 from .trial import REQUEST, RESULT, WORSE, follow, points
 
 if TYPE_CHECKING:
@@ -88,7 +88,11 @@ def open_study(bench: Bench, name: str = SEARCH) -> "Study":
     if name not in names:
         optuna.create_study(study_name=name, storage=journal)
     study = optuna.load_study(study_name=name, storage=journal, pruner=pruner)
-    _check_start(study, bench)
+    start = card(bench.profile)
+    if "inicio" in study.user_attrs:
+        refuse_other(f"Os ensaios em {bench.folder}", study.user_attrs["inicio"], start)
+    else:
+        study.set_user_attr("inicio", start)
     return study
 
 
@@ -100,19 +104,6 @@ def settle(study: "Study") -> None:
         study.tell(trial.number, state=TrialState.FAIL)
         if trial.params:
             study.enqueue_trial(trial.params)
-
-
-def _check_start(study: "Study", bench: Bench) -> None:
-    asked, known = card(bench.profile), study.user_attrs.get("inicio")
-    if known is None:
-        study.set_user_attr("inicio", asked)
-    elif known != asked:
-        changed = (key for key in asked if known.get(key) != asked[key])
-        listed = "; ".join(f"{key}: era {known.get(key)!r}, agora {asked[key]!r}" for key in changed)
-        raise RunMismatchError(
-            f"Os ensaios em {bench.folder} partiram de outro modelo ou perfil ({listed}). Perdas de modelos diferentes "
-            "não se comparam: volte à máquina e aos parâmetros de antes, ou use outra rodada (`run`)."
-        )
 
 
 def rows(bench: Bench) -> list[Row]:

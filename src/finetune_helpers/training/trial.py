@@ -1,7 +1,7 @@
 """Um ensaio num processo só dele: ``python -m finetune_helpers.training.trial PASTA``, e quem o acompanha de fora.
 
-O ensaio lê ``pedido.json``, escreve a perda na validação em ``curva.jsonl`` e, por último, ``resultado.json``. Só abre as
-linhas de treino. Quando a entrada padrão fecha, quem pediu o ensaio morreu, e ele sai.
+O ensaio lê ``pedido.json``, escreve a perda na validação em ``curva.jsonl`` e, por último, ``resultado.json``. Só abre
+as linhas de treino. Quando a entrada padrão fecha, quem pediu o ensaio morreu, e ele sai.
 """
 
 import contextlib
