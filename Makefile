@@ -14,6 +14,7 @@ RODADA ?= demonstracao
 MODELO ?=
 MODELO_GPT ?=
 REPO   ?=
+PROMPTS ?= 0
 COBERTURA ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -80,7 +81,7 @@ endereco: instalar
 # Refaz a rodada do repositório, sem pesos, as imagens das planilhas e a tabela do README que vem dela.
 publicar: instalar
 	rm -rf dados/publicada resultados/publicada
-	$(BIN)/python colab/executar.py --rodada publicada --modelo "$(MODELO)" --modelo-gpt "$(MODELO_GPT)" -p TRES_EXEMPLOS True -p FLEXIBILIDADE_POR_FAMILIA 0
+	$(BIN)/python colab/executar.py --rodada publicada --modelo "$(MODELO)" --modelo-gpt "$(MODELO_GPT)" -p TRES_EXEMPLOS True -p FLEXIBILIDADE_POR_FAMILIA $(PROMPTS)
 	rm -rf resultados/publicada/llama3/pontos resultados/publicada/gpt/api_local resultados/publicada/cadernos/*.ipynb
 	rm -rf resultados/publicada/llama3/adaptador
 	$(BIN)/python imagens/planilhas.py resultados/publicada

@@ -19,15 +19,16 @@ from urllib.parse import quote
 import nbformat
 import openai
 import pytest
+from comparison_run import make_run
 from gpt_rows import chat_file, examples
 from gpt_server import completion, error, scripted
 from planted_keys import NAMES, leaks, new_key
-from test_comparison_study import make_run
 
-from finetune_helpers import answers, colab, comparison, gpt, local_api, prompts, records, runs
+import local_finetune_api
+from finetune_helpers import answers, colab, comparison, gpt, prompts, records, runs
+from finetune_helpers.comparison.judge import Judge
 from finetune_helpers.errors import FinetuneError, MachineError
 from finetune_helpers.gpt import failures
-from finetune_helpers.local_api.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 MINI = "gpt-4o-mini-2024-07-18"
@@ -134,8 +135,8 @@ def test_each_place_is_read_in_order_and_none_is_shown(monkeypatch, keys, server
 
 def test_what_holds_a_key_does_not_show_it(tmp_path):
     key = new_key()
-    server = local_api.Server("http://127.0.0.1:1/v1", key, None)
-    settings = Settings(tmp_path, key)
+    server = local_finetune_api.Server("http://127.0.0.1:1/v1", key, None)
+    settings = local_finetune_api.Settings(tmp_path, key)
     assert server.api_key == settings.api_key == key
     assert leaks({"K": key}, repr(server), str(server), repr(settings), str(settings), f"{[server]}{(settings,)}") == []
 
@@ -150,18 +151,17 @@ def calls(client, server, folder: Path) -> dict:
     provider = gpt.provider("openai", base_url=server.base_url)
     asked = [prompts.question(one) for one in examples(3)]
     path = chat_file(folder / "treino.jsonl")
-    options = {"provider": provider, "model": MINI, "n_epochs": 1, "budget_usd": 5.0}
+    request, terms = gpt.Request(path, model=MINI, n_epochs=1), gpt.Terms(5.0)
     done = types.SimpleNamespace(id="ftjob-1", result_files=["file-r"])
-    price = {"cap_usd": 1.0, "input_usd": 0.1, "output_usd": 0.5}
+    judge = Judge(client, "juiz", 1.0, 0.1, 0.5)
     return {
         "preflight": lambda: gpt.preflight(client, provider, MINI),
-        "find_or_create": lambda: gpt.find_or_create(client, folder, path, **options),
+        "find_or_create": lambda: gpt.find_or_create(client, folder, request, provider=provider, terms=terms),
         "follow": lambda: gpt.follow(client, "ftjob-1"),
         "cancel": lambda: gpt.cancel(client, "ftjob-1"),
         "answerer": lambda: gpt.answerer(client, MINI)(asked),
-        "batch_answerer": lambda: gpt.batch_answerer(client, MINI, folder)(asked),
         "training_report": lambda: gpt.training_report(client, done, provider=provider),
-        "judge_pairs": lambda: comparison.judge_pairs(folder / "resultados" / "r1", client, "juiz", **price),
+        "judge_pairs": lambda: comparison.judge_pairs(folder / "resultados" / "r1", judge),
     }
 
 
@@ -178,18 +178,18 @@ def test_an_answer_that_repeats_the_key_is_never_repeated(tmp_path, keys, server
             call()
         except FinetuneError as caught:
             seen[name] = shown(caught)
-    assert len(seen) >= (7 if status in (400, 403, 404) else 8), f"só falharam {sorted(seen)}"
+    assert len(seen) >= (6 if status in (400, 403, 404) else 7), f"só falharam {sorted(seen)}"
     assert leaks(keys, tmp_path, "\n".join(seen.values()), *capfd.readouterr(), caplog.text) == []
 
 
 def test_the_page_says_nothing_of_the_key(tmp_path, keys, server, caplog):
-    from finetune_helpers.interface import answering, hosted
+    from finetune_helpers.interface import answering, systems
 
     server.failures[".*"] = [error(401, "invalid_api_key", f"Incorrect API key provided: {keys['OPENAI_API_KEY']}")]
     client = gpt.client(gpt.provider("openai", base_url=server.base_url))
     with pytest.raises(MachineError) as caught:
-        list(hosted.stream(lambda: client, MINI)(prompts.question(examples(1)[0]), 8, threading.Event()))
-    answer = answering._explained(caught.value, "")
+        systems.hosted_writer(lambda: client, MINI)(prompts.question(examples(1)[0]), 8, print, threading.Event())
+    answer = answering.explained(caught.value, "")
     assert "A chave não foi aceita" in answer and "A chave não foi aceita" in caplog.text
     assert leaks(keys, shown(caught.value), answer, caplog.text) == []
 
@@ -238,7 +238,7 @@ def ask(url: str, key: str, body: bytes | None = None) -> str:
 
 def test_the_local_api_keeps_no_key(keys, tmp_path, capfd):
     other, folder = new_key(), tmp_path / "api"
-    with local_api.running(folder) as server:
+    with local_finetune_api.running(folder) as server:
         given = keys | {"sorteada": server.api_key, "errada": other}
         url = server.base_url
         answers = [
@@ -263,7 +263,7 @@ def test_a_server_that_does_not_start_says_why_without_keys(keys, tmp_path, monk
     (tmp_path / "quebrado" / "uvicorn").mkdir(parents=True)
     (tmp_path / "quebrado" / "uvicorn" / "__init__.py").write_text("raise RuntimeError('quebrado')", encoding="utf-8")
     with pytest.raises(MachineError, match="não subiu") as caught:
-        local_api.running(tmp_path / "api", wait_seconds=20)
+        local_finetune_api.running(tmp_path / "api", wait_seconds=20)
     assert leaks(keys, tmp_path, shown(caught.value)) == []
 
 
@@ -305,14 +305,17 @@ def test_a_paid_round_leaves_no_key(keys, paid, tmp_path, capfd, caplog):
     runs.open_run(run, "03_treino_gpt", {"PROVEDOR": "openai"}, output=output)
     seen = [gpt.estimate(path, MINI, 1, provider=provider), gpt.preflight(client, provider, MINI)]
     answers.answer_all(asked, "gpt-base", gpt.answerer(client, MINI), output / "respostas.jsonl")
-    job = gpt.find_or_create(client, output, path, provider=provider, model=MINI, n_epochs=1, budget_usd=5.0)
+    request = gpt.Request(path, model=MINI, n_epochs=1)
+    job = gpt.find_or_create(client, output, request, provider=provider, terms=gpt.Terms(5.0))
     job = gpt.follow(client, job.id)
-    answers.answer_all(asked, "gpt-tuned", gpt.answerer(client, job.fine_tuned_model), output / "respostas.jsonl")
-    records.write_json(output / "treino.json", gpt.training_report(client, job, provider=provider))
-    comparison.judge_pairs(run, judge, "juiz", cap_usd=1.0, input_usd=0.1, output_usd=0.5, limit=2)
+    tuned = gpt.answerer(client, job.fine_tuned_model, base=MINI)
+    given = answers.answer_all(asked, "gpt-tuned", tuned, output / "respostas.jsonl")
+    gpt.finish(gpt.training_report(client, job, provider=provider), given, output / "treino.json")
+    comparison.judge_pairs(run, Judge(judge, "juiz", 1.0, 0.1, 0.5), limit=2)
+    results = comparison.score(run)
     seen += [
         comparison.write_workbook(run),
-        comparison.figures.write_figures(run),
+        comparison.figures.write_figures(results),
         comparison.headline(run),
         job,
         client,
@@ -331,7 +334,7 @@ def notebooks(folder: Path, *names: str, **given) -> subprocess.CompletedProcess
 
 
 def test_the_notebooks_with_a_paid_provider_leave_no_key(keys, paid, tmp_path):
-    short = {"N_TREINO": 17, "N_TESTE": 5, "PROVEDOR": "openai", "ENDERECO": paid.base_url, "ORCAMENTO_USD": 5.0}
+    short = {"N_TREINO": 17, "N_TESTE": 5, "PROVEDOR": "openai", "ENDERECO": paid.base_url, "TETO_USD": 5.0}
     short |= {"SEMELHANCA": "False", "JUIZ_MODELO": "juiz", "JUIZ_ENDERECO": paid.base_url, "JUIZ_TETO_USD": 1.0}
     echo = error(401, "invalid_api_key", f"Incorrect API key provided: {keys['OPENAI_API_KEY']}")
     paid.failures[".*/chat/completions"] = [echo]
