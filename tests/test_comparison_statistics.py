@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_helpers.comparison import power, statistics
+from finetune_helpers.comparison import judge, power, statistics
 
 numbers = st.floats(-5, 5, allow_nan=False).map(lambda value: round(value, 3))
 
