@@ -15,7 +15,7 @@ from openpyxl import load_workbook
 from scipy import stats
 
 from finetune_helpers import comparison, records
-from finetune_helpers.comparison import blind, judgements, review, study, tables
+from finetune_helpers.comparison import blind, columns, judgements, review, study, tables
 from finetune_helpers.errors import InputError, RunMismatchError
 
 SOFFICE = shutil.which("soffice")
@@ -395,7 +395,7 @@ def test_a_simulated_preference_is_recovered_and_its_interval_covers():
 
 def test_a_long_list_of_choices_is_refused_before_excel_refuses_it(tmp_path):
     sheet = tables.Book("x").sheet("A")
-    place = sheet.table([tables.Column("Escolha", 10, "", str)], ["a"])
+    place = sheet.table([columns.Column("Escolha", 10, "", str)], ["a"])
     sheet.choices(place, ["Escolha"], ["a" * 255])
     with pytest.raises(ValueError, match="255"):
         sheet.choices(place, ["Escolha"], ["a" * 254, "b"])

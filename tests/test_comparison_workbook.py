@@ -16,6 +16,7 @@ from test_comparison_review import HOSTILE, blind, fill, hostile_run, needs_offi
 from finetune_helpers import comparison, prices, records
 from finetune_helpers.comparison import (
     answers_sheets,
+    columns,
     figures,
     metrics,
     readme,
@@ -122,7 +123,7 @@ def test_every_answer_is_side_by_side_with_its_reference(scored):
                 found.study.answers[system.name][item["item_id"]],
                 found.rows[system.name][item["item_id"]],
             )
-            assert row[system.label] == tables.clean(answer.answer)
+            assert row[system.label] == columns.clean(answer.answer)
             told = row[f"{system.label}: regras"]
             assert all(answers_sheets.defect_name(name) in told for name in measured.defects)
             assert ("cortada" in told) == measured.cut
@@ -150,7 +151,7 @@ def test_the_summary_says_the_model_under_each_system_and_what_was_not_reviewed(
     found, path = scored
     rows = table(path, "Resumo", "Sistema e modelo")[: len(wording.answered(found))]
     assert [row["Sistema e modelo"] for row in rows] == [f"{s.label}\n{s.model}" for s in wording.answered(found)]
-    assert {row["Preferência humana"] for row in rows} == {tables.NO_REVIEW}
+    assert {row["Preferência humana"] for row in rows} == {columns.NO_REVIEW}
     assert all(sentence in words(path) for sentence in found.conclusions())
 
 
@@ -204,7 +205,7 @@ def test_hostile_answers_survive_libreoffice_and_never_become_formulas(tmp_path)
         column = next(cell.column for cell in head if cell.value == "Trilha GPT, ajustado")
         cells = [sheet.cell(head[0].row + 1 + number, column) for number in range(len(HOSTILE))]
         assert {cell.data_type for cell in cells} == {"s"}
-        assert [tables.shown(cell.value) for cell in cells] == [tables.clean(text) for text in HOSTILE]
+        assert [columns.shown(cell.value) for cell in cells] == [columns.clean(text) for text in HOSTILE]
 
 
 def test_a_review_changes_the_summary_and_side_by_side(tmp_path):
@@ -222,7 +223,7 @@ def test_a_review_changes_the_summary_and_side_by_side(tmp_path):
     before = words(comparison.write_workbook(run))
     book = comparison.write_workbook(run, reviews=run / "preenchida.xlsx")
     after = words(book)
-    assert "Revisão humana" not in before and tables.NO_REVIEW in before
+    assert "Revisão humana" not in before and columns.NO_REVIEW in before
     assert "Revisão humana" in after and "Às cegas, Trilha LLaMA, ajustado fez 100 %" in after and "Ana" in after
     told = [row["Revisão humana"] for row in table(book, "Lado a lado", "Título")]
     assert any("Ana: Trilha LLaMA, ajustado melhor que Trilha GPT, ajustado (=boa)" in str(text) for text in told)

@@ -18,6 +18,7 @@ import local_finetune_api
 from finetune_helpers.errors import MachineError
 from local_finetune_api import Settings
 from local_finetune_api import server as server_module
+from local_finetune_api.app import create_app
 from local_finetune_api.server import environment, without_paths
 
 
@@ -177,7 +178,7 @@ def test_a_folder_has_one_server_and_what_it_stores_survives_it(tmp_path, monkey
         sent = connect(first).files.create(file=file, purpose="fine-tune")
         monkeypatch.setattr(server_module, "LOCK_WAIT", 0.1)
         with pytest.raises(MachineError, match="Outro servidor"):
-            server_module.serve(Settings(tmp_path / "api", KEY), "127.0.0.1", 0)
+            server_module.serve(create_app, Settings(tmp_path / "api", KEY), "127.0.0.1", 0)
     with local_finetune_api.running(tmp_path / "api") as second:
         assert connect(second).files.content(sent.id).content == path.read_bytes()
         with pytest.raises(openai.AuthenticationError):

@@ -323,9 +323,12 @@ def tried(data: Path, toy_model: Path, seconds: float, monkeypatch) -> search.Ro
         data / f"avulso-{seconds}", data / "dados" / "r" / "llama" / "treino.jsonl", profile, budget, 6
     )
     monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: True)
-    trial = search.open_study(bench).ask()
-    with pytest.raises((optuna.TrialPruned, search.TrialFailed)):
-        search._train(bench, trial, search.suggest(trial, 1e-2), 6, seconds)
+    study = search.open_study(bench)
+    attempt = study.ask()
+    with pytest.raises((optuna.TrialPruned, search.TrialFailed)) as raised:
+        search._train(bench, attempt, search.suggest(attempt, 1e-2), 6, seconds)
+    pruned = raised.type is optuna.TrialPruned
+    study.tell(attempt, state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.FAIL)
     assert not orphans(data)
     return search.rows(bench)[0]
 

@@ -4,6 +4,7 @@ import re
 
 # Uma mensagem cita um parâmetro entre crases, com o nome do Python; no caderno, ele aparece com o nome da célula.
 NOTEBOOK_NAMES = {
+    "again": "REFAZER",
     "budget": "ORCAMENTO",
     "budget_usd": "TETO_USD",
     "base_url": "ENDERECO",
@@ -23,6 +24,7 @@ NOTEBOOK_NAMES = {
     "multiplier": "MULTIPLICADOR",
     "n_test": "N_TESTE",
     "n_train": "N_TREINO",
+    "own_prices": "PRECOS",
     "paid_questions": "PERGUNTAS_PAGAS",
     "per_family": "FLEXIBILIDADE_POR_FAMILIA",
     "profile": "PERFIL",

@@ -26,8 +26,10 @@ def main() -> int:
         max_upload=options.max_upload_mb * 2**20,
         save_minutes=options.save_minutes,
     )
+    from .app import create_app
+
     try:
-        return server.serve(settings, options.host, options.port, follow_parent=options.follow_parent)
+        return server.serve(create_app, settings, options.host, options.port, follow_parent=options.follow_parent)
     except (FinetuneError, OSError) as error:
         print(f"Erro: {error}", file=sys.stderr)
         return 2

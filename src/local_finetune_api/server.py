@@ -12,12 +12,16 @@ import time
 import traceback
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finetune_helpers.errors import MachineError
 from finetune_helpers.records import read_json, watch, write_json
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ADDRESS_FILE = "servidor.json"
 _FOLDERS = re.compile(r"(?<![\w/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/\"':]+[\\/])+")
@@ -62,15 +66,20 @@ def trace(error: BaseException) -> str:
     return without_paths("".join(traceback.format_exception(error)))
 
 
-def serve(settings: Settings, host: str, port: int, *, follow_parent: bool = False) -> int:
+def serve(
+    create_app: Callable[[Settings], "FastAPI"],
+    settings: Settings,
+    host: str,
+    port: int,
+    *,
+    follow_parent: bool = False,
+) -> int:
     """Serve até SIGTERM (ou, com ``follow_parent``, até a entrada padrão fechar); devolve o código de saída.
 
     MachineError se outro servidor usa a pasta ou se a porta está ocupada.
     """
     import uvicorn
     from filelock import FileLock, Timeout
-
-    from .app import create_app
 
     settings.folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -8,12 +8,13 @@ from typing import Any
 from ..portuguese import ABSENT, NOT_RUN, number
 from ..records import normalise, read_json, sha256_file
 from . import metrics
+from .columns import Column, Styled
 from .judgements import Review, votes
 from .metrics import METRICS, Metric
 from .results import Results
 from .study import ARMS, REFERENCE, System
 from .summary_sheet import Evidence
-from .tables import Column, Sheet, Styled
+from .tables import Sheet
 from .wording import answered
 
 DEFECTS = {

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..records import read_json, write_json
+from .columns import clean
 from .study import Study
-from .tables import clean
 
 MAIN, REPEAT, ATTENTION = "principal", "repetida", "atenção"
 REFERENCE, BLANK = "referência", "vazia"  # o que uma linha de atenção mostra no lugar de um sistema
 REPEATS = 4
 KEY = "revisao_chave.json"
-_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+_LETTERS = "bcdfhjkmnqrsvwxz23456789"  # nenhum nome de modelo nem palavra se forma por acaso
 
 
 @dataclass(frozen=True)

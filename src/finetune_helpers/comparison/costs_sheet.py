@@ -9,9 +9,10 @@ from .. import portuguese, prices
 from ..portuguese import ABSENT
 from ..prices import Price
 from . import costs
+from .columns import NO_PRICE, Column, Formula, Place
 from .costs import Serving, Training
 from .results import Results
-from .tables import ACCENT, NO_PRICE, ORANGE, Column, Formula, Place, Sheet
+from .tables import ACCENT, ORANGE, Sheet
 from .wording import answered
 
 USD = '"US$" 0.0000;-"US$" 0.0000;"sem cobrança"'

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,8 @@ from ..errors import InputError, RunMismatchError
 from ..records import normalise
 from . import blind
 from .blind import KEY, Plan, Row
+from .columns import shown
 from .judgements import PREFERENCES, Judgement, Rating, Review, review
-from .tables import shown
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -99,35 +99,51 @@ class _Copy:
     judgements: tuple[Judgement, ...]
 
 
+@dataclass(frozen=True)
+class _Tab:
+    """Uma aba de revisão aberta: a linha do cabeçalho, a coluna de cada título e a lista comum dos problemas."""
+
+    sheet: Any
+    head: int
+    columns: dict[str, int]
+    where: str
+    problems: list[str]
+
+    def tell(self, cell, words: str) -> None:
+        """Acrescenta um problema com o endereço da célula."""
+        self.problems.append(f"{self.where}!{cell.coordinate}: {words}")
+
+
 def _copies(path: Path, book: "Workbook", plan: Plan, problems: list[str]) -> Iterator[_Copy]:
     known = {row.code: row for row in plan.rows}
     for sheet in book:
-        head, names = _heading(sheet)
+        head, columns = _heading(sheet)
         if not head:
             continue
-        where = f"{path.name}, aba {sheet.title}"
-        if CODE not in names:
-            raise InputError(
-                f"{where}: falta a coluna {CODE}. Devolva-a da planilha original: ela diz que linha é cada uma."
-            )
-        problems += [
-            f"{where}: falta a coluna {title}; ela conta como vazia." for title in INPUTS if title not in names
-        ]
-        problems += [
-            f'{where}!{cell.coordinate}: a coluna "{_text(cell)}" se repete ou não é da revisão; ela não foi lida.'
-            for cell in sheet[head]
-            if _text(cell).strip() and cell.column not in names.values()
-        ]
-        lines = _lines(sheet, head, names, known, where, problems)
-        numbers = sorted({known[code].sheet for code in lines})
-        name = _reviewer_name(sheet, head)
-        for number in numbers:
-            expected = {row.code for row in plan.sheet(number)}
-            absent = sorted(expected - set(lines))
-            problems += [f"{where}: falta a linha de código {code}; ela conta como não avaliada." for code in absent]
-            rows = [_judgement(known[code], lines[code], where, problems) for code in lines if code in expected]
-            signed = name or f"{path.name}, {sheet.title}"
-            yield _Copy(path.name, number, signed, tuple(replace(row, reviewer=signed, file=path.name) for row in rows))
+        tab = _Tab(sheet, head, columns, f"{path.name}, aba {sheet.title}", problems)
+        if CODE not in columns:
+            told = "Devolva-a da planilha original: ela diz que linha é cada uma."
+            raise InputError(f"{tab.where}: falta a coluna {CODE}. {told}")
+        absent = [title for title in INPUTS if title not in columns]
+        problems += [f"{tab.where}: falta a coluna {title}; ela conta como vazia." for title in absent]
+        for cell in sheet[head]:
+            if _text(cell).strip() and cell.column not in columns.values():
+                tab.tell(cell, f'a coluna "{_text(cell)}" se repete ou não é da revisão; ela não foi lida.')
+        yield from _signed(tab, path.name, plan, _lines(tab, known))
+
+
+def _signed(tab: _Tab, file: str, plan: Plan, lines: dict[str, dict]) -> Iterator[_Copy]:
+    """Os julgamentos de uma aba, com o nome de quem a assinou; uma linha apagada é um problema."""
+    name = _reviewer_name(tab) or f"{file}, {tab.sheet.title}"
+    known = {row.code: row for row in plan.rows}
+    for number in sorted({known[code].sheet for code in lines}):
+        expected = [row.code for row in plan.sheet(number)]
+        absent = [code for code in expected if code not in lines]
+        tab.problems.extend(
+            f"{tab.where}: falta a linha de código {code}; ela conta como não avaliada." for code in absent
+        )
+        rows = [_judgement(tab, known[code], lines[code]) for code in expected if code in lines]
+        yield _Copy(file, number, name, tuple(replace(row, reviewer=name, file=file) for row in rows))
 
 
 def _heading(sheet) -> tuple[int, dict[str, int]]:
@@ -143,67 +159,61 @@ def _heading(sheet) -> tuple[int, dict[str, int]]:
     return 0, {}
 
 
-def _reviewer_name(sheet, head: int) -> str:
-    for cells in sheet.iter_rows(max_row=head):
+def _reviewer_name(tab: _Tab) -> str:
+    for cells in tab.sheet.iter_rows(max_row=tab.head):
         words = [_text(cell).strip() for cell in cells if cell.value is not None]
         if any(normalise(word) == normalise(REVIEWER) for word in words):
             return next((word for word in words if normalise(word) != normalise(REVIEWER)), "")
     return ""
 
 
-def _lines(
-    sheet, head: int, names: dict[str, int], known: dict[str, Row], where: str, problems: list[str]
-) -> dict[str, dict]:
+def _lines(tab: _Tab, known: dict[str, Row]) -> dict[str, dict]:
     """As linhas preenchidas, por código; o que não se sabe a que linha pertence vira um problema."""
     lines: dict[str, dict] = {}
-    for cells in sheet.iter_rows(min_row=head + 1):
+    for cells in tab.sheet.iter_rows(min_row=tab.head + 1):
         by_column = {cell.column: cell for cell in cells}
-        line = {title: by_column[column] for title, column in names.items() if column in by_column}
+        line = {title: by_column[column] for title, column in tab.columns.items()}
         code = _text(line[CODE]).strip()
         typed = [line[title] for title in INPUTS if title in line and _text(line[title]).strip()]
-        at = f"{where}!{line[CODE].coordinate}"
         if code in lines:
-            before = [_text(lines[code].get(title)) for title in INPUTS]
-            if not any(before):
+            if not any(_text(lines[code].get(title)) for title in INPUTS):
                 lines[code] = line
-            if typed and any(before):
-                problems.append(f"{at}: o código {code} se repete; vale a primeira linha preenchida.")
+            elif typed:
+                tab.tell(line[CODE], f"o código {code} se repete; vale a primeira linha preenchida.")
         elif code in known:
             lines[code] = line
         elif typed:
             said = f"o código {code} não é desta revisão" if code else "falta o código"
             cited = ", ".join(cell.coordinate for cell in typed)
-            problems.append(f"{at}: {said}; o que está em {cited} não foi lido.")
+            tab.tell(line[CODE], f"{said}; o que está em {cited} não foi lido.")
     return lines
 
 
-def _judgement(row: Row, line: dict, where: str, problems: list[str]) -> Judgement:
-    values: dict[str, Any] = {"preference": _choice(line.get(PREFERENCE), PREFERENCES, where, problems)}
-    values |= {field: _note(line.get(title), where, problems) for title, field in NOTES.items()}
-    values |= {field: _choice(line.get(title), PROBLEMS, where, problems) for title, field in CODES.items()}
+def _judgement(tab: _Tab, row: Row, line: dict) -> Judgement:
+    values: dict[str, Any] = {"preference": _choice(tab, line.get(PREFERENCE), PREFERENCES)}
+    values |= {field: _note(tab, line.get(title)) for title, field in NOTES.items()}
+    values |= {field: _choice(tab, line.get(title), PROBLEMS) for title, field in CODES.items()}
     values["comment"] = _text(line.get(COMMENT)).strip()
-    edited = (
-        all(title in line for title in SHOWN) and blind.mark(tuple(_text(line[title]) for title in SHOWN)) != row.mark
-    )
+    shown_texts = tuple(_text(line[title]) for title in SHOWN if title in line)
+    edited = len(shown_texts) == len(SHOWN) and blind.mark(shown_texts) != row.mark
     if edited:
-        problems.append(f"{where}!{line[CODE].coordinate}: os textos da linha {row.code} foram editados.")
-    rating = Rating(**{field.name: values[field.name] for field in fields(Rating)})
-    return Judgement(row, rating, edited=edited)
+        tab.tell(line[CODE], f"os textos da linha {row.code} foram editados.")
+    return Judgement(row, Rating(**values), edited=edited)
 
 
 def _text(cell) -> str:
     return "" if cell is None else shown(cell.value)
 
 
-def _choice(cell, options: Sequence[str], where: str, problems: list[str]) -> str:
+def _choice(tab: _Tab, cell, options: Sequence[str]) -> str:
     typed = normalise(_text(cell))
     chosen = next((option for option in options if normalise(option) == typed), "")
     if typed and not chosen:
-        problems.append(f'{where}!{cell.coordinate}: "{_text(cell)}" não está na lista ({", ".join(options)}).')
+        tab.tell(cell, f'"{_text(cell)}" não está na lista ({", ".join(options)}).')
     return chosen
 
 
-def _note(cell, where: str, problems: list[str]) -> int | None:
+def _note(tab: _Tab, cell) -> int | None:
     typed = _text(cell).strip().replace(",", ".")
     if not typed:
         return None
@@ -213,7 +223,7 @@ def _note(cell, where: str, problems: list[str]) -> int | None:
         value = 0.0
     if value in (1, 2, 3, 4, 5):
         return int(value)
-    problems.append(f'{where}!{cell.coordinate}: "{_text(cell)}" não é uma nota inteira de 1 a 5.')
+    tab.tell(cell, f'"{_text(cell)}" não é uma nota inteira de 1 a 5.')
     return None
 
 

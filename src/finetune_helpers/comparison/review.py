@@ -9,10 +9,11 @@ from ..errors import InputError, RunMismatchError
 from ..records import atomic_write, sha256_file
 from . import blind
 from .blind import KEY, Plan, Row, Size
+from .columns import Column, Formula, Place
 from .judgements import PREFERENCES, Rating
 from .reading import CODE, CODES, COMMENT, NOTES, PREFERENCE, PROBLEMS, REVIEWER, SHOWN, TOKEN, read_review
 from .study import Study, read_study
-from .tables import GREY, Book, Column, Formula, Place
+from .tables import GREY, Book
 
 FILE = "revisao.xlsx"
 DEFAULT = Size()

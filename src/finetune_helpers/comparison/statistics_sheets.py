@@ -5,10 +5,11 @@ from statistics import pstdev
 
 from ..portuguese import NOT_MEASURED, NOT_RUN, p_value
 from . import flexibility
+from .columns import P_VALUE, Column, Place, Styled
 from .metrics import METRICS, Metric
 from .results import Contrast, Forgetting, Results, Share
 from .statistics import Estimate
-from .tables import ALERT, P_VALUE, Column, Place, Sheet, Styled
+from .tables import ALERT, Sheet
 from .wording import answered, between, colour, share_text
 
 NO_SHARE = Share(0, 0, None, None)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..portuguese import number, p_value, percent
+from .columns import P_VALUE, Column, Place, Styled
 from .judge import Audit
 from .judgements import TIES, Contest, Review
 from .results import Results
 from .study import REFERENCE, System
-from .tables import ALERT, GREY, INK, P_VALUE, Column, Place, Sheet, Styled
+from .tables import ALERT, GREY, INK, Sheet
 from .wording import answered, between, colour, criteria
 
 GROUPS = (

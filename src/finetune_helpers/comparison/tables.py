@@ -1,10 +1,10 @@
-"""As células das planilhas: tabelas descritas por colunas com nome, texto seguro e fórmulas com o valor já calculado.
+"""As células das planilhas: escreve tabelas, parágrafos e gráficos nativos com o XlsxWriter.
 
-Só este módulo conhece letras de coluna, estilos e o XlsxWriter; quem escreve uma aba descreve colunas e linhas.
+Só este módulo conhece células e estilos; quem escreve uma aba descreve colunas e linhas (``columns``).
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -12,105 +12,14 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN
+from ..portuguese import ABSENT
 from ..records import atomic_write
-
-LIMIT = 32_000
-MAX_BREAKS = 250
-EMPTY = "[resposta vazia]"
-CUT = " […cortado; o texto inteiro está em respostas.jsonl]"
-NO_REVIEW, NO_PRICE = "ainda sem revisão", "preço desconhecido"
-MISSING = (ABSENT, NOT_RUN, NOT_MEASURED, NO_REVIEW, NO_PRICE)  # o que aparece em cinza no lugar de um número
+from .columns import MISSING, REREAD, Column, Formula, Place, Styled, clean
 
 FACE = "Calibri"
 ACCENT, PALE, INK, GREY, RULE = "#0B5C8A", "#EAF2F8", "#1F2937", "#6B7280", "#D5DBE1"
-TYPED, ALERT = "#FFF8DC", "#FBE3D6"
-ORANGE = "#D55E00"
-P_VALUE = '[<0.00005]"< 0,0001";0.0000'
+TYPED, ALERT, ORANGE = "#FFF8DC", "#FBE3D6", "#D55E00"
 LINE_HEIGHT, HIGHEST = 15.0, 409.0
-# O XLSX guarda caracteres de controle como _x000D_ e escapa o texto literal com _x005F_. O Excel desfaz e refaz o
-# escape; o LibreOffice 7.4 só o desfaz. Por isso o escape é sempre reduzido, ao escrever e ao ler.
-_ESCAPE = re.compile(r"(?:_x005[Ff])+_")
-_BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
-_REREAD = tuple("=+-@\t\n '")  # começos que um editor de planilhas relê como fórmula ou altera
-
-
-def clean(text: str) -> str:
-    """O texto como a célula vai mostrá-lo: sem caracteres que o XLSX não guarda, com tamanho e linhas limitados."""
-    text = _BROKEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    lines = text.split("\n")
-    if len(lines) > MAX_BREAKS:
-        text = "\n".join(lines[:MAX_BREAKS]) + CUT
-    if len(text.encode("utf-16-le")) // 2 > LIMIT:
-        text = text.encode("utf-16-le")[: 2 * LIMIT].decode("utf-16-le", "ignore") + CUT
-    # O XlsxWriter escreve sem escapar o que começa com <r> e termina com </r>, que ele toma por texto formatado.
-    text += " " if text.startswith("<r>") and text.endswith("</r>") else ""
-    return _ESCAPE.sub("_", text) if text.strip() else EMPTY
-
-
-def shown(value: Any) -> str:
-    """O texto de uma célula lida de volta, como ``clean`` o deixou."""
-    return "" if value is None else _ESCAPE.sub("_", str(value))
-
-
-@dataclass(frozen=True)
-class Formula:
-    """Uma fórmula e o valor que ela dá; ``{Título}`` é a célula daquela coluna na mesma linha."""
-
-    source: str
-    value: float | str
-
-
-@dataclass(frozen=True)
-class Styled:
-    """Um valor com aparência própria: ``alerta``, ``ausente``, ``digitado``, ``forte`` ou ``discreto``."""
-
-    value: Any
-    style: str
-    form: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """Uma coluna: título, largura em caracteres, formato do número (vazio para texto) e como tirar o valor da linha."""
-
-    title: str
-    width: float
-    form: str
-    value: Callable[[Any], Any]
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Onde uma tabela foi escrita, para fórmulas e gráficos que a citam por nome de coluna."""
-
-    sheet: str
-    first: int
-    last: int
-    columns: dict[str, int]
-
-    def cell(self, title: str, row: int) -> str:
-        """Endereço absoluto da célula de uma coluna, na linha ``row`` da tabela (a partir de zero)."""
-        from xlsxwriter.utility import xl_rowcol_to_cell
-
-        return f"'{self.sheet}'!{xl_rowcol_to_cell(self.first + row, self.columns[title], True, True)}"
-
-    def area(self, title: str) -> str:
-        """As células de uma coluna, sem o nome da aba: ``$F$8:$F$60``."""
-        from xlsxwriter.utility import xl_range_abs
-
-        return xl_range_abs(self.first, self.columns[title], self.last, self.columns[title])
-
-    def reference(self, title: str) -> str:
-        """Uma coluna inteira na forma que as barras de erro pedem: ``='Aba'!$B$5:$B$9``."""
-        return f"='{self.sheet}'!{self.area(title)}"
-
-    def range(self, title: str, first: int = 0, last: int | None = None) -> list:
-        """Uma coluna (ou as linhas ``first`` a ``last`` dela) na forma que os gráficos pedem."""
-        column = self.columns[title]
-        end = self.last if last is None else self.first + last
-        return [self.sheet, self.first + first, column, end, column]
 
 
 @dataclass
@@ -130,7 +39,7 @@ class Book:
         self.workbook.formats[0].set_font_name(FACE)
         self.formats: dict[tuple, Any] = {}
 
-    def format(self, **properties) -> Any:
+    def format(self, **properties: Any) -> Any:
         """O formato com estas propriedades, criado uma só vez."""
         key = tuple(sorted(properties.items()))
         if key not in self.formats:
@@ -217,7 +126,7 @@ class Sheet:
         self.worksheet.set_row(self.row, 18)
         self.row += 1
 
-    def paragraph(self, words: str, columns: int, **properties) -> None:
+    def paragraph(self, words: str, columns: int, **properties: Any) -> None:
         """Um parágrafo sobre ``columns`` colunas, alto o bastante para ser lido inteiro."""
         style = self.book.format(**({"text_wrap": True, "valign": "vcenter"} | properties))
         size = properties.get("font_size", 10)
@@ -290,7 +199,7 @@ class Sheet:
                 self.row, number, None, self.book.format(**look, text_wrap=True, align="left", indent=1)
             )
         elif isinstance(value, str):
-            quoted = {"quote_prefix": True} if value.startswith(_REREAD) else {}
+            quoted = {"quote_prefix": True} if value.startswith(REREAD) else {}
             look = look | {"text_wrap": True, "align": "right" if right else "left", "indent": 1} | quoted
             self.worksheet.write_string(self.row, number, clean(value), self.book.format(**look))
         elif isinstance(value, Formula):
@@ -358,7 +267,7 @@ class Sheet:
         if filtered and place.last >= place.first:
             self.worksheet.autofilter(head, 0, place.last, len(place.columns) - 1)
 
-    def chart(self, kind: str, series: Sequence[dict], **layout) -> None:
+    def chart(self, kind: str, series: Sequence[dict], **layout: Any) -> None:
         """Um gráfico nativo na linha atual: ``title``, ``x`` e ``y`` (eixos), ``column``, ``offset`` e ``size``."""
         lined = {"type": "scatter", "subtype": "straight_with_markers"}
         chart = self.book.workbook.add_chart(lined if kind == "curves" else {"type": kind})

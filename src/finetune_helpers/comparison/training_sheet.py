@@ -5,11 +5,12 @@ from typing import Any
 
 from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, duration
 from ..records import read_json
+from .columns import P_VALUE, Column, Styled
 from .results import Results
 from .statistics import Estimate
 from .statistics_sheets import p_cell
 from .study import ARMS
-from .tables import P_VALUE, Column, Sheet, Styled
+from .tables import Sheet
 from .wording import TONES, between
 
 FACTS = (

@@ -2,11 +2,12 @@
 
 from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, number, usd
 from . import costs
+from .columns import NO_REVIEW
 from .judgements import Review
 from .results import Results, Share
 from .statistics import Interval
 from .study import REFERENCE, System
-from .tables import ACCENT, NO_REVIEW, ORANGE
+from .tables import ACCENT, ORANGE
 
 # Uma cor por trilha: a forte é o ajustado, a média a base, a clara a base com exemplos.
 TONES = {"llama3": (ACCENT, "#79B4D6", "#C3DCEB"), "gpt": (ORANGE, "#EFA66B", "#F7D9BF")}

@@ -92,7 +92,7 @@ def units(profile: Profile, data: Path, questions: int) -> float:
     if profile.max_steps > 0:
         seen = min(seen, profile.max_steps * profile.effective_batch)
     work = seen * chosen["tokens"] / chosen["linhas"] + 2 * questions * profile.max_new_tokens
-    larger = (resolve(profile).parameters or EMBEDDED_PARAMETERS) / EMBEDDED_PARAMETERS
+    larger = max(1.0, (resolve(profile).parameters or 0) / EMBEDDED_PARAMETERS)
     return round(work * larger if profile.device == "cpu" else work)
 
 

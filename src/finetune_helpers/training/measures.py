@@ -138,7 +138,7 @@ def learnt(rows: list[dict[str, Any]]) -> str:
     lower = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
     style = other_before - other_after
     own, other = ([number(value, 2) for value in pair] for pair in ((before, after), (other_before, other_after)))
-    content = before - after - style
+    content = round(before - after - style, 2) + 0.0  # sem “-0,00”
     return (
         f"a perda {'caiu' if after < before else 'subiu'} de {own[0]} para {own[1]} nats por token; menor em {lower} "
         f"de {len(rows)} itens\ncom o título de outro item, foi de {other[0]} para {other[1]}: dos "
