@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_helpers.comparison import statistics
+from finetune_helpers.comparison import judge, power, statistics
 
 numbers = st.floats(-5, 5, allow_nan=False).map(lambda value: round(value, 3))
 
@@ -103,7 +103,7 @@ def test_wilson_holm_and_kappa_are_those_of_the_libraries():
 
 def test_nothing_to_test_is_none():
     assert statistics.mcnemar(0, 0) is None and statistics.wilson(0, 0) == (None, None)
-    assert statistics.holm([None]) == [None] and statistics.detectable_rate(0) is None
+    assert statistics.holm([None]) == [None] and power.detectable_rate(0) is None
     assert statistics.kappa([], []) is None and statistics.kappa(["A"] * 5, ["A"] * 5) is None
     assert statistics.alpha([[None, 1], [2, None]]) is None and statistics.alpha([[1, 1], [1, 1]]) is None
     assert statistics.preference([]).estimate.mean is None
@@ -129,7 +129,7 @@ def test_interval_and_p_of_a_preference_agree(points):
 def test_smallest_detectable_rate_has_80_percent_power_in_the_exact_test(n, rate):
     from scipy import stats
 
-    found = statistics.detectable_rate(n)
+    found = power.detectable_rate(n)
     assert found == pytest.approx(rate, abs=0.001)
     wins = np.arange(n + 1)
     rejects = np.array([stats.binomtest(int(won), n).pvalue <= 0.05 for won in wins]) & (wins > n / 2)
@@ -138,14 +138,14 @@ def test_smallest_detectable_rate_has_80_percent_power_in_the_exact_test(n, rate
 
 @pytest.mark.parametrize("n", [5, 6])
 def test_too_few_pairs_show_nothing(n):
-    assert (statistics.detectable_rate(n) is None) == (n == 5)
-    assert (statistics.detectable_share(n) is None) == (n == 5)
+    assert (power.detectable_rate(n) is None) == (n == 5)
+    assert (power.detectable_share(n) is None) == (n == 5)
 
 
 def test_smallest_detectable_share_has_80_percent_power_in_simulation():
     rng, opposite = np.random.default_rng(5), 0.1
-    difference = statistics.detectable_share(60, opposite)
-    assert difference > statistics.detectable_share(60)
+    difference = power.detectable_share(60, opposite)
+    assert difference > power.detectable_share(60)
     draws = rng.multinomial(60, [opposite + difference, opposite, 1 - 2 * opposite - difference], 2000)
     shown = sum((statistics.mcnemar(int(won), int(lost)) or 1) <= 0.05 for won, lost, _ in draws)
     assert shown / 2000 == pytest.approx(0.8, abs=0.03)
@@ -187,15 +187,15 @@ def test_prediction_powered_interval_covers_and_is_narrower():
     rng, hits, widths = np.random.default_rng(13), 0, []
     for _ in range(1000):
         human = (rng.random(600) < 0.58).astype(float)
-        judge = np.where(rng.random(600) < 0.75, human, 1 - human)
-        found = statistics.prediction_powered(human[:100], judge[:100], judge[100:])
+        judged = np.where(rng.random(600) < 0.75, human, 1 - human)
+        found = judge.prediction_powered(human[:100], judged[:100], judged[100:])
         hits += found.low <= 0.58 <= found.high
         widths.append(found.high - found.low)
     assert 0.93 <= hits / 1000 <= 0.97
     assert np.mean(widths) < 2 * 1.96 * math.sqrt(0.58 * 0.42 / 100)
 
 
-@pytest.mark.parametrize("judge", [[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
-def test_prediction_powered_survives_useless_judges(judge):
-    found = statistics.prediction_powered([1.0, 0.0, 1.0, 0.0], judge, [1.0, 1.0])
+@pytest.mark.parametrize("judged", [[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
+def test_prediction_powered_survives_useless_judges(judged):
+    found = judge.prediction_powered([1.0, 0.0, 1.0, 0.0], judged, [1.0, 1.0])
     assert 0 <= found.mean <= 1 and found.low < found.high

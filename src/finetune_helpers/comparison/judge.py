@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -230,7 +231,7 @@ def _audit(rows: list[dict], contrast: tuple[str, str], human: Mapping[str, floa
         statistics.kappa([_side(points) for points in people], [_side(points) for points in machine]),
         fmean(abs(by_order[True] - by_order[False]) == 1 for by_order in both.values()) if both else None,
         fmean(not row["winner"] for row in rows),
-        statistics.prediction_powered(people, machine, [points for key, points in judged.items() if key not in human]),
+        prediction_powered(people, machine, [points for key, points in judged.items() if key not in human]),
     )
 
 
@@ -261,3 +262,24 @@ def _same_length(rows: list[dict], judged: dict[str, float]) -> float | None:
     # A regularização mantém finito o caso em que o tamanho separa tudo.
     intercept = model.fit_regularized(alpha=1e-4, L1_wt=0.0).params[0]
     return float(1 / (1 + np.exp(-intercept)))
+
+
+def prediction_powered(human: Sequence[float], judged: Sequence[float], unlabelled: Sequence[float]) -> Estimate:
+    """Média humana corrigida pelo juiz em mais itens (PPI++, arXiv 2311.01453).
+
+    ``human`` e ``judged`` são dos mesmos pares; ``unlabelled``, do juiz nos outros.
+    """
+    import numpy as np
+    from scipy import stats
+
+    people, judge, rest = (np.asarray(values, dtype=float) for values in (human, judged, unlabelled))
+    n, more = len(people), len(rest)
+    if n < 2 or len(judge) != n:
+        return Estimate(n, n, None, None, None, None, "poucos pares humanos")
+    spread = judge.var(ddof=1)
+    weight = float(np.cov(people, judge)[0, 1] / (spread * (1 + n / more))) if more and spread > 0 else 0.0
+    residual = people - weight * judge
+    centre = float((weight * rest.mean() if more else 0.0) + residual.mean())
+    error = math.sqrt((weight**2 * rest.var(ddof=1) / more if more > 1 else 0.0) + residual.var(ddof=1) / n)
+    low, high = stats.norm.interval(1 - statistics.ALPHA, centre, error or 1e-12)
+    return Estimate(n, n, centre, float(low), float(high), None, f"PPI++ ({n} humanos, {more} só do juiz)")

@@ -1,35 +1,20 @@
-"""Medidas de cada resposta: proximidade do texto do catálogo além do acaso, perda, defeitos, invenções e cópia.
-
-Proximidade crua engana: cresce com o tamanho, com o estilo e com o eco do título. Por isso cada uma é refeita sem as
-palavras do título, com respostas e descrições do mesmo número de palavras, contra a própria descrição e contra as de
-outros itens da mesma faixa de tamanho; a diferença é a medida. Uma resposta que não depende do item fica em 0.
-"""
+"""Medidas de cada resposta: proximidade do texto do catálogo além do acaso, perda, defeitos, invenções e cópia."""
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from statistics import fmean, median
+from statistics import fmean
 
 from .. import progress
 from ..answers import Answer
 from ..records import Example
 from . import rules
-from .study import REFERENCE, Study
+from .controls import Control, controls, swaps
+from .study import Study
 
 GRAM = 8  # palavras seguidas iguais às do treino a partir das quais é cópia
-SWAPS = 4  # descrições de outros itens contra as quais cada resposta é medida
-SHORTEST = 20  # palavras: um sistema que quase nada responde não encurta a medida dos outros
-
-
-@dataclass(frozen=True)
-class Control:
-    """O que a medida além do acaso compara: os textos já sem o título e do mesmo número de palavras."""
-
-    answer: str
-    own: str
-    others: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -175,65 +160,6 @@ def _losses(study: Study) -> dict[tuple[str, str], dict]:
                 measured = {"loss": row[moments[system.role]], "tokens": row["tokens"], "characters": size}
                 known[system.name, row["item_id"]] = measured
     return known
-
-
-def common_length(study: Study) -> int:
-    """Palavras de cada texto no controle: a mediana do sistema que menos escreve, pelo menos ``SHORTEST``."""
-    spoken = [
-        median(len(row.answer.split()) for row in study.answers[system.name].values())
-        for system in study.systems
-        if system.role != REFERENCE and system.name in study.answers
-    ]
-    return max(SHORTEST, int(min(spoken, default=SHORTEST)))
-
-
-def controls(study: Study) -> dict[tuple[str, str], Control]:
-    """O controle de cada resposta, por sistema e item."""
-    length, others = common_length(study), swaps(study.items)
-    references = {key: shorten(item["content"], length) for key, item in study.items.items()}
-    return {
-        (name, key): Control(
-            shorten(without_title(row.answer, study.items[key]["title"]), length),
-            references[key],
-            tuple(references[other] for other in others[key]),
-        )
-        for name, rows in study.answers.items()
-        for key, row in rows.items()
-        if key in study.items
-    }
-
-
-def swaps(items: dict[str, dict]) -> dict[str, list[str]]:
-    """Até ``SWAPS`` itens de outro grupo e da mesma faixa para cada item, todos usados o mesmo número de vezes.
-
-    São rotações da faixa ordenada por grupo, permutações sem ponto fixo: por isso uma resposta constante soma o mesmo
-    com as próprias descrições e com as trocadas. Vazio num item sozinho na sua faixa. O resultado vem nessa ordem.
-    """
-    ranges: dict[str, list[str]] = defaultdict(list)
-    for key, item in items.items():
-        ranges[item.get("regime", "")].append(key)
-    chosen: dict[str, list[str]] = {}
-    for keys in ranges.values():
-        cluster = {key: items[key].get("cluster") or key for key in keys}
-        keys.sort(key=lambda key: (cluster[key], key))
-        largest, n = max(Counter(cluster.values()).values()), len(keys)
-        # Saltos de pelo menos o maior grupo, dos dois lados, nunca caem no mesmo grupo.
-        steps = range(largest, n - largest + 1) or range(1, n)
-        for place, key in enumerate(keys):
-            chosen[key] = [keys[(place + step) % n] for step in steps[:SWAPS]]
-    return chosen
-
-
-def shorten(text: str, length: int) -> str:
-    """As ``length`` primeiras palavras de um texto."""
-    return " ".join(text.split()[:length])
-
-
-def without_title(answer: str, title: str) -> str:
-    """A resposta sem as palavras do título; vazia se nada mais dizia."""
-    known = {word.casefold() for word in rules.words(title)}
-    kept = [part for part in answer.split() if {word.casefold() for word in rules.words(part)} - known]
-    return " ".join(kept)
 
 
 def _own_and_swapped(measure: Callable[[str, str], float], control: Control) -> tuple[float, float | None]:

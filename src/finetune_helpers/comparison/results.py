@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..answers import base_of
 from ..portuguese import number
-from . import costs, flexibility, metrics, similarity, statistics
+from . import costs, flexibility, metrics, power, similarity, statistics
+from .controls import common_length
 from .metrics import Metric
 from .statistics import Estimate, Interval
 from .study import ARMS, Study, read_study
@@ -244,7 +245,7 @@ def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Resu
         system: {key: flexibility.passes(key, row.answer) for key, row in asked.items() if key in known}
         for system, asked in study.flexibility.items()
     }
-    return Results(study, ordered, verdicts, _contrasts(study, ordered), metrics.common_length(study))
+    return Results(study, ordered, verdicts, _contrasts(study, ordered), common_length(study))
 
 
 def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast, ...]:
@@ -283,7 +284,7 @@ def _difference(
     if estimate.clusters < estimate.n:
         return estimate, statistics.detectable_mean(differences, groups)
     fewer = min(differences.count(1.0), differences.count(-1.0))
-    return estimate, statistics.detectable_share(estimate.n, fewer / estimate.n) if estimate.n else None
+    return estimate, power.detectable_share(estimate.n, fewer / estimate.n) if estimate.n else None
 
 
 def _share(passed: Sequence[bool], clusters: Sequence[str]) -> Share:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from .. import progress
 from ..embeddings import encoder
 from ..records import read_jsonl, write_jsonl
-from .metrics import Control, Cosines, controls
+from .controls import Control, controls
+from .metrics import Cosines
 from .study import Study, read_study
 
 if TYPE_CHECKING:

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
+
+from . import power
+from .power import ALPHA
 
 RESAMPLES = 2999
 FLIPS = 9999
 SEED = 20261121
-ALPHA, POWER = 0.05, 0.8
 PRIMARY = "preferência humana entre os dois modelos ajustados (empates valem meio ponto)"
 
 
@@ -259,7 +260,7 @@ def preference(points: Sequence[float]) -> Preference:
         n - wins - losses,
         losses,
         Estimate(n, n, interval.mean, low, high, p, "sinal, exato"),
-        detectable_rate(n),
+        power.detectable_rate(n),
     )
 
 
@@ -303,33 +304,6 @@ def alpha(ratings: Sequence[Sequence[float | None]], level: Literal["nominal", "
     return float(krippendorff.alpha(reliability_data=shared, level_of_measurement=level))
 
 
-def detectable_rate(n: int) -> float | None:
-    """Menor taxa de vitória que o teste exato do sinal mostra em ``n`` pares, com 80 % de poder; None se nenhuma."""
-    from scipy import stats
-
-    return _smallest(lambda chance: float(stats.binom.sf(_critical(n) - 1, n, chance)), 0.5) if n else None
-
-
-def detectable_share(n: int, opposite: float = 0.0) -> float | None:
-    """Menor diferença de taxas pareadas que o McNemar exato mostra em ``n`` itens, com 80 % de poder.
-
-    ``opposite`` é a parte dos itens que muda na direção contrária: em 0, o caso mais favorável.
-    """
-    import numpy as np
-    from scipy import stats
-
-    discordant = np.arange(n + 1)
-    needed = np.array([_critical(count) for count in range(n + 1)])
-
-    def power(difference: float) -> float:
-        moved = min(1.0, 2 * opposite + difference)
-        chance = (opposite + difference) / moved if moved else 0.5
-        seen = stats.binom.pmf(discordant, n, moved)
-        return float((seen * stats.binom.sf(needed - 1, discordant, min(1.0, chance))).sum())
-
-    return _smallest(power, 0.0, max(0.0, 1 - 2 * opposite)) if n else None
-
-
 def detectable_mean(differences: Sequence[float], clusters: Sequence[str] | None = None) -> float | None:
     """Menor diferença média que o teste t pareado mostra com esta dispersão e estes grupos, com 80 % de poder."""
     import numpy as np
@@ -340,47 +314,4 @@ def detectable_mean(differences: Sequence[float], clusters: Sequence[str] | None
     spread = float(np.std(totals / sizes, ddof=1))
     if spread < 1e-12:
         return None
-    return _detectable_effect(len(totals)) * spread
-
-
-@cache
-def _detectable_effect(n: int) -> float:
-    """Em desvios padrão."""
-    from statsmodels.stats.power import TTestPower
-
-    return float(TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER))
-
-
-def _critical(n: int) -> int:
-    """Menos vitórias em ``n`` que dão p ≤ 0,05 no teste bilateral exato; ``n`` + 1 se nem todas bastam."""
-    from scipy import stats
-
-    tail = int(stats.binom.isf(ALPHA / 2, n, 0.5)) + 1
-    return tail if n and stats.binom.sf(tail - 1, n, 0.5) <= ALPHA / 2 else n + 1
-
-
-def _smallest(power, low: float, high: float = 1.0) -> float | None:
-    from scipy.optimize import brentq
-
-    return float(brentq(lambda value: power(value) - POWER, low, high)) if power(high) >= POWER else None
-
-
-def prediction_powered(human: Sequence[float], judged: Sequence[float], unlabelled: Sequence[float]) -> Estimate:
-    """Média humana corrigida pelo juiz em mais itens (PPI++, arXiv 2311.01453).
-
-    ``human`` e ``judged`` são dos mesmos pares; ``unlabelled``, do juiz nos outros.
-    """
-    import numpy as np
-    from scipy import stats
-
-    people, judge, rest = (np.asarray(values, dtype=float) for values in (human, judged, unlabelled))
-    n, more = len(people), len(rest)
-    if n < 2 or len(judge) != n:
-        return Estimate(n, n, None, None, None, None, "poucos pares humanos")
-    spread = judge.var(ddof=1)
-    weight = float(np.cov(people, judge)[0, 1] / (spread * (1 + n / more))) if more and spread > 0 else 0.0
-    residual = people - weight * judge
-    centre = float((weight * rest.mean() if more else 0.0) + residual.mean())
-    error = math.sqrt((weight**2 * rest.var(ddof=1) / more if more > 1 else 0.0) + residual.var(ddof=1) / n)
-    low, high = stats.norm.interval(1 - ALPHA, centre, error or 1e-12)
-    return Estimate(n, n, centre, float(low), float(high), None, f"PPI++ ({n} humanos, {more} só do juiz)")
+    return power.detectable_effect(len(totals)) * spread
