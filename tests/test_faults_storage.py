@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 from fault_storage import fill, mounted, unmount
 
-from finetune_helpers import answers, curation, gpt, lock, prompts, records, runs, storage
+from finetune_helpers import answers, curation, gpt, prompts, records, runs
 from finetune_helpers.errors import MachineError, StorageError
-from finetune_helpers.gpt import following
-from finetune_helpers.training.efficiency import TimedSave
+from finetune_helpers.gpt import job as gpt_job
+from finetune_helpers.training.measures import TimedSave
 
-HOUSE = Path(records.__file__).parent
+SOURCE = Path(records.__file__).parents[1]
 ROW = {"text": "ção " * 100}
 
 
@@ -85,13 +85,13 @@ def test_answers_stop_at_a_full_disk_and_go_on_with_space(disk):
     ],
 )
 def test_what_the_disk_denies_is_an_instruction(tmp_path, error, message):
-    with pytest.raises(StorageError, match=message) as caught, storage.storage(tmp_path / "x"):
+    with pytest.raises(StorageError, match=message) as caught, records.storage(tmp_path / "x"):
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_another_failure_passes_as_it_is(tmp_path):
-    with pytest.raises(KeyError), storage.storage(tmp_path / "x"):
+    with pytest.raises(KeyError), records.storage(tmp_path / "x"):
         raise KeyError("outra")
 
 
@@ -115,7 +115,7 @@ def test_a_drive_that_goes_away_is_said_and_nothing_is_written_in_its_place(tmp_
         records.append_jsonl(run / "llama3" / "respostas.jsonl", [ROW])
         assert records.read_jsonl(run / "llama3" / "respostas.jsonl") == [ROW, ROW]
         runs.close_run(run)
-    assert not (drive / "resultados" / "turma" / lock.MARKER).exists()
+    assert not (drive / "resultados" / "turma" / runs.OWNER).exists()
 
 
 def test_what_the_trainer_wrote_in_the_place_of_a_lost_drive_is_erased_and_the_training_stops(tmp_path):
@@ -142,7 +142,7 @@ def test_a_full_disk_stops_the_local_api_with_the_reason_and_its_next_start_goes
     from local_api_server import serving, trained
     from openai import OpenAI
 
-    from finetune_helpers.local_api import store
+    from local_finetune_api import store
 
     monkeypatch.setattr("finetune_helpers.gpt.failures.ATTEMPTS", 1)
     training, full = tmp_path / "treino.jsonl", []
@@ -157,13 +157,13 @@ def test_a_full_disk_stops_the_local_api_with_the_reason_and_its_next_start_goes
     provider = gpt.provider("local", base_url="http://127.0.0.1/v1")
     with serving(disk / "api", work=work) as api:
         client = OpenAI(base_url=api.base_url, api_key=api.api_key, max_retries=0)
-        job = gpt.find_or_create(client, tmp_path, training, provider=provider, n_epochs=1)
+        job = gpt.find_or_create(client, tmp_path, gpt.Request(training, n_epochs=1), provider=provider)
         with pytest.raises(MachineError, match="Disco cheio"):
             gpt.follow(client, job.id, poll_seconds=0.05, sleep=lambda seconds: None)
     full[0].__exit__(None, None, None)
     with serving(disk / "api") as api:
         client = OpenAI(base_url=api.base_url, api_key=api.api_key)
-        again = gpt.find_or_create(client, tmp_path, training, provider=provider, n_epochs=1)
+        again = gpt.find_or_create(client, tmp_path, gpt.Request(training, n_epochs=1), provider=provider)
         assert again.id == job.id
         assert gpt.follow(client, job.id, poll_seconds=0.05).status == "succeeded"
     assert len(store.jobs(disk / "api")) == 1
@@ -172,15 +172,21 @@ def test_a_full_disk_stops_the_local_api_with_the_reason_and_its_next_start_goes
 def test_durations_never_come_from_the_wall_clock():
     # time.time() serve para datar um registro; uma duração ou um prazo com ele erra quando o relógio é acertado.
     wrong = []
-    for path in HOUSE.rglob("*.py"):
+    for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.BinOp | ast.Compare | ast.AugAssign):
                 inside = [ast.unparse(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)]
                 if {"time.time", "datetime.now"} & set(inside):
-                    wrong.append(f"{path.relative_to(HOUSE)}:{node.lineno}")
-    assert [place.split(":")[0] for place in wrong] == ["local_api/reporting.py"]  # o fim previsto é um instante
+                    wrong.append(f"{path.relative_to(SOURCE)}:{node.lineno}")
+    assert [place.split(":")[0] for place in wrong] == [
+        "local_finetune_api/reporting.py"
+    ]  # o fim previsto é um instante
 
 
 def test_following_a_training_waits_by_its_own_count_whatever_the_clock_says(monkeypatch):
+    shown = []
     monkeypatch.setattr("time.time", lambda: -1e9)
-    assert "fim previsto" in following._postfix({}, type("Job", (), {"estimated_finish": 1_790_000_000}))
+    bar = SimpleNamespace(total=None, n=0, update=lambda steps: None, set_postfix_str=shown.append)
+    event = SimpleNamespace(data={"step": 1, "total_steps": 2}, created_at=0, message="")
+    gpt_job._show(bar, [event], SimpleNamespace(estimated_finish=1_790_000_000), "")
+    assert "fim previsto" in shown[0]
