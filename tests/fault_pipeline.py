@@ -42,7 +42,7 @@ class Moment:
     """Quando matar: ``seconds`` depois do começo, ou na ``changes``-ésima mudança vista nas pastas da rodada.
 
     ``everything`` mata de uma vez o caderno e tudo o que ele começou, como a queda da máquina; sem ele morre só o
-    caderno, como um núcleo sem memória, e o resto tem de acabar sozinho.
+    caderno, como um kernel sem memória, e o resto tem de acabar sozinho.
     """
 
     notebook: str
@@ -221,7 +221,7 @@ def copy(source: Path, target: Path) -> Path:
 
 NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?(?:e-?\d+)?")
 HOUR = 3600.0  # assim a queda da perda por hora é a própria queda, e vale a mesma tolerância
-TIMED = {"seconds", "tokens_per_second", "peak_rss_gb", "peak_gpu_gb", "gpu_hours", "energy_kwh"}
+TIMED = {"seconds", "tokens_per_second", "peak_rss_gb", "peak_gpu_gb", "gpu_hours", "job_seconds"}
 
 
 def _settled(text: str) -> str:
@@ -241,7 +241,7 @@ def _timeless(value: object) -> object:
 
 
 def numbers(pipeline: Pipeline, work: Path) -> dict[str, object]:
-    """Cada célula da planilha da rodada, refeita sem o que depende do tempo: folha e endereço → valor ou fórmula."""
+    """Cada célula da planilha da rodada, refeita sem o que depende do tempo: aba e endereço → valor ou fórmula."""
     import openpyxl
 
     from finetune_helpers import comparison
@@ -253,6 +253,10 @@ def numbers(pipeline: Pipeline, work: Path) -> dict[str, object]:
     for path in run.glob("*/respostas.jsonl"):
         rows = sorted(map(_settled, path.read_text().splitlines()))
         path.write_text("".join(f"{row}\n" for row in rows))
+    state = json.loads((run / "rodada.json").read_text())
+    for step in state["passos"].values():
+        step.pop("tempo", None)
+    (run / "rodada.json").write_text(json.dumps(state))
     for path in run.glob("*/trabalho.json"):
         path.write_text("{}")
     shutil.rmtree(run / "cadernos", ignore_errors=True)

@@ -150,4 +150,4 @@ def test_a_second_notebook_on_the_same_run_is_refused_and_the_first_goes_on(undi
 
 def test_no_process_of_the_line_is_left(undisturbed):
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    assert [line for line in listed.splitlines() if "pytest" in line and "finetune_helpers.local_api" in line] == []
+    assert [line for line in listed.splitlines() if "pytest" in line and "local_finetune_api" in line] == []
