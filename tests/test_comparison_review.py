@@ -290,6 +290,11 @@ def test_without_the_key_or_with_a_damaged_file_the_error_says_what_to_do(blank,
         comparison.read_review(tmp_path / "falta.xlsx", blank.parent)
 
 
+def test_the_name_is_enough_for_a_file_in_the_run_folder(blank):
+    typed = fill(blank, blank.with_name("ana.xlsx"))
+    assert ratings(comparison.read_review("ana.xlsx", blank.parent)) == clean(typed)
+
+
 def test_an_erased_run_code_is_recovered_from_the_row_codes(blank):
     typed = fill(blank)
     book = load_workbook(blank)

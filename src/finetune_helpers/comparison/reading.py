@@ -40,7 +40,10 @@ def read_review(path_or_paths: Path | str | Sequence[Path | str], run_folder: Pa
     O que não serve fica em ``problems``, com o endereço da célula, e conta como vazio; nada some em silêncio.
     InputError se um arquivo não é uma revisão; RunMismatchError se ele é de outra rodada.
     """
-    paths = [Path(path_or_paths)] if isinstance(path_or_paths, (str, Path)) else [Path(path) for path in path_or_paths]
+    asked = [path_or_paths] if isinstance(path_or_paths, (str, Path)) else path_or_paths
+    # O nome basta para um arquivo que está na pasta da rodada.
+    near = [Path(run_folder or "") / path for path in asked]
+    paths = [place if place.is_file() else Path(path) for place, path in zip(near, asked, strict=True)]
     if not paths:
         raise InputError("Nenhuma planilha revisada foi indicada. Informe em `reviews` pelo menos um arquivo .xlsx.")
     books = [(path, _load(path)) for path in paths]
