@@ -61,7 +61,7 @@ def submit(client, folder, count: int = 12, **changes):
     return client.fine_tuning.jobs.create(**({"model": MODEL, "training_file": sent.id} | changes))
 
 
-def until(ready, seconds: float = 120):
+def until(ready, seconds: float = 600):
     """Espera ``ready()`` ser verdadeiro, com um limite folgado, e devolve o que ele devolveu."""
     deadline = time.monotonic() + seconds
     while not (found := ready()):

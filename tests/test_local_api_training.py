@@ -140,7 +140,8 @@ def test_a_conversation_over_the_context_is_refused_and_the_next_works(client):
 def test_a_model_that_does_not_load_is_an_instruction_without_folders(client, job):
     with pytest.raises(openai.InternalServerError) as caught:
         ask(client, "oi", model="quebrado")
-    assert "Confira" in caught.value.message and "/" not in caught.value.message
+    assert caught.value.code == "generation_failed" and "/" not in caught.value.message
+    assert ask(client, "rio", model=NAME, max_tokens=1).usage.completion_tokens == 1
 
 
 def test_a_job_cancelled_as_it_starts_leaves_no_worker(client, tmp_path):

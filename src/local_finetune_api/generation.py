@@ -32,10 +32,10 @@ def main() -> None:
         try:
             _answer(loaded, request, channel, stop)
         except Exception as error:
-            # O processo é descartado depois de qualquer falha: o rastro fica no registro, a instrução sai sem caminhos.
+            # O servidor descarta o processo assim que lê a falha: o rastro vai antes para o registro.
+            print(trace(error), file=sys.stderr, flush=True)
             known = without_paths(str(error)) if isinstance(error, FinetuneError) else ""
             _send(channel, {"failed": known or "A geração falhou. Veja o registro do servidor e tente de novo."})
-            print(trace(error), file=sys.stderr)
             return
 
 
