@@ -1,4 +1,4 @@
-"""O ramo CUDA do Unsloth, que o Colab percorre, sobre o interpretador do Triton: sem GPU, o mesmo código do caderno 02."""
+"""O ramo CUDA do Unsloth, que o Colab percorre, sobre o interpretador do Triton: o código do caderno 02, sem GPU."""
 
 import importlib.util
 import os
@@ -53,7 +53,8 @@ def test_every_profile_builds_and_learns_only_the_description(tmp_path, capabili
 
 def test_a_killed_training_resumes_with_the_same_losses_and_the_base_comes_back_exactly(tmp_path):
     whole, broken = tmp_path / "inteiro", tmp_path / "quebrado"
-    assert emulate("train", whole) == (0, emulate.__doc__) or (whole / "train.json").exists(), "o treino inteiro falhou"
+    code, said = emulate("train", whole)
+    assert code == 0, said
     code, said = emulate("train", broken, MORRE_NO_PASSO="2")
     assert code == 9 and not (broken / "train.json").exists(), said
     code, said = emulate("train", broken)
@@ -76,7 +77,7 @@ def plain_losses(folder: Path) -> list[float]:
 
     examples = [
         Example(f"The Harbour of {name}", f"A history of {name} and its sailors. " * (1 + n % 3))
-        for n, name in enumerate("Alba Bruma Cedro Doca Elba Faro Gaia Horta".split())
+        for n, name in enumerate(["Alba", "Bruma", "Cedro", "Doca", "Elba", "Faro", "Gaia", "Horta"])
     ]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     rows = [prompts.to_prompt_completion(example) for example in examples]

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 BEGIN, END, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_250|>"
 
 
@@ -24,9 +27,14 @@ def llama3_tokenizer():
     core.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), begin])
     names = ["input_ids", "attention_mask"]
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token=BEGIN, eos_token=END, pad_token=PAD, model_max_length=8192, padding_side="left",
+        tokenizer_object=core,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=8192,
+        padding_side="left",
         model_input_names=names,
-    )  # fmt: skip
+    )
 
 
 def write(folder: Path) -> Path:

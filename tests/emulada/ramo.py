@@ -17,7 +17,7 @@ from finetune_helpers.training import guards, measures, profiles, resume
 
 EXAMPLES = [
     Example(f"The Harbour of {name}", f"A history of {name} and its sailors. " * (1 + n % 3))
-    for n, name in enumerate("Alba Bruma Cedro Doca Elba Faro Gaia Horta".split())
+    for n, name in enumerate(["Alba", "Bruma", "Cedro", "Doca", "Elba", "Faro", "Gaia", "Horta"])
 ]
 ROWS = [prompts.to_prompt_completion(example) for example in EXAMPLES]
 BEGIN = 128000

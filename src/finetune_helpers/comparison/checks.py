@@ -6,6 +6,7 @@ negrito, cerca de código, ponto final, um rótulo (``The answer is``) e a unida
 sabe parar abre outro turno (``### Instruction:``, ``<|``), e a resposta acaba ali.
 """
 
+import itertools
 import json
 import re
 import unicodedata
@@ -165,7 +166,7 @@ def sentence(answer: str, start: str, most: int) -> bool:
     begun = words[: len(opening)] == opening
     triples = list(zip(words, words[1:], words[2:], strict=False))
     ended = re.fullmatch(r"[^\n?]*[.!]", given) and not re.search(r"[.!?]\W+\w", given)
-    doubled = any(first == second for first, second in zip(words, words[1:], strict=False))
+    doubled = any(first == second for first, second in itertools.pairwise(words))
     looped = doubled or len(set(triples)) < len(triples) or len(set(words)) < 0.65 * len(words)
     return bool(ended) and not looped and len(words) <= most and begun
 
