@@ -36,7 +36,7 @@ ENVIRONMENT = default_environment() | {
     "os_name": "posix",
 }
 # Os extras que algum pacote pede a outro.
-EXTRAS = frozenset({"http"})
+EXTRAS = frozenset({"http", "socks"})
 # O que os metadados pedem e não é preciso, com a razão: (quem pede, o que pede).
 CUDA_12 = "o torch do Colab é o da CUDA 12.8, com as bibliotecas dela; o registro só descreve o da CUDA 13"
 CERTIFICATES = "só uma lista de certificados mais nova; a do Colab serve aos mesmos endereços"

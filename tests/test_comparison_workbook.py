@@ -366,7 +366,8 @@ def drawn_labels(draw, found):
 def mine(folder, found):
     """Um README com a tabela da rodada gravada."""
     path = folder / "LEIA.md"
-    path.write_text(f"# Título\n\n{readme.START}\n{readme.END}\n\nFim.\n", encoding="utf-8")
+    blocks = [f"<!-- {name}: início -->\n<!-- {name}: fim -->\n" for name in readme.BLOCKS]
+    path.write_text("\n".join(["# Título\n", *blocks, "Fim.\n"]), encoding="utf-8")
     return readme.write(path, found)
 
 

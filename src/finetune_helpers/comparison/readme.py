@@ -1,4 +1,4 @@
-"""A tabela de resultados do README: escrita da rodada (``--gravar``) e conferida contra ela e contra a planilha."""
+"""O que o README mostra de uma rodada: a tabela e um antes e depois, escritos dela (``--gravar``) e conferidos."""
 
 import argparse
 import sys
@@ -14,7 +14,8 @@ from .metrics import METRICS
 from .results import Results, score
 from .workbook import FILE
 
-START, END = "<!-- resultados: início -->", "<!-- resultados: fim -->"
+BLOCKS = ("resultados", "exemplo")
+SHOWN = 220  # caracteres de cada texto do exemplo
 
 
 def headline(
@@ -40,29 +41,62 @@ def table(results: Results) -> str:
     return "\n".join(lines + ([f"\nNão executado: {'; '.join(absent)}."] if absent else []))
 
 
+def example(results: Results) -> str:
+    """Um item antes e depois do ajuste da trilha LLaMA: o primeiro em que o defeito de forma sumiu."""
+    base, tuned = (results.study.answers.get(f"llama3-{name}", {}) for name in ("base", "tuned"))
+    both = sorted(base.keys() & tuned.keys())
+    if not both:
+        return NOT_RUN
+    mended = [
+        key
+        for key in both
+        if results.rows["llama3-base"][key].defects and not results.rows["llama3-tuned"][key].defects
+    ]
+    chosen = (mended or both)[0]
+    texts = {
+        "título": results.study.items[chosen]["title"],
+        "antes": base[chosen].answer,
+        "depois": tuned[chosen].answer,
+    }
+    short = {name: " ".join(text.split())[:SHOWN].replace("|", "/") for name, text in texts.items()}
+    lines = [f"| {name} | {text}{'…' if len(text) == SHOWN else ''} |" for name, text in short.items()]
+    return "\n".join([lines[0], "|---|---|", *lines[1:]])
+
+
 def write(readme: Path, results: Results) -> Path:
-    """Troca no README o que está entre as marcas pela tabela da rodada; InputError se as marcas não estão lá."""
-    before, _, after = _parts(readme)
+    """Troca no README o que está entre as marcas pelo que a rodada diz; InputError se as marcas não estão lá."""
+    content = readme.read_text(encoding="utf-8")
+    for name, said in _said(results).items():
+        before, _, after = _parts(readme, content, name)
+        content = f"{before}\n{said}\n{after}"
     with atomic_write(readme) as file:
-        file.write(f"{before}{START}\n{table(results)}\n{END}{after}")
+        file.write(content)
     return readme
 
 
 def disagreements(readme: Path, results: Results) -> list[str]:
     """O que difere entre o README, a rodada e a sua planilha; lista vazia quando tudo confere."""
-    told = []
-    if _parts(readme)[1].strip() != table(results).strip():
-        told.append(f"{readme}: a tabela não é a da rodada {results.study.run}. Grave-a de novo com `--gravar`.")
+    content = readme.read_text(encoding="utf-8")
+    told = [
+        f"{readme}: o bloco {name} não é o da rodada {results.study.run}. Grave-o de novo com --gravar."
+        for name, said in _said(results).items()
+        if _parts(readme, content, name)[1].strip() != said.strip()
+    ]
     return told + _workbook(results)
 
 
-def _parts(readme: Path) -> tuple[str, str, str]:
-    content = readme.read_text(encoding="utf-8")
-    if content.count(START) != 1 or content.count(END) != 1:
-        raise InputError(f'{readme}: coloque uma vez as marcas "{START}" e "{END}" onde a tabela deve ficar.')
-    before, rest = content.split(START)
-    inside, after = rest.split(END)
-    return before, inside, after
+def _said(results: Results) -> dict[str, str]:
+    return dict(zip(BLOCKS, (table(results), example(results)), strict=True))
+
+
+def _parts(readme: Path, content: str, name: str) -> tuple[str, str, str]:
+    """O texto até a marca de início, o que está entre as marcas e o resto, a partir da de fim."""
+    start, end = f"<!-- {name}: início -->", f"<!-- {name}: fim -->"
+    if content.count(start) != 1 or content.count(end) != 1:
+        raise InputError(f'{readme}: coloque uma vez as marcas "{start}" e "{end}" onde o bloco deve ficar.')
+    before, rest = content.split(start)
+    inside, after = rest.split(end)
+    return before + start, inside, end + after
 
 
 def _workbook(results: Results) -> list[str]:
