@@ -25,6 +25,7 @@ NOT_PROSE = [
     for pattern in (
         r"```.*?```|``.+?``|`[^`]+`",  # código
         r"\]\([^)\s]+\)|https?://[^\s)]+|\[Read this in English\]",  # destinos de links, endereços e o inglês
+        r"<!-- (\w+): início -->.*?<!-- \1: fim -->",  # o que vem de uma rodada: títulos e respostas em inglês
         r"<!--.*?-->|<[a-z/][^>\n]*>|&\w+;|\*+|\{[^{}]*\}",  # HTML, ênfase e espaços a preencher
         r"^\s*python .*?$|pip install .*?$|--[\w-]+|\b[A-Z]{2,}(?=\()",  # comandos e fórmulas
         r"\S*/\S*\.\w+|\S*\w/(?=\s|$|[,.;:])|\b[\w-]+\.\w+\b",  # caminhos e nomes de arquivos

@@ -98,6 +98,7 @@ class ChatRequest(Strict):
 class Job(FineTuningJob):
     """Um treino; a descrição publicada tem a pausa, mas o tipo do pacote ``openai`` ainda não traz o estado dela."""
 
+    # O tipo do pacote não tem a pausa.
     status: Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]  # type: ignore[assignment]
 
 

@@ -61,7 +61,7 @@ class Estimate:
     def total_usd(self) -> float | None:
         """Treino mais respostas; None se falta um dos preços."""
         known = self.training_usd is not None and self.answering_usd is not None
-        return self.training_usd + self.answering_usd if known else None  # type: ignore[operator]
+        return self.training_usd + self.answering_usd if known else None  # type: ignore[operator]  # known diz que os dois existem
 
     @property
     def most_usd(self) -> float | None:
