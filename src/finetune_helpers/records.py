@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import InputError, RunBusyError, StorageError
+from .errors import FinetuneError, InputError, RunBusyError, StorageError
 
 _watched: dict[Path, str] = {}
 
@@ -90,7 +90,9 @@ def storage(path: Path | str) -> Iterator[None]:
     check_present(path)
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except FinetuneError:
+        raise
+    except Exception as error:  # o safetensors conta um disco cheio com uma exceção só dele
         check_present(path)
         if advice := _disk_advice(error, Path(path)):
             raise StorageError(advice) from error

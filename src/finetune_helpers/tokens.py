@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,15 +40,13 @@ def counter(model: str) -> TokenCounter:
         raise InputError(f'Modelo "{model}" desconhecido. Use "llama" ou "gpt".') from None
     except ImportError as error:
         raise MachineError(
-            f"Falta o pacote {error.name}. Instale os pacotes de requirements/, como diz o README."
+            f"Falta o pacote {error.name}. No Colab, execute a primeira célula; fora dele, `make instalar`."
         ) from None
     return TokenCounter(name, lambda texts: _count(encoding, texts))
 
 
 def _count(encoding, texts: list[str]) -> list[int]:
     """Conta em duas metades ao mesmo tempo: sem criar listas de números, o tiktoken deixa os dois núcleos livres."""
-    if multiprocessing.parent_process() is not None:  # num processo auxiliar os núcleos já têm dono
-        return [_length(encoding, text) for text in texts]
     counts = [0] * len(texts)
 
     def count_from(start: int) -> None:
