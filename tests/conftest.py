@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,27 @@ TITLES = ["The {curly} Garden", "Naïve Stories & Tales", "A Sea Voyage", "The C
 SYSTEM_TOOLS = re.compile("LibreOffice|hunspell|Chromium|chromium", re.IGNORECASE)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Um módulo inteiro vai para um processo; os que treinam ou geram, todos para o mesmo: nunca dois de uma vez."""
-    for item in items:
-        torch = item.get_closest_marker("treino") or {"toy_model", "toy_tuned"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("torch" if torch else item.path.stem))
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Um arquivo inteiro vai para um processo; os que treinam ou geram, todos para o mesmo: nunca dois de uma vez.
+
+    ``--dist loadgroup`` não serve: no pytest 9.2 os grupos do xdist 3.8 não chegam a quem distribui.
+    """
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        """A fila por arquivo, com uma só para tudo o que usa o torch."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            name = nodeid.split("::")[0]
+            return "torch" if uses_torch(config.rootpath / name) else name
+
+    return ByFile(config, log)
+
+
+@cache
+def uses_torch(path: Path) -> bool:
+    """Se algum teste do arquivo treina ou gera com um modelo."""
+    return bool(re.search(r"mark\.treino|toy_model|toy_tuned", path.read_text(encoding="utf-8")))
 
 
 @pytest.hookimpl(wrapper=True)

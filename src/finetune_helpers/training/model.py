@@ -50,7 +50,7 @@ def load(profile: Profile, adapter: Path | None = None) -> "tuple[PreTrainedMode
         check_card(adapter, profile)
     try:
         return (_load_unsloth if profile.engine == "unsloth" else _load_transformers)(profile, adapter)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise bases.explain(error, profile.model_name) from error
 
 
