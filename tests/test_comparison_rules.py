@@ -37,9 +37,9 @@ def reported(row: dict) -> bool:
 
 
 def is_description(row: dict) -> bool:
-    # A amostra traz de propósito linhas sem conteúdo e com o título no lugar dele, para a curadoria recusar.
+    # Há linhas sem conteúdo, com o título no lugar dele ou só com o nome de um formato ou coleção (até cinco palavras).
     content = (row["content"] or "").strip()
-    return bool(row["title"]) and len(content.split()) > 2 and content.casefold() != row["title"].strip().casefold()
+    return bool(row["title"]) and len(content.split()) > 5 and content.casefold() != row["title"].strip().casefold()
 
 
 @cache
