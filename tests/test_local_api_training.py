@@ -116,9 +116,14 @@ def test_each_epoch_left_a_checkpoint_that_answers_with_its_own_identity(client,
 
 
 def test_base_and_tuned_answer_differently_from_one_process(client, job):
-    names = (NAME, job.fine_tuned_model, NAME)
-    base, tuned, again = (ask(client, "rivers", model=name, max_tokens=10).choices[0].message.content for name in names)
-    assert base == again != tuned
+    titles = ("rivers", "harbours", "bees", "clocks", "winter light", "old roads")
+    base, tuned, again = (
+        [ask(client, title, model=name, max_tokens=24) for title in titles]
+        for name in (NAME, job.fine_tuned_model, NAME)
+    )
+    texts = [[reply.choices[0].message.content for reply in replies] for replies in (base, tuned, again)]
+    assert texts[0] == texts[2] != texts[1]
+    assert {reply.system_fingerprint for reply in base} & {reply.system_fingerprint for reply in tuned} == set()
 
 
 def test_streaming_gives_the_same_text_in_pieces(client, job):
