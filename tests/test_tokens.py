@@ -83,7 +83,7 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path, model, package):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MachineError, match=f"Falta o pacote {package}.*requirements/"):
+    with pytest.raises(MachineError, match=f"Falta o pacote {package}.*`make instalar`"):
         tokens.counter.__wrapped__(model)
 
 
