@@ -24,9 +24,9 @@ def test_every_rate_is_dated_explained_and_positive():
 
 
 def test_the_first_time_uses_the_published_rate(run):
-    rate = estimates.rates()[STEP, "cpu"]
-    assert estimates.expected(run, STEP, "cpu", 100 * rate.per_second)[0] == pytest.approx(100)
-    text = estimates.before(run, STEP, "cpu", 100 * rate.per_second, "nenhum")
+    rate = estimates.rates()[STEP, "t4"]
+    assert estimates.expected(run, STEP, "t4", 100 * rate.per_second)[0] == pytest.approx(100)
+    text = estimates.before(run, STEP, "t4", 100 * rate.per_second, "nenhum")
     assert text.startswith("Tempo previsto: cerca de 1 min 40 s (") and rate.basis in text
     assert text.endswith("Custo previsto: nenhum")
 
