@@ -179,6 +179,24 @@ def test_kill_minus_9_of_worker_and_server_continues_the_same_job_to_the_end(tmp
     assert [row["id"] for row in store.jobs(folder)] == [created.id]
 
 
+def test_an_epoch_whose_checkpoint_the_crash_took_is_saved_on_return(tmp_path, toy_tuned):
+    from types import SimpleNamespace
+
+    from local_finetune_api.reporting import Reporting
+
+    job = {"id": "ftjob-1", "tuned_name": "ft:modelo"}
+    profile = SimpleNamespace(max_length=64, batch_size=1)
+    task = SimpleNamespace(folder=tmp_path, job=job, seconds={"evaluate": 0.0}, profile=profile)
+    state = SimpleNamespace(global_step=4, max_steps=8, epoch=2.0, log_history=[{"loss": 1.5, "step": 4}])
+    reporting = Reporting(task, *toy_tuned, [], None)
+    reporting.on_train_begin(None, state, None)
+    written = tmp_path / "models" / "step-4" / "checkpoint.json"
+    assert json.loads(written.read_text())["metrics"] == {"step": 4, "train_loss": 1.5}
+    state.global_step, state.epoch = 5, 2.5
+    reporting.on_train_begin(None, state, None)
+    assert [path.name for path in tmp_path.glob("models/*")] == ["step-4"]
+
+
 def steps(folder: Path, job_id: str) -> int:
     return max((row["data"].get("step", 0) for row in store.events(folder, job_id)), default=0)
 

@@ -34,6 +34,11 @@ def test_opening_records_parameters_and_versions(tmp_path):
     assert set(runs.PACKAGES) | {"python"} == set(step["versoes"])
 
 
+def test_a_path_is_recorded_by_its_name(tmp_path):
+    run = runs.open_run(tmp_path / "r", "02", {"MODELO": str(tmp_path / "pessoa" / "Qwen2.5-0.5B")})
+    assert read_json(run / "rodada.json")["passos"]["02"]["parametros"] == {"MODELO": "Qwen2.5-0.5B"}
+
+
 def test_a_missing_package_is_said(monkeypatch):
     monkeypatch.setattr(runs, "PACKAGES", ["finetune-helpers", "pacote-que-ninguem-tem"])
     assert runs.versions()["pacote-que-ninguem-tem"] == "não instalado"

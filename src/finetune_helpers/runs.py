@@ -84,6 +84,8 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
     """
     for key, value in parameters.items():
         refuse_credentials(key, str(value))
+    # De um caminho, só o nome: a pasta de uma pessoa não se publica, e o conteúdo é conferido por quem o lê.
+    parameters = {key: Path(str(value)).name if _is_path(value) else value for key, value in parameters.items()}
     folder = Path(folder)
     # RODADA vazia deixa a própria pasta resultados/, e ".." sairia dela.
     name = "" if folder.name == "resultados" else folder.name
@@ -110,6 +112,10 @@ def refuse_credentials(name: str, value: str) -> None:
             f"{name} traz um endereço com usuário e senha, que ficariam escritos na rodada. Use um endereço sem senha "
             "ou baixe o arquivo e informe o caminho dele."
         )
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and Path(value).is_absolute()
 
 
 def _sweep(*folders: Path | None) -> None:

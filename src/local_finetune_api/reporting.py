@@ -31,6 +31,14 @@ class Reporting(TrainerCallback):
         self._last: dict[str, float] = {}
         self.base = self._base_losses()
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Refaz o checkpoint da época quando a queda veio entre o ponto de retomada, que o Trainer grava antes, e ele."""
+        marker = self.task.folder / "models" / f"step-{state.global_step}" / "checkpoint.json"
+        if state.global_step and float(state.epoch or 0.5).is_integer() and not marker.is_file():
+            for logs in state.log_history:
+                self._keep(logs)
+            self.on_epoch_end(args, state, control)
+
     def on_step_begin(self, args, state, control, **kwargs):
         """Marca o início, para estimar o fim."""
         if not self._started:
@@ -45,14 +53,20 @@ class Reporting(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Um evento de medidas por passo."""
-        if not logs or "loss" not in logs:
+        if not self._keep(logs or {}):
             return
+        measured = {"step": state.global_step, "total_steps": state.max_steps, **self._last}
+        text = f"Passo {state.global_step}/{state.max_steps}: perda {number(self._last['train_loss'], 2)}"
+        self.task.say(text, data=measured)
+
+    def _keep(self, logs: dict[str, float]) -> bool:
+        """Guarda as medidas de um passo; False se ``logs`` não as traz."""
+        if "loss" not in logs:
+            return False
         self._last = {"train_loss": round(logs["loss"], 5)}
         if "mean_token_accuracy" in logs:
             self._last["train_mean_token_accuracy"] = round(logs["mean_token_accuracy"], 5)
-        measured = {"step": state.global_step, "total_steps": state.max_steps, **self._last}
-        text = f"Passo {state.global_step}/{state.max_steps}: perda {number(logs['loss'], 2)}"
-        self.task.say(text, data=measured)
+        return True
 
     def on_epoch_end(self, args, state, control, **kwargs):
         """Um checkpoint que serve de modelo, com a perda de toda a validação."""
