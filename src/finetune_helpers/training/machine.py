@@ -49,6 +49,14 @@ def memory_gb() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
+def native_bfloat16() -> bool:
+    """Se o processador faz contas em bfloat16; onde não faz, emulá-las leva o triplo do tempo de float32."""
+    import torch
+
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # um torch mais antigo não as diz
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def point_unsloth(engine: str, device: str) -> None:
     """Diz ao Unsloth, antes que ele seja importado, se o treino é na CPU; MachineError se ele já escolheu a GPU.
 

@@ -16,7 +16,8 @@ LLAMA_3_8B = "unsloth/llama-3-8b-bnb-4bit"
 ENGINES = ("unsloth", "transformers")
 SEVEN_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WINNER, WINNER_FILE = "vencedor", Path("hiperparametros") / "vencedor.json"
-EXPLAINED = {"model": "modelo pequeno", "batch_size": "lote de", "learning_rate": "taxa de"}  # o motivo de cada valor
+# O motivo de cada valor: começa assim, e sai da lista quando o valor muda.
+EXPLAINED = {"model": "modelo pequeno", "batch_size": "lote de", "learning_rate": "taxa de", "dtype": "bfloat16 nos"}
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,12 @@ def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Pr
     unknown = changes.keys() - {field.name for field in fields(Profile)}
     if unknown:
         raise InputError(f"O perfil não tem o campo {sorted(unknown)[0]!r}. Veja os campos em training/profiles.py.")
-    chosen = _priced(_changed(chosen, {key: value for key, value in changes.items() if value}), card)
+    asked = {key: value for key, value in changes.items() if value}
+    if chosen.device == "cpu" and "dtype" not in asked and not machine.native_bfloat16():
+        chosen = _changed(chosen, {"dtype": "float32"})
+        reason = "float32 nos cálculos: este processador só emula bfloat16, o que leva o triplo do tempo"
+        chosen = replace(chosen, reasons=(*chosen.reasons, reason))
+    chosen = _priced(_changed(chosen, asked), card)
     if chosen.engine not in ENGINES:
         raise InputError(f'Motor "{chosen.engine}" desconhecido. Em `engine`, use "unsloth" ou "transformers".')
     _check_card(chosen, card)
