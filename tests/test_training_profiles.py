@@ -37,6 +37,7 @@ def gpu(monkeypatch):
 @pytest.fixture
 def no_gpu(monkeypatch):
     monkeypatch.setattr(machine, "gpu", lambda: None)
+    monkeypatch.setattr(machine, "native_bfloat16", lambda: True)
 
 
 def test_without_a_gpu_the_small_model_is_chosen_and_the_reason_said(no_gpu):
@@ -107,6 +108,22 @@ def test_the_length_of_the_data_is_the_one_the_trainer_gets(tmp_path):
 
 def test_empty_changes_keep_the_profile(no_gpu):
     assert training.choose("cpu", model="", epochs=0, max_new_tokens=None) == profiles.BY_NAME["cpu"]
+
+
+def test_a_processor_that_only_emulates_bfloat16_computes_in_float32(no_gpu, monkeypatch):
+    monkeypatch.setattr(machine, "native_bfloat16", lambda: False)
+    chosen = training.choose("cpu")
+    assert chosen.dtype == "float32" and "float32 nos cálculos" in training.describe(chosen)
+    assert "bfloat16 nos cálculos" not in training.describe(chosen)
+    assert training.choose("cpu", dtype="bfloat16").dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("named", [{}, {"avx512_bf16": False}, {"amx_bf16": True}])
+def test_native_bfloat16_is_what_the_processor_says(monkeypatch, named):
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: named)
+    assert machine.native_bfloat16() is any(named.values())
 
 
 @pytest.mark.parametrize(
