@@ -144,8 +144,9 @@ def test_nothing_in_the_file_tells_who_wrote_what(blank):
     assert len(formulas) == 2 and all(formula.startswith("COUNTA(") for formula in formulas)
 
 
-def test_the_order_says_nothing_about_the_key_over_1000_runs(run):
+def test_the_order_says_nothing_about_the_key_over_1000_runs(run, monkeypatch):
     found = study.read_study(run)
+    monkeypatch.setattr(blind, "texts", lambda *_: ())  # mil sorteios, sem os textos
     main = found.pairs()[0]
     counts, n = {"lado": 0, "código": 0, "repetida": 0}, 1000
     for seed in range(n):
@@ -160,29 +161,23 @@ def test_the_order_says_nothing_about_the_key_over_1000_runs(run):
     assert {name: count for name, count in counts.items() if not low <= count <= high} == {}
 
 
-def test_sides_are_balanced_and_repeats_are_flipped(run):
+def test_sides_are_balanced_repeats_are_flipped_and_all_see_the_shared_pairs(run):
     plan = blind.draw(study.read_study(run), SMALL, random.Random(1))
-    for sheet in (1, 2):
+    seen = []
+    for sheet in map(plan.sheet, (1, 2)):
+        main = [row for row in sheet if row.kind == blind.MAIN]
         for contrast in plan.contrasts:
-            own = [row for row in plan.sheet(sheet) if row.kind == blind.MAIN and (row.first, row.second) == contrast]
-            assert abs(sum(row.left == row.first for row in own) - len(own) / 2) <= 0.5
-        first = {row.pair: row.left for row in plan.sheet(sheet) if row.kind == blind.MAIN}
-        again = [row for row in plan.sheet(sheet) if row.kind == blind.REPEAT]
+            sides = [row.left == row.first for row in main if (row.first, row.second) == contrast]
+            assert abs(sum(sides) - len(sides) / 2) <= 0.5
+        first = {row.pair: row.left for row in main}
+        again = [row for row in sheet if row.kind == blind.REPEAT]
         assert len(again) == blind.REPEATS and all(first[row.pair] == row.right for row in again)
-        assert sorted(row.expected for row in plan.sheet(sheet) if row.kind == blind.ATTENTION)[-1] == "empate"
-
-
-def test_every_reviewer_sees_the_shared_pairs_and_half_go_to_the_main_contrast(run):
-    plan = blind.draw(study.read_study(run), SMALL, random.Random(1))
-    one, two = ({row.pair for row in plan.sheet(number) if row.kind == blind.MAIN} for number in (1, 2))
-    assert len(one & two) == SMALL.shared
-    assert sum(pair[1:] == plan.contrasts[0] for pair in one | two) == SMALL.rows // 2
-
-
-def test_two_reviews_of_one_run_share_no_code(run):
-    found = study.read_study(run)
-    one, two = blind.draw(found, SMALL), blind.draw(found, SMALL)
-    assert one.code != two.code and not {row.code for row in one.rows} & {row.code for row in two.rows}
+        assert sorted(row.expected for row in sheet if row.kind == blind.ATTENTION)[-1] == "empate"
+        seen.append(set(first))
+    assert len(seen[0] & seen[1]) == SMALL.shared
+    assert sum(pair[1:] == plan.contrasts[0] for pair in seen[0] | seen[1]) == SMALL.rows // 2
+    other = blind.draw(study.read_study(run), SMALL)
+    assert other.code != plan.code and not {row.code for row in other.rows} & {row.code for row in plan.rows}
 
 
 def sorted_and_moved(path, target):
@@ -228,20 +223,24 @@ def test_deleted_rows_bad_values_and_strange_codes_are_told_by_address(blank):
     fill(blank)
     book = load_workbook(blank)
     sheet = book["Revisor 1"]
-    titles = {cell.value: cell.column_letter for cell in sheet[HEAD]}
-    gone = sheet[f"{titles['Código']}8"].value
+    column = {cell.value: cell.column_letter for cell in sheet[HEAD]}
+    gone = sheet[f"{column['Código']}8"].value
     sheet.delete_rows(8)
-    sheet[f"{titles['Preferência']}9"].value = "C"
-    sheet[f"{titles['Correção A']}10"].value = 6
-    sheet[f"{titles['Correção B']}10"].value = 4.5
-    sheet[f"{titles['Código']}11"].value = "inventado"
-    sheet[f"{titles['Resposta A']}12"].value = "outra resposta"
-    sheet["P6"].value = "Minha coluna"
+    wrong = {f"{column['Preferência']}9": "C", f"{column['Correção A']}10": 6, f"{column['Correção B']}10": 4.5}
+    wrong |= {f"{column['Código']}11": "inventado", f"{column['Código']}13": None, "P6": "Minha coluna"}
+    for place, value in wrong.items():
+        sheet[place].value = value
+    sheet[f"{column['Código']}14"].value = sheet[f"{column['Código']}15"].value
+    sheet[f"{column['Resposta A']}12"].value = "outra resposta"
+    del book["Revisor 2"]
     book.save(blank)
     problems = "\n".join(comparison.read_review(blank).problems)
-    places = [f"{titles[title]}{line}" for title, line in (("Preferência", 9), ("Correção A", 10), ("Correção B", 10))]
-    places += [f"{titles['Código']}11", f"{titles['Código']}12", "P6", gone, "Minha coluna"]
-    assert [place for place in places if place not in problems] == []
+    told = [*wrong, f"{column['Código']}12", f"{column['Código']}15: o código", gone, "Minha coluna", "A aba Revisor 2"]
+    assert [place for place in told if place not in problems] == []
+    sheet.delete_cols(16 - 3)  # a coluna Código
+    book.save(blank)
+    with pytest.raises(InputError, match="falta a coluna Código"):
+        comparison.read_review(blank)
 
 
 def test_two_people_in_two_copies_of_the_same_sheet_are_two_reviewers(blank, tmp_path):
@@ -286,15 +285,11 @@ def test_without_the_key_or_with_a_damaged_file_the_error_says_what_to_do(blank,
         comparison.read_review(tmp_path / "falta.xlsx", blank.parent)
 
 
-def test_writing_again_keeps_what_was_typed(blank):
-    fill(blank)
-    before, key = blank.read_bytes(), (blank.parent / blind.KEY).read_bytes()
+def test_writing_again_keeps_what_was_typed_and_a_renamed_review_still_opens(blank):
+    typed, key = fill(blank), (blank.parent / blind.KEY).read_bytes()
+    before = blank.read_bytes()
     assert comparison.write_review(blank.parent, size=SMALL).read_bytes() == before
     assert (blank.parent / blind.KEY).read_bytes() == key
-
-
-def test_a_renamed_review_still_opens_after_writing_again(blank):
-    typed = fill(blank)
     mine = blank.rename(blank.with_name("minha.xlsx"))
     fresh = comparison.write_review(blank.parent, size=SMALL)
     assert ratings(comparison.read_review(mine)) == clean(typed)
@@ -328,18 +323,26 @@ def test_a_blank_review_of_old_answers_is_replaced(blank, touched):
     assert comparison.read_review(comparison.write_review(blank.parent, size=SMALL)).plan.code != code
 
 
-def test_a_write_that_fails_leaves_no_half_review(run, tmp_path, monkeypatch):
-    shutil.copytree(run.parents[1], tmp_path / "copia")
-    folder = tmp_path / "copia" / "resultados" / "r1"
+def test_a_write_that_fails_leaves_no_half_review(tmp_path, monkeypatch):
+    folder = make_run(tmp_path, 8, suite=False)
     monkeypatch.setattr(review, "write_json", lambda *_: (_ for _ in ()).throw(OSError("disco cheio")))
     with pytest.raises(OSError, match="disco"):
         comparison.write_review(folder, size=SMALL)
     assert not (folder / review.FILE).exists()
 
 
-def test_a_run_with_one_system_says_what_to_do(tmp_path):
+def test_a_run_with_one_system_no_file_or_a_lost_or_damaged_key_says_what_to_do(blank, tmp_path):
     with pytest.raises(InputError, match="dois sistemas"):
         comparison.write_review(make_run(tmp_path, arms=(), suite=False))
+    with pytest.raises(InputError, match="Nenhuma planilha"):
+        comparison.read_review([])
+    key = blank.parent / blind.KEY
+    key.write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="não é uma chave"):
+        comparison.read_review(blank)
+    key.unlink()
+    with pytest.raises(RunMismatchError, match="sem a sua chave"):
+        comparison.write_review(blank.parent, size=SMALL)
 
 
 def test_a_reviewer_who_prefers_one_system_is_recovered(blank):
@@ -349,11 +352,8 @@ def test_a_reviewer_who_prefers_one_system_is_recovered(blank):
     def rate(code):
         row = rows[code]
         side = row.expected or ("A" if row.left == row.first else "B")
-        return {
-            judgements.PREFERENCE: side,
-            "Correção A": 5 if side == "A" else 2,
-            "Correção B": 5 if side == "B" else 2,
-        }
+        grades = {f"Correção {shown}": 5 if side == shown else 2 for shown in "AB"}
+        return {judgements.PREFERENCE: side} | grades
 
     fill(blank, rate=rate)
     read = comparison.read_review(blank)
@@ -371,8 +371,7 @@ def test_a_simulated_preference_is_recovered_and_its_interval_covers():
     pair, covered, means = ("um", "outro"), 0, []
     for _ in range(times):
         drawn = rng.choices((judgements.FIRST, "empate", judgements.SECOND), (0.5, 0.2, 0.3), k=n)
-        told = judgements.contest(pair, [(f"{item}", outcome) for item, outcome in enumerate(drawn)])
-        estimate = told.statistic.estimate
+        estimate = judgements.contest(pair, [(f"{item}", outcome) for item, outcome in enumerate(drawn)]).estimate
         covered += estimate.low <= truth <= estimate.high
         means.append(estimate.mean)
     assert fmean(means) == pytest.approx(truth, abs=4 * 0.45 / sqrt(n * times))

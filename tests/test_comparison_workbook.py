@@ -128,6 +128,14 @@ def test_the_summary_says_the_model_under_each_system_and_what_was_not_reviewed(
     assert all(sentence in words(path) for sentence in found.conclusions())
 
 
+def test_the_line_of_the_tuned_model_is_read_in_words(scored):
+    found, _ = scored
+    told, defects = comparison.in_words(found), found.share("llama3-tuned", "defective")
+    assert told.startswith(f"Trilha LLaMA, ajustado (Qwen-Pequeno-0.5B), em {defects.n} respostas:")
+    assert wording.share_text(defects) in told and "a perda caiu de 4,3" in told
+    assert comparison.in_words(replace(found, rows={})).startswith("Não executado")
+
+
 def test_form_defects_are_never_under_the_word_precision(scored):
     lines = written(scored[1], "Resumo")
     groups = next(line for line in lines if "Precisão" in line)
@@ -189,7 +197,8 @@ def test_a_review_changes_the_summary_and_side_by_side_and_other_answers_refuse_
     book = comparison.write_workbook(run, reviews="preenchida.xlsx", results=found)
     after = words(book)
     assert "Revisão humana" not in before and tables.NO_REVIEW in before
-    assert "Às cegas, Trilha LLaMA, ajustado fez 100 %" in after and "Ana" in after and "Correção humana" in after
+    assert "Às cegas, Trilha LLaMA, ajustado fez 100 %" in after and "Ana" in after
+    assert "Correção humana (1 a 5)" in words(book, "Custo")
     told = [row["Revisão humana"] for row in table(book, "Lado a lado", "Título")]
     assert any("Ana: Trilha LLaMA, ajustado melhor que Trilha GPT, ajustado (=boa)" in str(text) for text in told)
     drawn = figures.write_figures(found, comparison.read_review(run / "preenchida.xlsx"))

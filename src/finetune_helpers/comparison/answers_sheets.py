@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from ..portuguese import ABSENT, NOT_RUN, number
@@ -95,13 +96,13 @@ def metrics_sheet(sheet: Sheet, results: Results) -> None:
     """Uma linha por resposta e uma coluna por medida, na ordem de METRICS."""
     study, label = results.study, labels(results)
 
-    def column(metric: Metric) -> Column:
-        return Column(metric.label, lambda row: row.values.get(metric.key), metric.form, 11)
+    def value(metric: Metric, row: Row) -> float | None:
+        return row.values.get(metric.key)
 
     columns = [
         Column("Item", lambda row: study.items[row.item_id]["title"], width=44),
         Column("Sistema", lambda row: label[row.system], width=32),
-        *map(column, METRICS),
+        *(Column(metric.label, partial(value, metric), metric.form, 11) for metric in METRICS),
         Column("Fatos sem apoio", lambda row: ", ".join(row.specifics) or ABSENT, width=30),
         Column("Copiado de", lambda row: row.copied_from or ABSENT, width=30),
         Column("Identidade", lambda row: row.item_id, width=18, style="discreto"),

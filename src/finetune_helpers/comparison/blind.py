@@ -103,7 +103,7 @@ def _sample(study: Study, pair: tuple[str, str], quota: int, rng: random.Random)
     for key, cluster in zip(keys, study.clusters(keys), strict=True):
         first_of.setdefault(cluster, key)
     fresh = list(first_of.values())
-    again = [key for key in keys if key not in set(fresh)]
+    again = [key for key in keys if key not in fresh]
     return [Row("", 0, MAIN, key, one, two, one, two) for key in (fresh + again)[:quota]]
 
 
@@ -170,8 +170,3 @@ def read_key(path: Path) -> Plan:
             f"{path} não é uma chave de revisão ({error!r}). Devolva a cópia original ou mude o nome do arquivo e "
             "escreva uma revisão nova."
         ) from None
-
-
-def keys(folder: Path) -> list[Plan]:
-    """As chaves de uma pasta: a atual e as que uma revisão nova substituiu."""
-    return [read_key(path) for path in sorted(folder.glob("revisao_chave*.json"))]

@@ -169,7 +169,7 @@ def _load(path: Path) -> "Workbook":
 
 
 def _plan(path: Path, book: "Workbook", folder: Path) -> Plan:
-    plans = blind.keys(folder)
+    plans = [blind.read_key(key) for key in sorted(folder.glob("revisao_chave*.json"))]  # a atual e as substituídas
     if not plans:
         raise InputError(
             f"A chave de {path.name} não está em {folder}: deveria haver ali um {KEY}. Ponha a planilha na pasta da "

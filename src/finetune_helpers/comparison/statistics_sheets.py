@@ -1,6 +1,7 @@
 """As abas Estatística e Flexibilidade: diferenças com intervalo, efeitos, médias, aprovações e esquecimento."""
 
 from collections.abc import Callable
+from functools import partial
 from statistics import pstdev
 
 from ..portuguese import NOT_RUN
@@ -28,13 +29,9 @@ def statistics_sheet(sheet: Sheet, results: Results) -> Place | None:
     sheet.table(_contrast_columns(results), [contrast for contrast in results.contrasts if contrast.estimate.n])
     effects = _effects(sheet, results)
     sheet.heading("Média de cada sistema, com o intervalo de 95 %")
-
-    def average(system: str) -> Callable[[Metric], str]:
-        return lambda metric: _average(results, system, metric)
-
-    means = [Column("Medida", lambda metric: metric.label)]
-    means += [Column(label, average(name), "0") for name, label in labels(results).items() if name in results.rows]
-    sheet.table(means, METRICS)
+    known = {name: label for name, label in labels(results).items() if name in results.rows}
+    means = [Column(label, partial(_average, results, name), "0") for name, label in known.items()]
+    sheet.table([Column("Medida", lambda metric: metric.label), *means], METRICS)
     return effects
 
 
@@ -52,27 +49,26 @@ def _contrast_columns(results: Results) -> list[Column]:
         second = "base" if contrast.second.endswith("-base") else label[contrast.second]
         return f"{label[contrast.first]} − {second}"
 
-    def number(tell: Callable[[Contrast], float | None]) -> Callable[[Contrast], Styled | None]:
+    def number(title: str, tell: Callable[[Contrast], float | None]) -> Column:
         """No formato da medida, e forte onde o intervalo não contém zero."""
 
         def value(contrast: Contrast) -> Styled | None:
-            low, high = contrast.estimate.low, contrast.estimate.high
+            low, high, told = contrast.estimate.low, contrast.estimate.high, tell(contrast)
             clear = low is not None and high is not None and not low <= 0 <= high
-            told = tell(contrast)
             return None if told is None else Styled(told, "forte" if clear else "", contrast.metric.form)
 
-        return value
+        return Column(title, value, "0.000")
 
     return [
         Column("Contraste", sides),
         Column("Medida", lambda c: c.metric.label),
-        Column("Diferença", number(lambda c: c.estimate.mean), "0.000"),
-        Column("de (95 %)", number(lambda c: c.estimate.low), "0.000"),
-        Column("até", number(lambda c: c.estimate.high), "0.000"),
+        number("Diferença", lambda c: c.estimate.mean),
+        number("de (95 %)", lambda c: c.estimate.low),
+        number("até", lambda c: c.estimate.high),
         Column("p", lambda c: p_cell(c.estimate), P_VALUE),
         Column("p de Holm", lambda c: c.holm, P_VALUE),
         Column("Melhor é", lambda c: "menor" if c.metric.low_is_good else "maior"),
-        Column("Menor diferença visível", number(lambda c: c.detectable), "0.000"),
+        number("Menor diferença visível", lambda c: c.detectable),
         Column("Itens", lambda c: c.estimate.n, "0"),
         Column("Teste", lambda c: c.estimate.test),
     ]
@@ -107,19 +103,14 @@ def _effects(sheet: Sheet, results: Results) -> Place | None:
     if not rows:
         return None
 
-    def part(ends: dict[str, Ends], place: int) -> Callable[[Metric], float | None]:
-        def value(metric: Metric) -> float | None:
-            if metric.key not in ends:
-                return None
-            drawn = ends[metric.key]
-            return abs(drawn[place] - drawn[0]) if place else drawn[0]
-
-        return value
+    def part(ends: dict[str, Ends], place: int, metric: Metric) -> float | None:
+        drawn = ends.get(metric.key)
+        return None if drawn is None else abs(drawn[place] - drawn[0]) if place else drawn[0]
 
     columns = [Column("Medida", lambda metric: metric.label)]
     for name, ends in known.items():
         titles = enumerate(("efeito", "para baixo", "para cima"))
-        columns += [Column(f"{label[name]}: {title}", part(ends, place), "0.00") for place, title in titles]
+        columns += [Column(f"{label[name]}: {title}", partial(part, ends, place), "0.00") for place, title in titles]
     sheet.heading("O que o ajuste mudou, em desvios-padrão do item (à direita do zero, melhor); é o gráfico do Resumo")
     return sheet.table(columns, rows)
 
@@ -144,20 +135,20 @@ def flexibility_sheet(sheet: Sheet, results: Results) -> None:
         told = f"Só {asked} das {whole} perguntas foram feitas: os números ilustram, e os intervalos o dizem."
         sheet.paragraph(told, 5, bg_color=ALERT)
 
-    def interval(name: str) -> Callable[[str], str]:
-        return lambda key: share_text(shares[name].get(key))
+    def interval(name: str, key: str) -> str:
+        return share_text(shares[name].get(key))
 
-    def rate(name: str) -> Callable[[str], float | None]:
-        return lambda key: shares[name].get(key, NO_SHARE).rate
+    def rate(name: str, key: str) -> float | None:
+        return shares[name].get(key, NO_SHARE).rate
 
     family = Column("Família", lambda key: flexibility.FAMILIES.get(key, key))
     sheet.heading("Aprovação, com o intervalo de 95 %")
     top = sheet.row
-    intervals = [Column(system.label, interval(system.name), "0") for system in systems]
+    intervals = [Column(system.label, partial(interval, system.name), "0") for system in systems]
     sheet.table([family, *intervals], [*families, ALL])
     _forgetting(sheet, results)
     sheet.heading("As taxas do gráfico")
-    rates = [Column(system.label, rate(system.name), "0%") for system in systems]
+    rates = [Column(system.label, partial(rate, system.name), "0%") for system in systems]
     place = sheet.table([family, *rates], families)
     series = [
         {"name": system.label, "categories": place.range("Família"), "values": place.range(system.label)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
@@ -49,17 +50,14 @@ def training_sheet(sheet: Sheet, results: Results) -> None:
         sheet.paragraph(f"{NOT_RUN.capitalize()}: nenhuma trilha treinou.", 4)
         return
 
-    def fact(arm: str) -> Callable[[tuple[str, str, str]], Styled | str]:
-        known = results.efficiency(arm)
-
-        def value(row: tuple[str, str, str]) -> Styled | str:
-            measured = getattr(known, row[1])
-            return NOT_MEASURED if measured is None else Styled(measured, "", row[2])
-
-        return value
+    def fact(arm: str, row: tuple[str, str, str]) -> Styled | str:
+        measured = getattr(results.efficiency(arm), row[1])
+        return NOT_MEASURED if measured is None else Styled(measured, "", row[2])
 
     top = sheet.row
-    sheet.table([Column("Fato", itemgetter(0)), *(Column(name, fact(arm), "0") for arm, name in arms.items())], FACTS)
+    sheet.table(
+        [Column("Fato", itemgetter(0)), *(Column(name, partial(fact, arm), "0") for arm, name in arms.items())], FACTS
+    )
     _learning(sheet, results, arms)
     _experiments(sheet, results.study.run / "hiperparametros" / "resumo.json")
     _curves(sheet, results, arms, top)
@@ -274,19 +272,16 @@ def _scenario(results: Results, tuned: list[Serving], priced: Priced) -> Block:
         price = costs.find(sku, "train")
         return Formula(f"{tokens}*{priced(price)}/1000000", tokens * price.usd / 1e6) if price else "não se ajusta"
 
-    def asking(prefix: str) -> Callable[[str], Formula | None]:
-        def value(sku: str) -> Formula | None:
-            one, two = costs.find(sku, f"{prefix}input"), costs.find(sku, f"{prefix}output")
-            return _asking(into, out, (one, two), priced) if one and two else None
-
-        return value
+    def asking(prefix: str, sku: str) -> Formula | None:
+        one, two = costs.find(sku, f"{prefix}input"), costs.find(sku, f"{prefix}output")
+        return _asking(into, out, (one, two), priced) if one and two else None
 
     columns = [
         Column("Modelo hospedado", str),
         Column("Deixa de responder em", lambda sku: _day(prices.ends_on(sku))),
         Column("Treino, US$", training, USD),
-        Column("Base, US$ por 1.000", asking(""), USD),
-        Column("Ajustado, US$ por 1.000", asking("tuned_"), USD),
+        Column("Base, US$ por 1.000", partial(asking, ""), USD),
+        Column("Ajustado, US$ por 1.000", partial(asking, "tuned_"), USD),
     ]
     return heading, columns, costs.hosted(date.today())[:HOSTED]
 

@@ -1,6 +1,7 @@
 """``comparacao.xlsx``, em oito abas que se leem; aqui, a ordem delas e a aba Resumo."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +79,15 @@ def _book(results: Results, review: Review | None) -> Book:
 
 
 def _systems(sheet: Sheet, results: Results, review: Review | None) -> None:
-    def share(key: str) -> Callable[[System], str]:
-        return lambda system: share_text(results.share(system.name, key))
+    def share(key: str, system: System) -> str:
+        return share_text(results.share(system.name, key))
 
-    def trained(key: str, digits: int) -> Callable[[System], str]:
-        def value(system: System) -> str:
-            if system.role != "ajustado":
-                return ABSENT
-            measured = results.efficiency(system.arm)
-            known = getattr(measured, key) if measured else None
-            return NOT_RUN if measured is None else NOT_MEASURED if known is None else number(known, digits)
-
-        return value
+    def trained(key: str, digits: int, system: System) -> str:
+        measured = results.efficiency(system.arm)
+        if system.role != "ajustado" or measured is None:
+            return NOT_RUN if system.role == "ajustado" else ABSENT
+        known = getattr(measured, key)
+        return NOT_MEASURED if known is None else number(known, digits)
 
     def loss(system: System) -> str:
         told = between(results.mean(system.name, "loss"), 2).partition(" [")[0]
@@ -105,13 +103,13 @@ def _systems(sheet: Sheet, results: Results, review: Review | None) -> None:
     columns = [
         Column("Sistema e modelo", lambda system: f"{system.label}\n{system.model}", width=30, style="forte"),
         Column("Preferência humana", lambda system: _preferred(system, review), "0", 16),
-        Column("Com defeito de forma", share("defective"), "0", 14),
-        Column("Cortada no limite", share("cut"), "0", 13),
+        Column("Com defeito de forma", partial(share, "defective"), "0", 14),
+        Column("Cortada no limite", partial(share, "cut"), "0", 13),
         Column("chrF++ além do acaso", lambda system: between(results.mean(system.name, "chrf_gain"), 1), "0", 14),
         Column("Perda (nats por token)", loss, "0", 9.5),
-        Column("Treino (min)", trained("minutes", 1), "0", 9.5),
-        Column("Tokens por segundo", trained("tokens_per_second", 0), "0", 9),
-        Column("Memória (GB)", trained("memory_gb", 1), "0", 9),
+        Column("Treino (min)", partial(trained, "minutes", 1), "0", 9.5),
+        Column("Tokens por segundo", partial(trained, "tokens_per_second", 0), "0", 9),
+        Column("Memória (GB)", partial(trained, "memory_gb", 1), "0", 9),
         Column("Treino", spent, "0", 16),
         Column("Por 1.000 respostas", served, "0", 17),
         Column("Aprovados", lambda system: share_text(results.flexibility_total(system.name)), "0", 13),
