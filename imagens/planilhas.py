@@ -20,21 +20,20 @@ PORTUGUESE = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def main() -> None:
-    """Converte a planilha em PDF e grava uma imagem por aba em ``imagens/``."""
-    options = _arguments()
-    with tempfile.TemporaryDirectory() as folder:
-        pdf = _pdf(options.rodada / "comparacao.xlsx", Path(folder))
-        for name in SHEETS:
-            target = options.saida / f"planilha_{name.lower().replace(' ', '_')}.png"
-            _photograph(pdf, _first_page(pdf, name), target)
-            print(target)
-
-
-def _arguments() -> argparse.Namespace:
+    """Converte a planilha em PDF e grava uma imagem por aba."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rodada", type=Path, help="pasta da rodada, com comparacao.xlsx")
     parser.add_argument("--saida", type=Path, default=HERE, help="onde gravar planilha_*.png")
-    return parser.parse_args()
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pdf = _pdf(options.rodada / "comparacao.xlsx", Path(folder))
+        text = subprocess.run(["pdftotext", "-layout", pdf, "-"], check=True, capture_output=True, text=True).stdout
+        for name in SHEETS:
+            # Uma aba começa na primeira página cujo rodapé traz o nome dela.
+            page = next(n for n, words in enumerate(text.split("\f"), start=1) if f"{name}, página" in words)
+            target = options.saida / f"planilha_{name.lower().replace(' ', '_')}.png"
+            _photograph(pdf, page, target)
+            print(target)
 
 
 def _pdf(workbook: Path, folder: Path) -> Path:
@@ -46,24 +45,13 @@ def _pdf(workbook: Path, folder: Path) -> Path:
     return folder / f"{workbook.stem}.pdf"
 
 
-def _first_page(pdf: Path, name: str) -> int:
-    """A página em que uma aba começa: a primeira cujo rodapé traz o nome dela."""
-    text = subprocess.run(["pdftotext", "-layout", pdf, "-"], check=True, capture_output=True, text=True).stdout
-    return next(number for number, page in enumerate(text.split("\f"), start=1) if f"{name}, página" in page)
-
-
 def _photograph(pdf: Path, page: int, target: Path) -> None:
     from PIL import Image, ImageChops
 
-    drawn = subprocess.run(
-        ["pdftoppm", "-png", "-r", "150", "-f", str(page), "-l", str(page), "-singlefile", pdf, target.with_suffix("")],
-        check=True,
-        capture_output=True,
-    )
-    assert not drawn.stderr
+    pages = ["-f", str(page), "-l", str(page), "-singlefile"]
+    subprocess.run(["pdftoppm", "-png", "-r", "150", *pages, pdf, target.with_suffix("")], check=True)
     with Image.open(target) as image:
-        height = int(image.height * 0.94)  # sem o rodapé
-        body = image.convert("RGB").crop((0, 0, image.width, height))
+        body = image.convert("RGB").crop((0, 0, image.width, int(image.height * 0.94)))  # sem o rodapé
     blank = Image.new("RGB", body.size, "white")
     left, top, right, bottom = ImageChops.difference(body, blank).getbbox() or (0, 0, *body.size)
     body.crop((max(0, left - 20), max(0, top - 20), right + 20, bottom + 20)).save(target, optimize=True)
