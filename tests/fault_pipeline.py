@@ -14,27 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import openpyxl
 import psutil
+
+import finetune_helpers
+from finetune_helpers import comparison
 
 ROOT = Path(__file__).parents[1]
 FAULTS = Path(__file__).parent / "falhas"
 NOTEBOOKS = ("01_curadoria", "02_treino_llama3", "03_treino_gpt", "04_comparacao")
-SHORT = {
-    "N_TREINO": 26,
-    "N_TESTE": 8,
-    "MAX_PASSOS": 5,
-    "MOTOR": "transformers",
-    "TOKENS_RESPOSTA": 8,
-    "FLEXIBILIDADE_POR_FAMILIA": 1,
-    "SEMELHANCA": "False",
-}
-
-
-def _path() -> str:
-    """Os processos da linha leem o mesmo código que os testes, e o que os testes mudam nele."""
-    import finetune_helpers
-
-    return os.pathsep.join([str(FAULTS), str(Path(finetune_helpers.__file__).parents[1])])
+SHORT = {"N_TREINO": 26, "N_TESTE": 8, "MAX_PASSOS": 5, "MOTOR": "transformers", "TOKENS_RESPOSTA": 8}
+SHORT |= {"FLEXIBILIDADE_POR_FAMILIA": 1, "SEMELHANCA": "False"}
 
 
 @dataclass(frozen=True)
@@ -75,16 +65,14 @@ class Pipeline:
         self._said = said or self.folder.with_suffix(".saida")
         given = [part for key, value in self.parameters.items() for part in ("-p", key, str(value))]
         command = [sys.executable, "colab/executar.py", "--pasta", str(self.folder), "--rodada", self.name]
+        command += ["--cadernos", *notebooks, *given]
+        # Os processos da linha leem o mesmo código que os testes, e o que os testes mudam nele.
+        path = os.pathsep.join([str(FAULTS), str(Path(finetune_helpers.__file__).parents[1])])
+        changed = os.environ | {"PYTHONPATH": path} | self.environment
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self._said, "wb") as output:
-            return subprocess.Popen(
-                [*command, "--cadernos", *notebooks, *given],
-                cwd=ROOT,
-                env=os.environ | {"PYTHONPATH": _path()} | self.environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            streams = {"stdout": output, "stderr": output, "start_new_session": True}
+            return subprocess.Popen(command, cwd=ROOT, env=changed, **streams)
 
     def finish(self, *notebooks: str, said: Path | None = None) -> None:
         """Executa os cadernos até o fim; falha com o que eles escreveram."""
@@ -97,18 +85,13 @@ class Pipeline:
     def files(self) -> dict[str, tuple[int, int]]:
         """Tamanho e instante de cada arquivo da rodada, fora a trava e as cópias dos cadernos."""
         found: dict[str, tuple[int, int]] = {}
-        pending = [str(self.folder / "dados" / self.name), str(self.run)]
-        while pending:
-            try:
-                with os.scandir(pending.pop()) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            pending += [entry.path] if entry.name != "cadernos" else []
-                        elif not entry.name.lstrip(".").startswith("em_uso"):
-                            stat = entry.stat(follow_symlinks=False)
-                            found[entry.path] = (stat.st_size, stat.st_mtime_ns)
-            except OSError:
-                continue
+        for start in (self.folder / "dados" / self.name, self.run):
+            for folder, folders, names in os.walk(start):
+                folders[:] = [name for name in folders if name != "cadernos"]
+                for path in (os.path.join(folder, name) for name in names if "em_uso" not in name):
+                    with suppress(OSError):
+                        stat = os.lstat(path)
+                        found[path] = (stat.st_size, stat.st_mtime_ns)
         return found
 
 
@@ -154,20 +137,11 @@ class Watch:
             self._seen = now
 
 
-def tree(process: subprocess.Popen) -> list[psutil.Process]:
-    """O processo e todos os que ele começou."""
-    try:
-        root = psutil.Process(process.pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
 def kill(process: subprocess.Popen, everything: bool) -> list[psutil.Process]:
     """SIGKILL no caderno (e em tudo o que ele começou); devolve os que ficaram órfãos."""
     family: list[psutil.Process] = []
     # Todos parados antes: nenhum vê o outro morrer, nem começa mais um.
-    while fresh := [one for one in tree(process) if one not in family]:
+    while fresh := [one for one in _tree(process) if one not in family]:
         _send(signal.SIGSTOP, fresh)
         family += fresh
     doomed = family if everything else [one for one in family if one.pid == process.pid or _is_kernel(one)]
@@ -178,6 +152,14 @@ def kill(process: subprocess.Popen, everything: bool) -> list[psutil.Process]:
     return orphans
 
 
+def _tree(process: subprocess.Popen) -> list[psutil.Process]:
+    """O processo e todos os que ele começou."""
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(process.pid)
+        return [root, *root.children(recursive=True)]
+    return []
+
+
 def _send(what: signal.Signals, processes: list[psutil.Process]) -> None:
     for one in processes:
         with suppress(psutil.NoSuchProcess):
@@ -185,10 +167,9 @@ def _send(what: signal.Signals, processes: list[psutil.Process]) -> None:
 
 
 def _is_kernel(process: psutil.Process) -> bool:
-    try:
+    with suppress(psutil.NoSuchProcess):
         return any("ipykernel" in part for part in process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
+    return False
 
 
 def survivors(orphans: list[psutil.Process], seconds: float = 20.0) -> list[psutil.Process]:
@@ -242,10 +223,6 @@ def _timeless(value: object) -> object:
 
 def numbers(pipeline: Pipeline, work: Path) -> dict[str, object]:
     """Cada célula da planilha da rodada, refeita sem o que depende do tempo: aba e endereço → valor ou fórmula."""
-    import openpyxl
-
-    from finetune_helpers import comparison
-
     copied = copy(pipeline.folder, work)
     run = copied / "resultados" / pipeline.name
     for path in run.glob("*/treino.json"):

@@ -9,15 +9,8 @@ import zipfile
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
-NAMES = (
-    "OPENAI_API_KEY",
-    "AZURE_OPENAI_API_KEY",
-    "NEBIUS_API_KEY",
-    "LOCAL_API_KEY",
-    "JUIZ_API_KEY",
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-)
+NAMES = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "NEBIUS_API_KEY", "LOCAL_API_KEY", "JUIZ_API_KEY", "HF_TOKEN")
+NAMES += ("HUGGING_FACE_HUB_TOKEN",)
 
 
 def new_key() -> str:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,76 +38,30 @@ def refuse(batch: list[Question]) -> list[Answer]:
 
 def test_a_row_says_all_the_comparison_needs(tmp_path):
     [row] = answers.answer_all(asked(1), "llama3-base", reply, tmp_path / "r" / "respostas.jsonl")
-    assert asdict(row) == {
-        "item_id": "id000",
-        "system": "llama3-base",
-        "suite": "teste",
-        "prompt_fingerprint": prompts.fingerprint(),
-        "answer": "sobre id000",
-        "tokens_in": 10,
-        "tokens_out": 3,
-        "seconds": 0.25,
-        "finish_reason": "stop",
-        "model_id": "modelo-de-teste",
-    }
+    given = Answer("sobre id000", 10, 3, 0.25, "stop", "modelo-de-teste")
+    identity = {"item_id": "id000", "system": "llama3-base", "suite": "teste"}
+    assert row == replace(given, **identity, prompt_fingerprint=prompts.fingerprint())
     assert answers.read(tmp_path / "r" / "respostas.jsonl") == [row]
 
 
-def test_rows_come_in_the_order_of_the_items(tmp_path):
-    items = [*asked(9), *asked(4, "flexibilidade")]
-    rows = answers.answer_all(items, "s", reply, tmp_path / "a.jsonl", batch_size=4)
+def test_rows_come_in_the_order_of_the_items_and_batches_hold_similar_sizes_longest_first(tmp_path):
+    items, batches = [*asked(10), *asked(4, "flexibilidade")], []
+    rows = answers.answer_all(
+        items, "s", lambda batch: batches.append(batch) or reply(batch), tmp_path / "a", batch_size=4
+    )
     assert [(row.suite, row.item_id) for row in rows] == [(item.suite, item.item_id) for item in items]
     assert all(row.answer == f"sobre {row.item_id}" for row in rows)
+    sizes = [[len(item.input) for item in batch] for batch in batches]
+    assert sizes == [[3, 2, 1, 0], [9, 8, 7, 6], [5, 4, 3, 2], [1, 0]]
 
 
-def test_batches_hold_similar_sizes_longest_first(tmp_path):
-    batches = []
-    answers.answer_all(
-        asked(10), "s", lambda batch: batches.append(batch) or reply(batch), tmp_path / "a.jsonl", batch_size=4
-    )
-    assert [[len(item.input) for item in batch] for batch in batches] == [[9, 8, 7, 6], [5, 4, 3, 2], [1, 0]]
-
-
-def test_a_finished_file_asks_nothing_and_does_not_change(tmp_path):
-    path = tmp_path / "a.jsonl"
-    first = answers.answer_all(asked(5), "s", reply, path)
+def test_a_finished_file_asks_nothing_and_a_repeated_question_is_answered_once(tmp_path):
+    path, item = tmp_path / "a.jsonl", asked(3)[2]
+    first, second = answers.answer_all([item, item], "s", reply, path)
     before = path.read_bytes()
-    assert answers.answer_all(asked(5), "s", refuse, path) == first
+    assert first == second and before.count(b"\n") == 1
+    assert answers.answer_all([item], "s", refuse, path) == [first]
     assert path.read_bytes() == before
-
-
-def test_a_question_that_comes_twice_is_answered_once(tmp_path):
-    item = asked(3)[2]
-    first, second = answers.answer_all([item, item], "s", reply, tmp_path / "a.jsonl")
-    assert first == second
-    assert len(answers.read(tmp_path / "a.jsonl")) == 1
-
-
-def test_each_system_and_suite_has_its_own_answers(tmp_path):
-    path = tmp_path / "a.jsonl"
-    for system in ("llama3-base", "llama3-tuned"):
-        answers.answer_all([*asked(2), *asked(2, "flexibilidade")], system, reply, path)
-    assert Counter((row.system, row.suite) for row in answers.read(path)) == {
-        (system, suite): 2 for system in ("llama3-base", "llama3-tuned") for suite in ("teste", "flexibilidade")
-    }
-
-
-@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, MemoryError])
-def test_an_exception_keeps_what_was_answered(tmp_path, failure):
-    path, seen = tmp_path / "a.jsonl", []
-
-    def fail_on_the_third(batch):
-        seen.extend(batch)
-        if len(seen) > 4:
-            raise failure
-        return reply(batch)
-
-    with pytest.raises(failure):
-        answers.answer_all(asked(9), "s", fail_on_the_third, path, batch_size=2)
-    assert [row.item_id for row in answers.read(path)] == [item.item_id for item in seen[:4]]
-    rest = []
-    answers.answer_all(asked(9), "s", lambda batch: rest.extend(batch) or reply(batch), path, batch_size=2)
-    assert sorted(item.item_id for item in seen[:4] + rest) == [item.item_id for item in asked(9)]
 
 
 @pytest.mark.parametrize("given_back", [reply(asked(1)), reply(asked(3))], ids=["falta uma", "sobra uma"])
@@ -115,18 +69,6 @@ def test_a_wrong_number_of_answers_is_not_recorded(tmp_path, given_back):
     with pytest.raises(ValueError, match="zip"):
         answers.answer_all(asked(2), "s", lambda batch: given_back, tmp_path / "a.jsonl")
     assert answers.read(tmp_path / "a.jsonl") == []
-
-
-@pytest.mark.parametrize("cut", [1, 2, 40])
-def test_a_truncated_last_line_is_answered_again(tmp_path, cut):
-    path = tmp_path / "a.jsonl"
-    whole = answers.answer_all(asked(4), "s", reply, path, batch_size=1)
-    lost = json.loads(path.read_bytes().splitlines()[-1])["item_id"]
-    path.write_bytes(path.read_bytes()[:-cut])
-    again = []
-    rows = answers.answer_all(asked(4), "s", lambda batch: again.extend(batch) or reply(batch), path)
-    assert ([item.item_id for item in again], rows) == ([lost], whole)
-    assert len(answers.read(path)) == 4
 
 
 def test_answers_to_another_prompt_are_refused(monkeypatch, tmp_path):
@@ -148,17 +90,16 @@ def by(identity: str):
     return lambda batch: [replace(row, model_id=identity) for row in reply(batch)]
 
 
-MIXTURES = [
-    ("llama3-base", "llama3-base", "a@1", "b@1", "outro modelo"),
-    ("llama3-base", "llama3-base", "a@1", "a@2", "outra revisão"),
-    ("llama3-tuned", "llama3-tuned", "a@1+f0", "a@1+f1", "outro adaptador"),
-    ("llama3-base", "llama3-tuned", "a@1", "b@1+f0", "outra base"),
-]
-
-
 @pytest.mark.parametrize("said_first", [True, False], ids=["dito antes", "visto na resposta"])
 @pytest.mark.parametrize(
-    ("first", "second", "was", "comes"), [row[:4] for row in MIXTURES], ids=[m[4] for m in MIXTURES]
+    ("first", "second", "was", "comes"),
+    [
+        ("llama3-base", "llama3-base", "a@1", "b@1"),
+        ("llama3-base", "llama3-base", "a@1", "a@2"),
+        ("llama3-tuned", "llama3-tuned", "a@1+f0", "a@1+f1"),
+        ("llama3-base", "llama3-tuned", "a@1", "b@1+f0"),
+    ],
+    ids=["outro modelo", "outra revisão", "outro adaptador", "outra base"],
 )
 def test_two_models_never_share_a_row(tmp_path, first, second, was, comes, said_first):
     path = tmp_path / "a.jsonl"
@@ -170,11 +111,13 @@ def test_two_models_never_share_a_row(tmp_path, first, second, was, comes, said_
     assert path.read_bytes() == before
 
 
-def test_base_and_tuned_of_the_same_weights_live_together(tmp_path):
-    path = tmp_path / "a.jsonl"
+def test_base_and_tuned_of_the_same_weights_live_together_each_suite_with_its_answers(tmp_path):
+    path, items = tmp_path / "a.jsonl", [*asked(2), *asked(2, "flexibilidade")]
     for system, identity in (("llama3-base", "m@1"), ("llama3-tuned", "m@1+f0"), ("llama3-base", "m@1")):
-        answers.answer_all(asked(2), system, by(identity), path, model_id=identity)
-    assert [row.model_id for row in answers.read(path)] == ["m@1"] * 2 + ["m@1+f0"] * 2
+        answers.answer_all(items, system, by(identity), path, model_id=identity)
+    seen = Counter((row.system, row.suite, row.model_id) for row in answers.read(path))
+    pairs = (("llama3-base", "m@1"), ("llama3-tuned", "m@1+f0"))
+    assert seen == {(system, suite, name): 2 for system, name in pairs for suite in ("teste", "flexibilidade")}
 
 
 def test_an_identity_is_taken_apart_as_it_was_made():
@@ -185,16 +128,11 @@ def test_an_identity_is_taken_apart_as_it_was_made():
     assert answers.base_of("velho + LoRA") == answers.model_name("velho + LoRA") == "velho + LoRA"
 
 
-def test_a_row_without_a_field_is_named(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"answer": "oi"}\n')
+def test_a_row_without_a_field_is_named_and_a_missing_file_has_no_answers(tmp_path):
+    assert answers.read(tmp_path / "a.jsonl") == [] == list(tmp_path.iterdir())
+    (tmp_path / "a.jsonl").write_text('{"answer": "oi"}\n')
     with pytest.raises(InputError, match=r"a\.jsonl, linha 1: falta 'tokens_in'\. Apague"):
-        answers.read(path)
-
-
-def test_a_file_that_does_not_exist_has_no_answers(tmp_path):
-    assert answers.read(tmp_path / "a.jsonl") == []
-    assert list(tmp_path.iterdir()) == []
+        answers.read(tmp_path / "a.jsonl")
 
 
 @settings(max_examples=20, deadline=None)
@@ -222,38 +160,35 @@ def test_whatever_the_falls_each_question_has_one_answer(n, batch_size, falls):
 # Um processo de verdade, que morre por SIGKILL (ou pelo limite de tamanho de arquivo, no meio de uma linha).
 CHILD = """
 import os, resource, signal, sys, time
-from finetune_helpers import answers, records
-from finetune_helpers.answers import Answer
+from finetune_helpers import answers
 from finetune_helpers.prompts import Question
 
 path, asked_path, moment, n = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-batches = iter(range(10_000))
-real_fsync = os.fsync
+batches, flushes, real_fsync = iter(range(10_000)), iter(range(10_000)), os.fsync
 
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(when):
+    if moment == when:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def answer(batch):
     with open(asked_path, "a") as file:
         file.writelines(f"{item.item_id}\\n" for item in batch)
-    turn = next(batches)
-    if moment == "respondendo" and turn == 2:
-        die()
+    if next(batches) == 2:
+        die("respondendo")
     if moment == "devagar":
         time.sleep(0.01)
-    return [Answer(f"sobre {item.item_id} é", 10, 3, 0.25, "stop", "modelo") for item in batch]
+    return [answers.Answer(f"sobre {item.item_id} é", 10, 3, 0.25, "stop", "modelo") for item in batch]
 
 
-def fsync(descriptor, turns=iter(range(10_000))):
-    if next(turns) == 2:
-        die()
+def fsync(descriptor):
+    if next(flushes) == 2:
+        die("antes do disco")
     real_fsync(descriptor)
 
 
-if moment == "antes do disco":
-    os.fsync = fsync
+os.fsync = fsync
 if moment.startswith("no byte"):
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

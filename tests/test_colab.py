@@ -1,6 +1,8 @@
 """O módulo do Colab, com um ``google.colab`` de mentira: segredos, pasta de trabalho e conferência do kernel."""
 
+import os
 import re
+import subprocess
 import sys
 import tomllib
 import types
@@ -55,28 +57,18 @@ def session(monkeypatch, no_colab) -> Session:
     return fake
 
 
-def test_the_argument_comes_first(session, monkeypatch):
+def test_a_key_comes_from_the_argument_then_colab_then_the_environment_and_is_never_printed(
+    session, monkeypatch, capsys
+):
+    monkeypatch.setenv("CHAVE", "do-ambiente")
     session.secrets["CHAVE"] = "do-colab"
-    monkeypatch.setenv("CHAVE", "do-ambiente")
-    assert colab.secret("CHAVE", "do-argumento") == "do-argumento"
-
-
-def test_then_the_colab_secret(session, monkeypatch):
-    session.secrets["CHAVE"] = "do-colab"
-    monkeypatch.setenv("CHAVE", "do-ambiente")
-    assert colab.secret("CHAVE") == "do-colab"
-
-
-@pytest.mark.parametrize("failure", ["SecretNotFoundError", "NotebookAccessError", None])
-def test_then_the_environment(session, monkeypatch, failure):
-    session.failure, session.secrets = failure, {"CHAVE": ""}
-    monkeypatch.setenv("CHAVE", "do-ambiente")
+    assert (colab.secret("CHAVE", "do-argumento"), colab.secret("CHAVE")) == ("do-argumento", "do-colab")
+    session.secrets["CHAVE"] = ""
+    for session.failure in ("SecretNotFoundError", "NotebookAccessError", None):
+        assert colab.secret("CHAVE") == "do-ambiente"
+    monkeypatch.delitem(sys.modules, "google.colab")
     assert colab.secret("CHAVE") == "do-ambiente"
-
-
-def test_outside_colab_the_environment_serves(no_colab, monkeypatch):
-    monkeypatch.setenv("CHAVE", "do-ambiente")
-    assert colab.secret("CHAVE") == "do-ambiente"
+    assert "do-" not in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("failure", ["SecretNotFoundError", "NotebookAccessError"])
@@ -90,48 +82,21 @@ def test_without_a_key_the_error_says_where_to_put_it(session, failure):
     )
 
 
-def test_a_key_is_never_printed(session, capsys):
-    session.secrets["CHAVE"] = "segredo-mesmo"
-    assert colab.secret("CHAVE") == "segredo-mesmo"
-    assert "segredo-mesmo" not in "".join(capsys.readouterr())
-
-
-def test_in_colab(session):
-    assert colab.in_colab()
-
-
-def test_not_in_colab(no_colab):
-    assert not colab.in_colab()
-
-
-def test_the_variable_decides_the_work_folder(session, monkeypatch, tmp_path):
+def test_where_the_work_is_in_colab(session, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FINETUNE_PASTA", "aqui")
-    assert colab.work_folder(drive=True) == tmp_path / "aqui"
+    assert colab.in_colab() and colab.work_folder(drive=False) == tmp_path / "finetune"
     assert session.mounted == []
-
-
-def test_the_drive_is_the_default(session, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
     assert colab.work_folder() == tmp_path / "drive" / "MyDrive" / "finetune"
     assert session.mounted == [str(tmp_path / "drive")]
+    monkeypatch.setenv("FINETUNE_PASTA", "aqui")
+    assert colab.work_folder() == tmp_path / "aqui"
 
 
-def test_the_session_folder_when_the_drive_is_refused(session, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert colab.work_folder(drive=False) == tmp_path / "finetune"
-    assert session.mounted == []
-
-
-def test_outside_colab_the_root_of_the_project(no_colab, monkeypatch, tmp_path):
-    (tmp_path / "dados" / "amostra").mkdir(parents=True)
+def test_where_the_work_is_elsewhere(no_colab, monkeypatch, tmp_path):
     (tmp_path / "colab").mkdir()
     monkeypatch.chdir(tmp_path / "colab")
-    assert colab.work_folder() == tmp_path == colab.work_folder(drive=True)
-
-
-def test_elsewhere_the_current_folder(no_colab, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+    assert not colab.in_colab() and colab.work_folder() == tmp_path / "colab"
+    (tmp_path / "dados" / "amostra").mkdir(parents=True)
     assert colab.work_folder() == tmp_path
 
 
@@ -143,7 +108,7 @@ def load(monkeypatch, loaded: dict[str, str], installed: dict[str, str]) -> None
         module = types.ModuleType(name)
         module.__version__ = version
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(colab.metadata, "version", installed.__getitem__)
+    monkeypatch.setattr(colab, "installed_version", lambda name: installed.get(name, ""))
 
 
 @pytest.mark.parametrize(
@@ -153,35 +118,60 @@ def load(monkeypatch, loaded: dict[str, str], installed: dict[str, str]) -> None
         ({"numpy": "2.1.3"}, {"numpy": "2.1.3", "pyarrow": "26.0.1"}),
         ({"torch": "2.11.0+cu128"}, {"torch": "2.11.0"}),
         ({"torch": "2.11.0"}, {"torch": "2.11.0+cpu"}),
+        ({"unsloth": "2026.10.9"}, {}),
     ],
-    ids=["nada carregado", "a mesma", "sufixo do kernel", "sufixo da instalação"],
+    ids=["nada carregado", "a mesma", "sufixo do kernel", "sufixo da instalação", "nunca instalado"],
 )
 def test_a_fresh_kernel_passes(monkeypatch, loaded, installed):
     load(monkeypatch, loaded, installed)
     assert colab.fresh_kernel_check() is None
 
 
-@pytest.mark.parametrize("name", colab.CHECKED)
-def test_a_stale_kernel_asks_for_a_restart(monkeypatch, name):
-    load(monkeypatch, {name: "1.9.0"}, {name: "2.0.0"})
-    with pytest.raises(MachineError) as caught:
-        colab.fresh_kernel_check()
-    assert str(caught.value) == (
-        f"O kernel já carregou {name} 1.9.0 e a instalação agora tem 2.0.0. "
-        "Reinicie a sessão (Ambiente de execução → Reiniciar sessão e executar tudo)."
-    )
-
-
-def test_what_is_loaded_and_was_never_installed_passes(monkeypatch):
-    monkeypatch.setattr(colab, "CHECKED", ("pacote_sem_instalacao",))
-    monkeypatch.setitem(sys.modules, "pacote_sem_instalacao", types.SimpleNamespace(__version__="1.0"))
-    assert colab.fresh_kernel_check() is None
+def test_a_stale_kernel_asks_for_a_restart(monkeypatch):
+    for name in colab.CHECKED:
+        load(monkeypatch, {name: "1.9.0"}, {name: "2.0.0"})
+        with pytest.raises(MachineError) as caught:
+            colab.fresh_kernel_check()
+        assert str(caught.value) == (
+            f"O kernel já carregou {name} 1.9.0 e a instalação agora tem 2.0.0. "
+            "Reinicie a sessão (Ambiente de execução → Reiniciar sessão e executar tudo)."
+        )
 
 
 def test_every_pin_that_colab_may_have_loaded_is_checked():
     brought = colab_set.pins(colab_set.FREEZE).keys()
     assert brought & colab_set.pins(colab.pins()).keys() == {"torchao"}  # que o kernel não carrega sozinho
     assert brought & colab_set.pins(colab.pins("treino")).keys() == {"datasets", "pyarrow"} < set(colab.CHECKED)
+
+
+def test_the_packages_of_training_reach_the_children_and_never_this_kernel(session, monkeypatch, tmp_path):
+    # Em sys.path, o datasets novo encontraria o pyarrow velho que o pandas carregou, e nada mais o importaria.
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "antes")
+    asked, before, folder = [], list(sys.path), tmp_path / ".cache" / "finetune_treino"
+    fail = types.SimpleNamespace(returncode=1)
+    monkeypatch.setattr(colab.subprocess, "run", lambda command, check: asked.append(command) or fail)
+    with pytest.raises(MachineError, match="Os pacotes de treino não foram instalados"):
+        colab.training_packages()
+    folder.mkdir(parents=True)  # já instalados: nada é pedido de novo
+    colab.training_packages()
+    assert [command[-4:] for command in asked] == [["--target", str(folder), "-r", str(colab.pins("treino"))]]
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(folder), "antes"] and sys.path == before
+
+
+COUNTING = """
+import sys
+for name in ("datasets", "pyarrow", "trl", "unsloth"):
+    sys.modules[name] = None
+import local_finetune_api
+row = {"messages": [{"role": "user", "content": "oi"}, {"role": "assistant", "content": "hello there"}]}
+print(local_finetune_api.token_counter("SmolLM2-135M-Instruct")([row]))
+"""
+
+
+def test_the_kernel_counts_the_tokens_of_a_training_without_the_packages_of_training():
+    ran = subprocess.run([sys.executable, "-c", COUNTING], capture_output=True, text=True, timeout=300)
+    assert ran.stdout.strip() == "[34]", ran.stderr[-600:]
 
 
 def run_first_cell(monkeypatch, folder: Path, origin: str, name: str = "01_curadoria") -> list[str]:
@@ -207,7 +197,7 @@ def run_first_cell(monkeypatch, folder: Path, origin: str, name: str = "01_curad
         ("drive/MyDrive/rodas", [f"drive/MyDrive/rodas/{WHEEL}"], f"drive/MyDrive/rodas/{WHEEL}", True),
         (f"git+{REPOSITORY}@main", [], f"git+{REPOSITORY}@main", False),
     ],
-    ids=["repositório", "roda enviada", "roda de outra versão", "projeto no Drive", "roda no Drive", "outro ramo"],
+    ids=["repositório", ".whl enviado", ".whl de outra versão", "projeto no Drive", ".whl no Drive", "outro ramo"],
 )
 def test_where_the_first_cell_installs_from(session, monkeypatch, tmp_path, origin, files, expected, mounted):
     for name in files:
@@ -224,10 +214,9 @@ def test_outside_colab_the_first_cell_installs_nothing(no_colab, monkeypatch, tm
 
 
 def test_only_who_trains_asks_for_the_packages_of_training(session, monkeypatch, tmp_path):
-    asked = {path.stem: run_first_cell(monkeypatch, tmp_path, "", path.stem)[1] for path in NOTEBOOKS}
-    both = f'-r "{colab.pins()}" -r "{colab.pins("treino")}"'
+    asked = {path.stem[:2]: run_first_cell(monkeypatch, tmp_path, "", path.stem)[1] for path in NOTEBOOKS}
     light = f'-r "{colab.pins()}"'
-    assert asked == {name: both if name[:2] in ("02", "05") else light for name in asked}
+    assert asked == dict.fromkeys(asked, light) | dict.fromkeys(("02", "05"), f'{light} -r "{colab.pins("treino")}"')
 
 
 def test_a_failed_install_is_one_sentence_with_both_ways_out(session, monkeypatch, tmp_path):
@@ -262,11 +251,9 @@ def test_the_zip_of_one_notebook_is_read_by_the_next(session, monkeypatch, tmp_p
     monkeypatch.chdir(other)
     folder = colab.work_folder(drive=False)
     kept = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert kept == {
-        "resultados/turma/rodada.json",
-        "resultados/turma/llama3/treino.json",
-        "dados/turma/llama/treino.jsonl",
-    }
+    assert {name.replace("turma/", "") for name in kept} == {
+        "resultados/rodada.json", "resultados/llama3/treino.json", "dados/llama/treino.jsonl",
+    }  # fmt: skip
     (folder / "resultados" / "turma" / "rodada.json").write_text("mais novo")
     assert colab.work_folder(drive=False) == folder
     assert (folder / "resultados" / "turma" / "rodada.json").read_text() == "mais novo"
@@ -279,11 +266,10 @@ def test_a_zip_that_did_not_arrive_whole_is_an_instruction(session, monkeypatch,
         colab.work_folder(drive=False)
 
 
-@pytest.mark.parametrize("where", ["fora do Colab", "no Drive"])
-def test_where_the_next_notebook_sees_the_run_no_zip_is_made(request, monkeypatch, tmp_path, where):
-    request.getfixturevalue("session" if where == "no Drive" else "no_colab")
-    folder = tmp_path / "MyDrive" if where == "no Drive" else tmp_path
-    run, data = work(folder)
+def test_where_the_next_notebook_sees_the_run_no_zip_is_made(session, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert colab.hand_over(run, data) == "A rodada está em finetune/: o próximo caderno a encontra lá."
+    said = [colab.hand_over(*work(tmp_path / "MyDrive"))]
+    monkeypatch.delitem(sys.modules, "google.colab")
+    said.append(colab.hand_over(*work(tmp_path)))
+    assert said == ["A rodada está em finetune/: o próximo caderno a encontra lá."] * 2
     assert list(tmp_path.glob("*.zip")) == []

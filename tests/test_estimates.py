@@ -19,20 +19,23 @@ def run(tmp_path):
 
 def test_every_rate_is_dated_explained_and_positive():
     for key, rate in estimates.rates().items():
-        assert rate.per_second > 0 and rate.unit and rate.basis, key
-        assert date(2026, 11, 1) <= date.fromisoformat(rate.checked_on) <= date.today(), key
+        assert float(rate["per_second"]) > 0 and rate["unit"] and rate["basis"], key
+        assert date(2026, 11, 1) <= date.fromisoformat(rate["checked_on"]) <= date.today(), key
 
 
 def test_the_first_time_uses_the_published_rate(run):
     rate = estimates.rates()[STEP, "t4"]
-    assert estimates.expected(run, STEP, "t4", 100 * rate.per_second)[0] == pytest.approx(100)
-    text = estimates.before(run, STEP, "t4", 100 * rate.per_second, "nenhum")
-    assert text.startswith("Tempo previsto: cerca de 1 min 40 s (") and rate.basis in text
+    assert estimates.expected(run, STEP, "t4", 100 * float(rate["per_second"]))[0] == pytest.approx(100)
+    text = estimates.before(run, STEP, "t4", 100 * float(rate["per_second"]), "nenhum")
+    assert text.startswith("Tempo previsto: cerca de 1 min 40 s (") and rate["basis"] in text
     assert text.endswith("Custo previsto: nenhum")
 
 
 def test_what_nobody_measured_is_said(run):
     assert estimates.before(run, STEP, "h100", 10) == "Tempo previsto: não medido (h100)\nCusto previsto: nenhum"
+    state = read_json(run / "rodada.json")
+    write_json(run / "rodada.json", state | {"passos": state["passos"] | {"05": {}}})
+    assert estimates.expected(run, "05", "cpu", 1.0) == (None, "não medido")
 
 
 def test_the_last_time_counts_more_than_the_published_rate(run):
@@ -57,12 +60,6 @@ def test_the_summary_of_a_repeated_step_tells_the_work_not_the_repetition(run):
     assert first.splitlines()[-1] == "feito        treino.json"
     assert estimates.after(run, STEP, ("cpu", 200.0), {"load": 0.1, "train": 0.0}, {"feito": "treino.json"}) == first
     assert "tempo total  7 s" in estimates.after(run, STEP, ("cpu", 20.0), {"load": 7.0}, {})
-
-
-def test_a_run_without_the_step_yet_is_no_last_time(run):
-    state = read_json(run / "rodada.json")
-    write_json(run / "rodada.json", state | {"passos": state["passos"] | {"05": {}}})
-    assert estimates.expected(run, "05", "cpu", 1.0) == (None, "não medido")
 
 
 def test_cost_is_the_price_of_the_hours_in_dollars_and_units():

@@ -10,21 +10,10 @@ import re
 import subprocess
 import time
 
+import fault_pipeline as line
 import pytest
 from fault_environment import environment
-from fault_pipeline import (
-    NOTEBOOKS,
-    Moment,
-    Pipeline,
-    Watch,
-    copy,
-    differences,
-    done_twice,
-    kill,
-    numbers,
-    plan,
-    survivors,
-)
+from fault_pipeline import NOTEBOOKS, Moment, Pipeline, Watch, copy, numbers
 from fault_storage import fill, mounted, unmount
 
 SEED = int(os.environ.get("FALHAS_SEMENTE", "20261122"))
@@ -52,8 +41,8 @@ def undisturbed(tmp_path_factory):
 
 def check(pipeline, expected, work):
     """Os números e as contas depois das falhas."""
-    assert done_twice(pipeline) == []
-    assert differences(expected, numbers(pipeline, work))[:20] == []
+    assert line.done_twice(pipeline) == []
+    assert line.differences(expected, numbers(pipeline, work))[:20] == []
 
 
 def _say(capsys, line):
@@ -67,7 +56,7 @@ def test_thirty_kills_change_no_number_and_repeat_nothing(undisturbed, tmp_path,
     pipeline.folder.mkdir()
     _say(capsys, f"\nsemente {SEED}; sem falha (segundos, mudanças): {measured}")
     for notebook in NOTEBOOKS:
-        moments = plan(SEED, notebook, KILLS[notebook], *measured[notebook])
+        moments = line.plan(SEED, notebook, KILLS[notebook], *measured[notebook])
         before = copy(pipeline.folder, tmp_path / "antes")
         while moments:
             process = pipeline.start(notebook)
@@ -77,8 +66,8 @@ def test_thirty_kills_change_no_number_and_repeat_nothing(undisturbed, tmp_path,
                 assert process.returncode == 0, pipeline.said()[-3000:]
                 copy(before, pipeline.folder)
                 continue
-            orphans = kill(process, moments[0].everything)
-            assert survivors(orphans) == [], f"semente {SEED}: órfãos depois de {moments[0]} em {notebook}"
+            orphans = line.kill(process, moments[0].everything)
+            assert line.survivors(orphans) == [], f"semente {SEED}: órfãos depois de {moments[0]} em {notebook}"
             killed += 1
             _say(capsys, f"{killed:>2} {notebook:<17} {moments.pop(0)!s:<30} {watch.last}")
         pipeline.finish(notebook)

@@ -52,10 +52,9 @@ def test_curation_on_a_full_disk_leaves_no_mark_and_then_the_same_files(disk, tm
     with fill(disk), pytest.raises(StorageError, match="Disco cheio"):
         curation.write(chosen, disk / "gpt")
     assert partial(disk) == [] and not (disk / "gpt" / "curadoria.json").exists()
-    again, whole = curation.write(chosen, disk / "gpt"), curation.write(chosen, tmp_path / "inteiro")
-    assert {path.name: path.read_bytes() for path in again.iterdir()} == {
-        path.name: path.read_bytes() for path in whole.iterdir()
-    }
+    folders = curation.write(chosen, disk / "gpt"), curation.write(chosen, tmp_path / "inteiro")
+    again, whole = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert again == whole
 
 
 def test_answers_stop_at_a_full_disk_and_go_on_with_space(disk):
@@ -171,16 +170,13 @@ def test_a_full_disk_stops_the_local_api_with_the_reason_and_its_next_start_goes
 
 def test_durations_never_come_from_the_wall_clock():
     # time.time() serve para datar um registro; uma duração ou um prazo com ele erra quando o relógio é acertado.
-    wrong = []
+    wrong = set()
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.BinOp | ast.Compare | ast.AugAssign):
-                inside = [ast.unparse(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)]
-                if {"time.time", "datetime.now"} & set(inside):
-                    wrong.append(f"{path.relative_to(SOURCE)}:{node.lineno}")
-    assert [place.split(":")[0] for place in wrong] == [
-        "local_finetune_api/reporting.py"
-    ]  # o fim previsto é um instante
+                called = {ast.unparse(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)}
+                wrong |= {path.relative_to(SOURCE).as_posix()} if called & {"time.time", "datetime.now"} else set()
+    assert wrong == {"local_finetune_api/reporting.py"}  # o fim previsto é um instante
 
 
 def test_following_a_training_waits_by_its_own_count_whatever_the_clock_says(monkeypatch):

@@ -34,23 +34,17 @@ def _run(work: Path) -> Path:
     return work / "resultados" / "publicada"
 
 
-def _train_rows(work: Path) -> list:
-    return [
-        prompts.from_alpaca(row) for row in records.read_jsonl(work / "dados" / "publicada" / "llama" / "treino.jsonl")
-    ]
+def _estimate(path: Path) -> gpt.Estimate:
+    return gpt.estimate(path, "gpt-4o-mini-2024-07-18", 1)
 
 
 REFUSED = {
-    "dados/publicada/llama/treino.jsonl": _train_rows,
+    "dados/publicada/llama/treino.jsonl": lambda work: prompts.read_train(work / "dados" / "publicada"),
     "dados/publicada/llama/teste.jsonl": lambda work: curation.check_leaks(work / "dados" / "publicada"),
-    "dados/publicada/gpt/treino.jsonl": lambda work: gpt.estimate(
-        work / "dados" / "publicada" / "gpt" / "treino.jsonl", "gpt-4o-mini-2024-07-18", 1
-    ),
+    "dados/publicada/gpt/treino.jsonl": lambda work: _estimate(work / "dados/publicada/gpt/treino.jsonl"),
     "dados/publicada/gpt/teste.jsonl": lambda work: curation.check_leaks(work / "dados" / "publicada"),
     "dados/publicada/comparacao/teste.jsonl": lambda work: comparison.write_workbook(_run(work)),
-    "resultados/publicada/gpt/validacao.jsonl": lambda work: gpt.estimate(
-        _run(work) / "gpt" / "validacao.jsonl", "gpt-4o-mini-2024-07-18", 1
-    ),
+    "resultados/publicada/gpt/validacao.jsonl": lambda work: _estimate(_run(work) / "gpt" / "validacao.jsonl"),
 }
 CONTINUED = {"resultados/publicada/llama3/respostas.jsonl", "resultados/publicada/gpt/respostas.jsonl"}
 
@@ -72,16 +66,18 @@ def test_what_cannot_go_on_is_one_message_with_file_and_line(work, name):
 
 
 @pytest.mark.parametrize("name", sorted(CONTINUED))
-def test_answers_go_on_and_only_the_cut_one_is_asked_again(work, name):
-    path = work / name
-    rows, asked = answers.read(path), []
+def test_answers_go_on_without_the_cut_one_and_only_it_is_asked_again(work, name):
+    path, asked = work / name, []
+    rows = answers.read(path)
     cut(path)
-    broken = path.read_bytes()
+    broken, last = path.read_bytes(), rows[-1]
     assert answers.read(path) == rows[:-1]
+    comparison.write_workbook(_run(work))
+    found = study.read_study(_run(work))
+    assert last.item_id not in (found.answers if last.suite == "teste" else found.flexibility)[last.system]
     assert path.read_bytes() == broken  # quem só lê não mexe: outro caderno pode estar escrevendo
-    last = rows[-1]
     mine = [row for row in rows if row.system == last.system]
-    questions = [prompts.Question(item_id=row.item_id, suite=row.suite, instruction="i", input="") for row in mine]
+    questions = [prompts.Question(row.item_id, "i", suite=row.suite) for row in mine]
 
     def reply(batch):
         asked.extend((one.suite, one.item_id) for one in batch)
@@ -90,16 +86,6 @@ def test_answers_go_on_and_only_the_cut_one_is_asked_again(work, name):
     again = answers.answer_all(questions, last.system, reply, path)
     assert asked == [(last.suite, last.item_id)]
     assert again == mine and answers.read(path) == rows
-
-
-@pytest.mark.parametrize("name", sorted(CONTINUED))
-def test_the_workbook_is_made_without_the_answer_that_was_cut(work, name):
-    last = records.read_jsonl(work / name)[-1]
-    cut(work / name)
-    found = study.read_study(_run(work))
-    kept = found.answers if last["suite"] == "teste" else found.flexibility
-    assert last["item_id"] not in kept[last["system"]]
-    comparison.write_workbook(_run(work))
 
 
 def test_the_raw_source_says_the_line(tmp_path):
@@ -153,8 +139,7 @@ def test_events_of_the_local_api_go_on_without_the_cut_one(tmp_path):
 def test_a_training_file_cut_before_upload_is_refused_with_the_line(work):
     path = work / "dados" / "publicada" / "gpt" / "treino.jsonl"
     number = cut(path)
-    problems = [problem for problem in gpt.validate(path) if problem.fatal]
-    assert [problem.line for problem in problems] == [number]
+    assert [problem.line for problem in gpt.validate(path) if problem.fatal] == [number]
 
 
 def test_a_run_file_cut_is_one_message(work):

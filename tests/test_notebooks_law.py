@@ -17,7 +17,7 @@ from statistics import median
 import nbformat
 import papermill
 
-from finetune_helpers import __version__, curation, prices
+from finetune_helpers import curation, prices
 from finetune_helpers.curation import rules
 from finetune_helpers.gpt.providers import PROVIDERS
 from finetune_helpers.training import profiles
@@ -29,13 +29,12 @@ BADGE = (
     r"\[!\[Abrir no Colab\]\(https://colab\.research\.google\.com/assets/colab-badge\.svg\)\]"
     r"\(https://colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/([\w./-]+)\)"
 )
-REPOSITORY = re.compile(r"(?:github\.com|raw\.githubusercontent\.com|google\.com/github)/([\w.-]+/[\w-]+)")
-KEY = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{16,}|AIza[\w-]{20,}|gh[pousr]_\w{20,}|xox[bp]-[\w-]{10,}|AKIA\w{12,})")
 ABSOLUTE = re.compile(r"^(?:/(?!/)\w|~|[A-Za-z]:[\\/]|file:)")
 FORM = re.compile(r'#\s*@param\s+(?:\{type:"(?P<kind>\w+)"[^}]*\}|(?P<options>\[.*?\])(?:\s*\{.*\})?)\s*$')
 KINDS = {"string": (str,), "integer": (int,), "number": (int, float), "slider": (int, float), "boolean": (bool,)}
 MAGIC = re.compile(r"^\s*[%!]")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+REPOSITORY = PROJECT.removeprefix("https://github.com/")  # dono/nome
 
 
 @cache
@@ -84,9 +83,9 @@ def test_the_notebooks_are_numbered_from_one():
 def test_they_are_valid_and_hold_no_output():
     def wrong(path):
         nbformat.validate(read(path))
-        ids = [cell.id for cell in read(path).cells]
+        ids = {cell.id for cell in read(path).cells}
         stored = [cell.id for cell in cells(path, "code") if cell.outputs or cell.execution_count is not None]
-        return stored + ([] if len(set(ids)) == len(ids) and read(path).metadata.colab.private_outputs else ["ids"])
+        return stored or len(ids) < len(read(path).cells) or not read(path).metadata.colab.private_outputs
 
     assert offenders(wrong) == {}
 
@@ -98,29 +97,12 @@ def test_the_first_cell_presents_it():
         missing = [row for row in rows if not re.search(rf"^\| {row} \| \S.* \|$", first.source, re.MULTILINE)]
         if first.cell_type != "markdown" or not re.match(rf"# {int(path.name[:2])}\. \S", first.source):
             missing.append("título")
-        if re.findall(BADGE, first.source.split("\n\n")[1]) != [(repository(), f"colab/{path.name}")]:
+        if re.findall(BADGE, first.source.split("\n\n")[1]) != [(REPOSITORY, f"colab/{path.name}")]:
             missing.append("distintivo")
         titles = [line for cell in cells(path, "markdown") for line in cell.source.splitlines() if line[:2] == "# "]
         return missing + titles[1:]
 
     assert offenders(wrong) == {}
-
-
-def repository() -> str:
-    """O endereço do projeto, como dono/nome."""
-    return PROJECT.removeprefix("https://github.com/")
-
-
-def test_one_repository_everywhere():
-    pages = [
-        *NOTEBOOKS,
-        ROOT / "pyproject.toml",
-        *(ROOT / name for name in ("README.md", "README.en.md", "CHANGELOG.md")),
-    ]
-    named = {
-        path.name: {name.removesuffix(".git") for name in REPOSITORY.findall(path.read_text("utf-8"))} for path in pages
-    }
-    assert {name: others for name, found in named.items() if (others := found - {repository()})} == {}
 
 
 def test_the_first_code_cell_is_the_same_in_all_but_for_who_trains():
@@ -130,47 +112,20 @@ def test_the_first_code_cell_is_the_same_in_all_but_for_who_trains():
     assert sources == {number: heavy if number in TRAINERS else light for number in sources}
 
 
-def test_it_installs_only_in_colab_and_mounts_only_for_who_asks():
-    first = cells(NOTEBOOKS[0], "code")[0]
-    magics = [line for line in filled(first) if MAGIC.match(line)]
-    assert magics and all(re.match(r"    %pip install -q --no-deps (-r )?\"\{", line) for line in magics)
-    guards = {"'google.colab' in sys.modules", "colab.in_colab()"}
-    guarded = [one for one in parsed(first).body if isinstance(one, ast.If) and ast.unparse(one.test) in guards]
-    assert sum(isinstance(node, ast.Pass) for one in guarded for node in one.body) == len(magics)
-    asked = [
-        node for node in ast.walk(parsed(first)) if isinstance(node, ast.If) and "ORIGEM" in ast.unparse(node.test)
-    ]
-    assert [ast.unparse(node.test) for node in asked] == ["ORIGEM.startswith('drive/')"]
-    assert ast.unparse(parsed(first)).count("drive.mount") == ast.unparse(asked[0]).count("drive.mount") == 1
-    assert filled(first)[-1] == "colab.fresh_kernel_check()"
-
-
-def test_it_installs_this_version():
-    source = cells(NOTEBOOKS[0], "code")[0].source
-    assert re.findall(r"git\+(\S+?)@v([\w.]+)\"", source) == [(PROJECT, __version__)]
-    assert re.findall(r"finetune_helpers-([\w.]+)-\*\.whl", source) == [__version__]
-
-
 def test_the_first_code_cell_imports_nothing_heavy():
-    code = ast.unparse(parsed(cells(NOTEBOOKS[0], "code")[0]))
-    code += "\nprint(*{name.split('.')[0] for name in sys.modules if name[0] != '_'})"
-    bare = "import sys; print(*{name.split('.')[0] for name in sys.modules if name[0] != '_'})"
-    before, after = (
-        set(subprocess.run([sys.executable, "-c", one], capture_output=True, text=True, check=True).stdout.split())
-        for one in (bare, code)
-    )
+    listing = "; print(*{name.split('.')[0] for name in sys.modules if name[0] != '_'})"
+    code = f"import sys{listing}\n{ast.unparse(parsed(cells(NOTEBOOKS[0], 'code')[0]))}\npass{listing}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, *_, after = (set(line.split()) for line in done.stdout.splitlines())
     assert after - before - set(sys.stdlib_module_names) == {"finetune_helpers"}
 
 
-def test_only_the_first_code_cell_has_magics():
-    assert offenders(lambda path: [c.id for c in cells(path, "code")[1:] if any(map(MAGIC.match, filled(c)))]) == {}
+def test_only_the_first_code_cell_has_magics_and_only_the_second_has_parameters():
+    def wrong(path):
+        tagged = [at for at, cell in enumerate(cells(path, "code")) if "parameters" in cell.metadata.get("tags", [])]
+        return [cell.id for cell in cells(path, "code")[1:] if any(map(MAGIC.match, filled(cell)))] or tagged != [1]
 
-
-def test_the_second_code_cell_is_the_only_parameters_cell():
-    tagged = offenders(
-        lambda path: [a for a, c in enumerate(cells(path, "code")) if "parameters" in c.metadata.get("tags", [])]
-    )
-    assert set(map(tuple, tagged.values())) == {(1,)} and len(tagged) == len(NOTEBOOKS)
+    assert offenders(wrong) == {}
 
 
 def test_parameters_are_literals_each_in_a_form_and_explained_right_above():
@@ -193,36 +148,26 @@ def test_parameters_are_literals_each_in_a_form_and_explained_right_above():
     assert offenders(wrong) == {}
 
 
-def test_every_parameter_is_used():
+def test_every_parameter_is_used_and_the_run_and_the_drive_have_the_same_value_in_all():
     def unused(path):
         return set(parameters(path)) - {node.id for node in nodes(path, 2) if isinstance(node, ast.Name)}
 
     assert offenders(unused) == {}
+    assert len({parameters(path)["RODADA"] for path in NOTEBOOKS}) == 1
+    assert {parameters(path)["USAR_DRIVE"] for path in NOTEBOOKS} == {True}
 
 
-def test_the_run_and_the_drive_have_the_same_value_in_all():
-    for name in ("RODADA", "USAR_DRIVE"):
-        assert len({parameters(path)[name] for path in NOTEBOOKS}) == 1
-    assert parameters(NOTEBOOKS[0])["USAR_DRIVE"] is True
-
-
-def test_there_is_at_least_as_much_text_as_code():
-    assert offenders(lambda path: len(cells(path, "markdown")) < len(cells(path, "code"))) == {}
-
-
-def test_cells_are_short_and_never_empty():
+def test_it_is_a_story_of_short_cells():
     def wrong(path):
         sizes = [len(filled(cell)) for cell in cells(path, "code")]
-        long = {at: size for at, size in enumerate(sizes) if size > (25 if at == 1 else 20)}
-        empty = [cell.id for cell in read(path).cells if not cell.source.strip()]
-        return long or empty or (f"mediana {median(sizes)}" if median(sizes) > 6 else "")
+        bad = [f"célula longa: {at}" for at, size in enumerate(sizes) if size > (25 if at == 1 else 20)]
+        bad += [f"vazia: {cell.id}" for cell in read(path).cells if not cell.source.strip()]
+        bad += [f"mediana {median(sizes)}"] if median(sizes) > 6 else []
+        bad += ["menos texto que código"] if len(cells(path, "markdown")) < len(cells(path, "code")) else []
+        # Afirmação, célula, evidência: mais de duas células de código seguidas já são um programa sem história.
+        return bad + (["três de código"] if "ccc" in "".join(cell.cell_type[0] for cell in read(path).cells) else [])
 
     assert offenders(wrong) == {}
-
-
-def test_every_code_cell_has_a_text_before_it_or_continues_one():
-    # Afirmação, célula, evidência: mais de duas células de código seguidas já são um programa sem história.
-    assert offenders(lambda path: "ccc" in "".join(cell.cell_type[0] for cell in read(path).cells)) == {}
 
 
 def test_nothing_is_defined_and_nothing_is_dead():
@@ -230,21 +175,19 @@ def test_nothing_is_defined_and_nothing_is_dead():
 
     def wrong(path):
         dead = [n for n in nodes(path) if isinstance(n, ast.If | ast.While) and isinstance(n.test, ast.Constant)]
-        return [ast.unparse(node) for node in [*dead, *(n for n in nodes(path) if isinstance(n, defined))]]
+        return [ast.unparse(node) for node in dead + [n for n in nodes(path) if isinstance(n, defined)]]
 
     assert offenders(wrong) == {}
 
 
-def test_no_absolute_path_no_key_and_nothing_of_colab():
+def test_no_absolute_path_and_nothing_of_colab():
     def wrong(path):
         texts = [n.value for n in nodes(path) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
         raw = path.read_text(encoding="utf-8")
-        bad = [text for text in texts if ABSOLUTE.match(text)] + KEY.findall(raw)
+        bad = [text for text in texts if ABSOLUTE.match(text)]
         bad += re.findall(r"/content\b|/home/|/Users/|/root\b|/tmp\b", raw)
-        imports = [n for n in nodes(path)[len(list(ast.walk(parsed(cells(path, "code")[0])))) :]]
-        return bad + [
-            ast.unparse(n) for n in imports if isinstance(n, ast.Import | ast.ImportFrom) and "google" in ast.unparse(n)
-        ]
+        imports = [ast.unparse(n) for n in nodes(path, 1) if isinstance(n, ast.Import | ast.ImportFrom)]
+        return bad + [one for one in imports if "google" in one]
 
     assert offenders(wrong) == {}
 
@@ -264,8 +207,7 @@ THRESHOLDS = {
     "teste": (str(signature(curation.curate).parameters["n_test"].default), "de\\s+teste"),
     "LoRA": (f"r = {profiles.BY_NAME['t4'].lora_r}", ""),
 }
-MONTH_NAMES = "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro"
-MONTHS = MONTH_NAMES.split()
+MONTHS = "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro".split()  # noqa: SIM905
 NUMBERS = [
     r"(?m)^# \d+\. ",  # o título do caderno
     r"\b0\d(?:_\w+\.ipynb)?(?= e 0\d\b|[\s,.;:)]|$)",  # outro caderno
@@ -306,11 +248,6 @@ def test_dates_in_the_text_are_the_ones_of_the_code():
     assert offenders(strange) == {}
 
 
-def test_the_profile_is_chosen_and_shown():
-    code = "\n".join(cell.source for cell in cells(ROOT / "colab" / "02_treino_llama3.ipynb", "code"))
-    assert code.index("profile = training.choose(PERFIL") < code.index("print(training.describe(profile))")
-
-
 def test_what_it_writes_goes_to_the_folders_of_the_run():
     # Toda pasta sai de uma destas: a raiz de trabalho, dados/<rodada>, resultados/<rodada> e imagens/.
     roots = {"ROOT", "data", "output", "run", "images", "adapter", "path", "bench"}
@@ -327,11 +264,10 @@ def test_what_it_writes_goes_to_the_folders_of_the_run():
 
 def test_what_the_reader_came_to_see_is_in_02():
     code = [parsed(cell) for cell in cells(ROOT / "colab" / "02_treino_llama3.ipynb", "code")]
-    calls = {ast.unparse(node.func) for tree in code for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    assert {"FastLanguageModel.from_pretrained", "FastLanguageModel.get_peft_model", "SFTConfig", "SFTTrainer"} <= calls
-
-
-def test_unsloth_comes_before_what_it_changes():
-    code = [parsed(cell) for cell in cells(ROOT / "colab" / "02_treino_llama3.ipynb", "code")]
+    calls = [ast.unparse(node.func) for tree in code for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    shown = {"FastLanguageModel.from_pretrained", "FastLanguageModel.get_peft_model", "SFTConfig", "SFTTrainer"}
+    assert shown <= set(calls)
+    assert calls.index("training.choose") < calls.index("training.describe")
+    # O unsloth vem antes do que ele muda.
     order = [node.module.split(".")[0] for tree in code for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert order.index("unsloth") < min(order.index(name) for name in ("trl", "datasets"))

@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
-import pytest
 import yaml
 
 from finetune_helpers import __version__
@@ -32,9 +31,6 @@ OWN = re.compile(
 )
 # Pastas que só existem depois de uma execução; a rodada publicada e a amostra estão no repositório.
 MADE_BY_RUNNING = re.compile(r"[<*…]|^(?:dados|resultados)/(?!publicada|amostra|LEIAME)\w|^\.venv|^\.gpu_site")
-
-everywhere = pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=lambda path: str(path.relative_to(ROOT)))
-every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 @cache
@@ -79,39 +75,46 @@ def tracked() -> set[str]:
     return {str(parent) for name in files for parent in [Path(name), *Path(name).parents]}
 
 
-@everywhere
-def test_every_link_inside_the_repository_leads_somewhere(path):
-    for link in links(path):
+def test_every_link_inside_the_repository_leads_somewhere():
+    lost = []
+    for path, link in ((page, link) for page in [*PAGES, *NOTEBOOKS] for link in links(page)):
         if not re.match(r"[a-z][\w+.-]*:", link):
             name, _, anchor = unquote(link).partition("#")
             target = (path.parent / name).resolve() if name else path
-            assert str(target.relative_to(ROOT)) in tracked(), f"{link}: não existe no repositório"
-            assert not anchor or anchor in anchors(target), f"{link}: {target.name} não tem essa âncora"
+            there = str(target.relative_to(ROOT)) in tracked() and (not anchor or anchor in anchors(target))
+            lost += [] if there else [f"{path.name}: {link}"]
+    assert lost == []
 
 
-@everywhere
-def test_every_address_of_the_project_is_its_own_and_exists(path):
-    bare = [address.rstrip(".,;:") for address in BARE.findall(prose(path))]
-    for address in [link for link in links(path) if re.match(r"[a-z][\w+.-]*:", link)] + bare:
-        assert address.startswith("https://") or "127.0.0.1" in address, f"{address} não é https"
-        if OWNER_AND_NAME.split("/")[1] in address and "shields.io" not in address:
-            match = OWN.fullmatch(address)
-            assert match, f"{address} não é do repositório {PROJECT}"
-            assert match["at"] in (None, "main", f"v{__version__}"), f"{address}: nem main nem v{__version__}"
-            assert not match["path"] or unquote(match["path"]) in tracked(), f"{address}: o arquivo não existe"
+def test_every_address_of_the_project_is_its_own_and_exists():
+    wrong = []
+    for path in [*PAGES, *NOTEBOOKS]:
+        bare = [address.rstrip(".,;:") for address in BARE.findall(prose(path))]
+        for address in [link for link in links(path) if re.match(r"[a-z][\w+.-]*:", link)] + bare:
+            good = address.startswith("https://") or "127.0.0.1" in address
+            if OWNER_AND_NAME.split("/")[1] in address and "shields.io" not in address:
+                match = OWN.fullmatch(address)
+                good &= bool(match) and match["at"] in (None, "main", f"v{__version__}")
+                good &= bool(match) and (not match["path"] or unquote(match["path"]) in tracked())
+            wrong += [] if good else [f"{path.name}: {address}"]
+    assert wrong == []
 
 
-@every_page
-def test_every_path_and_command_named_exists(path):
-    top = {name.split("/")[0] for name in tracked()}
-    spans = re.findall(r"`([^`\n]+)`", prose(path))
-    words = [word.rstrip(".,;") for span in spans for word in span.split()]
-    paths = [word for word in words if word.split("/")[0] in top and "/" in word and not MADE_BY_RUNNING.search(word)]
-    assert [word for word in paths if word.rstrip("/") not in tracked()] == []
-    names = {Path(name).name for name in tracked()}
-    written = re.sub(r"https?://\S+", "", prose(path) + blocks(path))
-    assert set(re.findall(r"[\w.-]+\.(?:py|ipynb|toml|png|ya?ml)\b", written)) - names == set()
-    assert set(re.findall(r"\bmake ([a-z-]+)", blocks(path) + "\n".join(spans))) <= TARGETS
+def test_every_path_and_command_named_exists():
+    top, names = {name.split("/")[0] for name in tracked()}, {Path(name).name for name in tracked()}
+    wrong = {}
+    for path in PAGES:
+        spans = re.findall(r"`([^`\n]+)`", prose(path))
+        words = [word.rstrip(".,;") for span in spans for word in span.split()]
+        paths = {
+            word for word in words if word.split("/")[0] in top and "/" in word and not MADE_BY_RUNNING.search(word)
+        }
+        missing = {word for word in paths if word.rstrip("/") not in tracked()}
+        written = re.sub(r"https?://\S+", "", prose(path) + blocks(path))
+        missing |= set(re.findall(r"[\w.-]+\.(?:py|ipynb|toml|png|ya?ml)\b", written)) - names
+        missing |= set(re.findall(r"\bmake ([a-z-]+)", blocks(path) + "\n".join(spans))) - TARGETS
+        wrong |= {path.name: missing} if missing else {}
+    assert wrong == {}
 
 
 def test_each_badge_opens_the_notebook_of_its_row():
@@ -133,44 +136,24 @@ def test_the_structure_in_the_readme_is_the_listing():
 
 
 def test_the_readme_shows_every_notebook_and_figure_and_is_short():
-    readme = ROOT / "README.md"
+    readme, glossary = ROOT / "README.md", ROOT / "GLOSSARIO.md"
     assert [path.name for path in NOTEBOOKS if path.name not in text(readme)] == []
-    figures = {path.relative_to(ROOT).as_posix() for path in (ROOT / "imagens").glob("*.png")}
-    everywhere = {
-        str((page.parent / link).resolve().relative_to(ROOT))
-        for page in PAGES
-        for link in links(page)
-        if "://" not in link
-    }
-    assert figures - everywhere == set()
+    inside = [(page, link) for page in PAGES for link in links(page) if "://" not in link]
+    shown = {str((page.parent / link).resolve().relative_to(ROOT)) for page, link in inside}
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "imagens").glob("*.png")} - shown == set()
     assert len(text(readme).splitlines()) < 200
     assert "README.en.md" in links(readme) and "README.md" in links(ROOT / "README.en.md")
-
-
-def test_every_notebook_sends_its_new_words_to_the_glossary():
-    glossary = ROOT / "GLOSSARIO.md"
-    terms = re.findall(r"^## (.+)$", text(glossary), re.MULTILINE)
-    assert 15 <= len(terms) <= 25
+    assert 15 <= len(re.findall(r"^## (.+)$", text(glossary), re.MULTILINE)) <= 25
     assert [path.name for path in NOTEBOOKS if "GLOSSARIO.md#" not in text(path)] == []
 
 
 def test_the_guide_fits_on_a_page_and_names_every_command():
     guide = text(ROOT / "CONTRIBUTING.md")
-    assert len(guide.splitlines()) <= 90
-    wanted = {
-        "instalar",
-        "demo",
-        "test",
-        "lint",
-        "falhas",
-        "colab",
-        "mutantes",
-        "atualizar",
-        "publicar",
-        "roda",
-        "endereco",
-    }
-    assert {name for name in wanted if name not in TARGETS or f"make {name}" not in guide} == set()
+    wanted = set(
+        ["instalar", "demo", "test", "lint", "falhas", "colab", "mutantes", "atualizar", "publicar", "roda", "endereco"]
+    )
+    assert len(guide.splitlines()) <= 90 and wanted <= TARGETS
+    assert {name for name in wanted if f"make {name}" not in guide} == set()
 
 
 # Automação ------------------------------------------------------------------------------------------------------------
@@ -184,21 +167,19 @@ def loaded(path: Path) -> dict:
     return content | {"on": content[True]} if True in content else content
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_asks_for_little_ends_and_calls_what_exists(path):
-    workflow = loaded(path)
-    assert workflow["permissions"]["contents"] == "read"
-    assert all(0 < job["timeout-minutes"] <= 90 for job in workflow["jobs"].values())
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-    assert [
-        one["uses"] for one in steps if not re.fullmatch(r"actions/[\w-]+@v\d+", one.get("uses", "actions/x@v1"))
-    ] == []
-    ran = "\n".join(step["run"] for step in steps if "run" in step)
-    assert set(re.findall(r"\bmake ([a-z-]+)", ran)) <= TARGETS
+def test_a_workflow_asks_for_little_ends_and_calls_what_exists():
     minimum = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
-    versions = {step["with"]["python-version"] for step in steps if "setup-python" in step.get("uses", "")}
-    assert {f">={version}" for version in versions} == {minimum}
-    assert not re.findall(r"secrets\.\w+", path.read_text(encoding="utf-8"))
+    for path in WORKFLOWS:
+        workflow = loaded(path)
+        assert workflow["permissions"]["contents"] == "read", path
+        assert all(0 < job["timeout-minutes"] <= 90 for job in workflow["jobs"].values()), path
+        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+        uses = [step["uses"] for step in steps if "uses" in step]
+        assert [one for one in uses if not re.fullmatch(r"actions/[\w-]+@v\d+", one)] == []
+        assert set(re.findall(r"\bmake ([a-z-]+)", "\n".join(step.get("run", "") for step in steps))) <= TARGETS
+        versions = {step["with"]["python-version"] for step in steps if "setup-python" in step.get("uses", "")}
+        assert {f">={version}" for version in versions} == {minimum}
+        assert not re.findall(r"secrets\.\w+", path.read_text(encoding="utf-8"))
 
 
 def test_every_change_runs_all_that_ci_runs_side_by_side():
@@ -211,22 +192,13 @@ def test_every_change_runs_all_that_ci_runs_side_by_side():
         assert any(tool in text and "sudo apt-get install" in text for text in ran.values()), tool
 
 
-def test_the_newest_versions_are_tried_every_week_and_a_failure_is_told():
-    weekly = loaded(ROOT / ".github" / "workflows" / "semanal.yml")
-    steps = [step for job in weekly["jobs"].values() for step in job["steps"]]
-    assert weekly["on"]["schedule"][0]["cron"].split()[2:4] == ["*", "*"]
-    assert "make atualizar" in [step.get("run") for step in steps]
-    assert ["gh issue create" in step["run"] for step in steps if step.get("if") == "failure()"] == [True]
-
-
 def test_every_exception_to_the_types_has_its_code_and_its_reason():
     bare = []
     for path in SOURCE.rglob("*.py"):
         lines = path.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, start=1):
-            if "type: ignore" in line:
-                reason = re.search(r"ignore\[[\w-]+\]  # \w", line) or lines[number - 2].lstrip().startswith("# ")
-                bare += [] if re.search(r"# type: ignore\[[\w-]+\]", line) and reason else [f"{path.name}:{number}"]
-            if "pragma: no cover" in line and "só com GPU" not in line:
-                bare.append(f"{path.name}:{number}")
+            reason = re.search(r"ignore\[[\w-]+\]  # \w", line) or lines[number - 2].lstrip().startswith("# ")
+            untold = "type: ignore" in line and not (re.search(r"# type: ignore\[[\w-]+\]", line) and reason)
+            uncovered = "pragma: no cover" in line and "só com GPU" not in line
+            bare += [f"{path.name}:{number}"] if untold or uncovered else []
     assert bare == []

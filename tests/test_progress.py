@@ -38,21 +38,13 @@ def test_it_is_silent_where_nobody_would_see_it(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_says_in_portuguese_how_much_is_left(monkeypatch):
-    terminal = open_terminal(monkeypatch)
-    with progress.bar("lendo", "linhas", 4) as bar:
-        for _ in range(4):
-            bar.update(1)
-    lines = shown(terminal)
-    assert all(LINE.fullmatch(line) for line in lines), lines
-    assert LINE.fullmatch(lines[-1])[1] == "4"
-
-
-def test_what_is_already_done_counts(monkeypatch):
+def test_it_says_in_portuguese_how_much_is_left_and_counts_what_is_done(monkeypatch):
     terminal = open_terminal(monkeypatch)
     with progress.bar("lendo", "linhas", 4, initial=3) as bar:
         bar.update(1)
-    assert LINE.fullmatch(shown(terminal)[0])[1] == "3"
+    lines = shown(terminal)
+    assert all(LINE.fullmatch(line) for line in lines), lines
+    assert (LINE.fullmatch(lines[0])[1], LINE.fullmatch(lines[-1])[1]) == ("3", "4")
 
 
 def test_what_is_quick_shows_nothing(monkeypatch):
@@ -61,19 +53,14 @@ def test_what_is_quick_shows_nothing(monkeypatch):
     assert shown(terminal) == []
 
 
-def test_a_wait_fills_with_the_clock_and_stops_with_the_work(monkeypatch):
+def test_a_wait_fills_with_the_clock_stops_with_the_work_and_lets_its_error_through(monkeypatch):
     terminal = open_terminal(monkeypatch)
     monkeypatch.setattr(progress, "TICK", 0.02)
-    with progress.waiting("carregando", 3):
+    with pytest.raises(KeyError), progress.waiting("carregando", 3):
         time.sleep(1.3)
+        raise KeyError("x")
     lines = shown(terminal)
     assert lines and lines[-1].startswith("carregando: 100 %") and "3 de 3 s" in lines[-1]
     before = len(terminal.getvalue())
     time.sleep(0.1)
     assert len(terminal.getvalue()) == before
-
-
-def test_a_wait_lets_the_error_through(monkeypatch):
-    open_terminal(monkeypatch)
-    with pytest.raises(KeyError), progress.waiting("carregando", 1):
-        raise KeyError("x")

@@ -25,26 +25,12 @@ SYSTEM = "You write product descriptions for a shop catalogue. Answer with the d
 USER = "Write the catalogue description of the product with this title.\n\nMoby-Dick, or The Whale"
 
 
-def test_the_alpaca_training_row():
-    assert prompts.to_alpaca(BOOK) == {
-        "instruction": "Write the catalogue description of the product with this title.",
-        "input": "Moby-Dick, or The Whale",
-        "output": "A captain hunts a white whale.",
-    }
-
-
-def test_the_chat_training_row():
-    assert prompts.to_chat(BOOK) == {
-        "messages": [
-            {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": USER},
-            {"role": "assistant", "content": "A captain hunts a white whale."},
-        ]
-    }
-
-
-def test_the_prompt_and_completion_row():
-    assert prompts.to_prompt_completion(BOOK) == {"prompt": ALPACA, "completion": "A captain hunts a white whale."}
+def test_the_training_rows_of_each_format():
+    instruction = "Write the catalogue description of the product with this title."
+    assert prompts.to_alpaca(BOOK) == {"instruction": instruction, "input": BOOK.title, "output": BOOK.content}
+    assert prompts.to_prompt_completion(BOOK) == {"prompt": ALPACA, "completion": BOOK.content}
+    said = [("system", SYSTEM), ("user", USER), ("assistant", BOOK.content)]
+    assert prompts.to_chat(BOOK) == {"messages": [{"role": role, "content": text} for role, text in said]}
 
 
 def test_answering_reads_exactly_what_training_showed():
@@ -87,7 +73,7 @@ def test_any_text_goes_in_and_comes_back(title, content):
     assert prompts.from_alpaca(prompts.to_alpaca(book)) == book
     row = prompts.to_prompt_completion(book)
     assert f"### Input:\n{title}\n\n### Response:\n" in row["prompt"] and row["completion"] == content
-    assert prompts.to_chat(book)["messages"][1]["content"].endswith(f"\n\n{title}")
+    assert prompts.from_chat(prompts.to_chat(book)) == book
 
 
 def test_few_shot_shows_examples_before_the_same_title():
@@ -102,34 +88,18 @@ def test_few_shot_shows_examples_before_the_same_title():
     )
 
 
-def test_the_fingerprint_is_twelve_digits_and_repeats():
-    assert prompts.fingerprint() == prompts.fingerprint()
-    assert len(prompts.fingerprint()) == 12 and int(prompts.fingerprint(), 16) >= 0
-
-
 CONSTANTS = [name for name, value in vars(prompts).items() if name.isupper() and isinstance(value, str)]
+FORMATS = {
+    "alpaca_prompt": lambda asked: f"{asked.instruction}\n{asked.input}",
+    "chat_messages": lambda asked: [{"role": "user", "content": asked.input}],
+    "few_shot": lambda asked, examples: asked,
+}
 
 
-def test_there_are_constants_to_watch():
+@pytest.mark.parametrize("name", [*CONSTANTS, *FORMATS])
+def test_the_fingerprint_sees_a_comma_in_any_constant_and_another_format(monkeypatch, name):
     assert {"INSTRUCTION", "SYSTEM", "ALPACA_HEADER"} <= set(CONSTANTS)
-
-
-@pytest.mark.parametrize("name", CONSTANTS)
-def test_the_fingerprint_sees_a_comma_in_any_constant(monkeypatch, name):
     before = prompts.fingerprint()
-    monkeypatch.setattr(prompts, name, getattr(prompts, name) + ",")
-    assert prompts.fingerprint() != before
-
-
-@pytest.mark.parametrize(
-    ("name", "changed"),
-    [
-        ("alpaca_prompt", lambda asked: f"{asked.instruction}\n{asked.input}"),
-        ("chat_messages", lambda asked: [{"role": "user", "content": asked.input}]),
-        ("few_shot", lambda asked, examples: asked),
-    ],
-)
-def test_the_fingerprint_sees_another_format(monkeypatch, name, changed):
-    before = prompts.fingerprint()
-    monkeypatch.setattr(prompts, name, changed)
+    assert before == prompts.fingerprint() and len(before) == 12 and int(before, 16) >= 0
+    monkeypatch.setattr(prompts, name, FORMATS.get(name) or getattr(prompts, name) + ",")
     assert prompts.fingerprint() != before

@@ -24,24 +24,16 @@ SCALARS = st.text(max_size=8) | st.integers() | st.booleans() | st.floats(allow_
 PARAMETERS = st.dictionaries(st.text(st.characters(categories=["Lu"]), min_size=1, max_size=6), SCALARS, max_size=5)
 
 
-def test_opening_records_parameters_and_versions(tmp_path):
-    run = runs.open_run(tmp_path / "resultados" / "turma-1", "01_curadoria", {"N_TREINO": 56})
-    assert run == tmp_path / "resultados" / "turma-1"
-    step = read_json(run / "rodada.json")["passos"]["01_curadoria"]
-    assert step["parametros"] == {"N_TREINO": 56}
-    assert step["versoes"]["python"] == platform.python_version()
-    assert step["versoes"]["finetune-helpers"] == metadata.version("finetune-helpers")
-    assert set(runs.PACKAGES) | {"python"} == set(step["versoes"])
-
-
-def test_a_path_is_recorded_by_its_name(tmp_path):
-    run = runs.open_run(tmp_path / "r", "02", {"MODELO": str(tmp_path / "pessoa" / "Qwen2.5-0.5B")})
-    assert read_json(run / "rodada.json")["passos"]["02"]["parametros"] == {"MODELO": "Qwen2.5-0.5B"}
-
-
-def test_a_missing_package_is_said(monkeypatch):
+def test_opening_records_parameters_and_versions_and_of_a_path_only_the_name(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "PACKAGES", ["finetune-helpers", "pacote-que-ninguem-tem"])
-    assert runs.versions()["pacote-que-ninguem-tem"] == "não instalado"
+    given = {"N_TREINO": 56, "MODELO": str(tmp_path / "pessoa" / "Qwen2.5-0.5B")}
+    run = runs.open_run(tmp_path / "resultados" / "turma-1", "01_curadoria", given)
+    assert run == tmp_path / "resultados" / "turma-1"
+    own, missing = metadata.version("finetune-helpers"), {"pacote-que-ninguem-tem": "não instalado"}
+    assert read_json(run / "rodada.json")["passos"]["01_curadoria"] == {
+        "parametros": {"N_TREINO": 56, "MODELO": "Qwen2.5-0.5B"},
+        "versoes": {"python": platform.python_version(), "finetune-helpers": own} | missing,
+    }
 
 
 @settings(max_examples=20, deadline=None)
@@ -54,17 +46,13 @@ def test_the_same_parameters_reopen_and_change_nothing(parameters):
         assert (run / "rodada.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("scheme", ["https", "http", "ftp"])
-def test_an_address_with_a_password_is_refused_and_written_nowhere(tmp_path, scheme):
-    secret = f"{scheme}://" + "ana:segredo" + "@exemplo.com/linhas.jsonl"
+def test_an_address_with_a_password_is_refused_and_written_nowhere(tmp_path):
+    secret = "https://" + "ana:segredo" + "@exemplo.com/linhas.jsonl"
     with pytest.raises(InputError, match="FONTE traz um endereço com usuário e senha") as caught:
         runs.open_run(tmp_path / "resultados" / "turma", "01_curadoria", {"N_TREINO": 56, "FONTE": secret})
     assert "segredo" not in str(caught.value) and list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("address", ["https://exemplo.com/a@b.jsonl", "https://exemplo.com/x?de=a@b", "amostra@2"])
-def test_an_at_sign_elsewhere_is_not_a_password(address):
-    runs.refuse_credentials("FONTE", address)
+    for address in ("https://exemplo.com/a@b.jsonl", "https://exemplo.com/x?de=a@b", "amostra@2"):
+        runs.refuse_credentials("FONTE", address)
 
 
 def test_other_parameters_are_refused_with_the_difference(tmp_path):
@@ -81,32 +69,20 @@ def test_other_parameters_are_refused_with_the_difference(tmp_path):
     assert (run / "rodada.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("made", [None, "vazia"], ids=["sem pasta", "pasta vazia"])
-def test_a_step_that_made_nothing_takes_other_parameters(tmp_path, made):
+def test_a_step_takes_other_parameters_until_it_makes_something_and_each_step_has_its_own(tmp_path):
     run, output = tmp_path / "r", tmp_path / "r" / "llama3"
-    runs.open_run(run, "02_treino", {"EPOCAS": 1})
-    if made:
-        output.mkdir()
-    runs.open_run(run, "02_treino", {"EPOCAS": 2}, output=output)
-    assert read_json(run / "rodada.json")["passos"]["02_treino"]["parametros"] == {"EPOCAS": 2}
-
-
-def test_a_step_that_made_something_keeps_its_parameters(tmp_path):
-    run, output = tmp_path / "r", tmp_path / "r" / "llama3"
-    runs.open_run(run, "02_treino", {"EPOCAS": 1}, output=output)
+    runs.open_run(run, "03_treino_gpt", {"EPOCAS": 9})
+    for epochs in (1, 2):
+        runs.open_run(run, "02_treino", {"EPOCAS": epochs}, output=output)
     output.mkdir()
+    for epochs in (3, 3):
+        runs.open_run(run, "02_treino", {"EPOCAS": epochs}, output=output)
     (output / "respostas.jsonl").touch()
-    runs.open_run(run, "02_treino", {"EPOCAS": 1}, output=output)
-    with pytest.raises(RunMismatchError, match="EPOCAS: era 1, agora 2"):
+    runs.open_run(run, "02_treino", {"EPOCAS": 3}, output=output)
+    with pytest.raises(RunMismatchError, match="EPOCAS: era 3, agora 2"):
         runs.open_run(run, "02_treino", {"EPOCAS": 2}, output=output)
-    assert read_json(run / "rodada.json")["passos"]["02_treino"]["parametros"] == {"EPOCAS": 1}
-
-
-def test_each_step_has_its_own_parameters(tmp_path):
-    runs.open_run(tmp_path / "r", "01", {"N": 1})
-    runs.open_run(tmp_path / "r", "02", {"N": 2})
-    steps = read_json(tmp_path / "r" / "rodada.json")["passos"]
-    assert {name: step["parametros"] for name, step in steps.items()} == {"01": {"N": 1}, "02": {"N": 2}}
+    steps = read_json(run / "rodada.json")["passos"]
+    assert {name: step["parametros"]["EPOCAS"] for name, step in steps.items()} == {"03_treino_gpt": 9, "02_treino": 3}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".oculta", " turma", "turma ", "../fora"])
@@ -116,15 +92,12 @@ def test_a_name_that_does_not_serve_is_refused(tmp_path, name):
     assert list(tmp_path.rglob("rodada.json")) == []
 
 
-@pytest.mark.parametrize("name", ["demonstracao", "turma-1_b", "ação", "v1.0"])
-def test_a_plain_name_serves(tmp_path, name):
-    assert runs.open_run(tmp_path / name, "01", {}).name == name
-
-
-def test_a_damaged_state_is_an_instruction(tmp_path):
-    (tmp_path / "rodada.json").write_text('{"passos": ')
+def test_a_plain_name_serves_and_a_damaged_state_is_an_instruction(tmp_path):
+    for name in ("turma-1_b", "ação", "v1.0"):
+        assert runs.open_run(tmp_path / name, "01", {}).name == name
+    (tmp_path / "ação" / "rodada.json").write_text('{"passos": ')
     with pytest.raises(InputError, match=r"rodada\.json não é um JSON válido"):
-        runs.open_run(tmp_path, "01", {})
+        runs.open_run(tmp_path / "ação", "01", {})
 
 
 def test_a_full_disk_says_how_much_and_what_for(monkeypatch, tmp_path):
@@ -140,30 +113,23 @@ def test_a_full_disk_says_how_much_and_what_for(monkeypatch, tmp_path):
     )
 
 
-def test_the_cache_goes_where_the_variable_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "longe" / "cache"))
-    assert runs.cache_folder() == tmp_path / "longe" / "cache"
-    assert runs.cache_folder().is_dir()
-
-
-def test_an_empty_variable_is_no_place(monkeypatch, tmp_path):
-    monkeypatch.setenv("FINETUNE_CACHE", "")
+def test_the_cache_goes_where_the_variable_says_and_an_empty_one_is_no_place(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert runs.cache_folder() == tmp_path / ".cache" / "finetune_helpers"
+    for value, expected in ((str(tmp_path / "longe"), tmp_path / "longe"), ("", tmp_path / ".cache/finetune_helpers")):
+        monkeypatch.setenv("FINETUNE_CACHE", value)
+        assert runs.cache_folder() == expected and expected.is_dir()
 
 
 def test_the_stopwatch_adds_up_phases_even_when_one_fails(monkeypatch):
     ticks = iter([10.0, 12.5, 100.0, 101.0, 200.0, 204.0])
     monkeypatch.setattr(runs.time, "perf_counter", lambda: next(ticks))
     clock = runs.Stopwatch()
-    with clock.phase("evaluate"):
-        pass
-    with clock.phase("evaluate"):
-        pass
+    for _ in range(2):
+        with clock.phase("evaluate"):
+            pass
     with pytest.raises(KeyboardInterrupt), clock.phase("export"):
         raise KeyboardInterrupt
     assert clock.seconds == {"load": 0.0, "train": 0.0, "evaluate": 3.5, "export": 4.0}
-    assert runs.Stopwatch().seconds == {"load": 0.0, "train": 0.0, "evaluate": 0.0}
 
 
 OPEN = "import sys; from finetune_helpers import runs; runs.open_run(sys.argv[1], '02_treino_llama3', {})"
@@ -209,14 +175,10 @@ def test_the_lock_goes_with_its_owner(run, other, how):
     assert read_json(run / runs.OWNER)["process"] == os.getpid()
 
 
-def test_the_same_kernel_opens_again_and_changes_step(run):
+def test_the_same_kernel_changes_step_and_a_closed_run_is_free_and_leaves_no_file_of_the_lock(run):
     for step in ("02_treino_llama3", "02_treino_llama3", "03_treino_gpt"):
         runs.open_run(run, step, {})
     assert read_json(run / runs.OWNER)["step"] == "03_treino_gpt"
-
-
-def test_a_closed_run_is_free_and_leaves_no_file_of_the_lock(run):
-    runs.open_run(run, "01_curadoria", {})
     runs.close_run(run)
     runs.close_run(run)
     assert [path.name for path in run.iterdir()] == ["rodada.json"]

@@ -70,16 +70,14 @@ def strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-def comments(source: str) -> Iterator[tuple[int, str]]:
-    """Linha e texto de cada comentário; os formulários do Colab trazem também opções, que não são frases."""
+def code_texts(source: str, every_string: bool) -> Iterator[tuple[int, str]]:
+    """Comentários e cadeias de um código; com ``every_string``, também as frases sem palavra só do português.
+
+    Os formulários do Colab trazem também opções, que não são frases.
+    """
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and not re.match(r"#\s*(?:@param|noqa|type:|fmt:)", token.string):
             yield token.start[0], token.string
-
-
-def code_texts(source: str, every_string: bool) -> Iterator[tuple[int, str]]:
-    """Comentários e cadeias de um código; com ``every_string``, também as frases sem palavra só do português."""
-    yield from comments(source)
     for line, text in strings(ast.parse(source)):
         if (PORTUGUESE.search(text) or (every_string and " " in text)) and "(?" not in text:  # expressão regular
             yield line, text
@@ -140,31 +138,12 @@ def test_every_word_is_portuguese_or_a_term_of_the_project():
 
 
 @needs_hunspell
-def test_every_word_of_the_list_is_needed():
+def test_every_word_of_the_list_is_needed_and_a_misspelling_would_be_seen():
     assert set(accepted()) - set(map(listed, unknown())) == set(), "já não são usadas, ou o dicionário as conhece"
-
-
-@needs_hunspell
-def test_a_misspelling_would_be_seen():
     assert hunspell({"treinamento", "treinamneto", "precisao", "precisão"}) == {"treinamneto", "precisao"}
 
 
-def test_the_list_is_sorted():
+def test_the_list_is_sorted_and_the_texts_are_found():
     assert accepted() == sorted(set(accepted()), key=lambda word: (word.casefold(), word))
-
-
-def test_the_texts_are_found():
     places = {where.split(",")[0].split(":")[0] for where, _ in texts()}
     assert {path.name for path in NOTEBOOKS} | {"README.md", "src/finetune_helpers/prompts.py"} <= places
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("Use `json_ruim` e [isto](a/b.md): https://exemplo.com/x.", "Use e [isto :"),
-        ("```python\nx = 1\n```\nO treino", "O treino"),
-        ("o arquivo treino.jsonl e N_TREINO de 1500 linhas", "o arquivo e de linhas"),
-    ],
-)
-def test_code_is_not_prose(text, kept):
-    assert prose(text).split() == kept.split()

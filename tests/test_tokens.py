@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiktoken
@@ -64,12 +65,9 @@ def test_half_of_a_character_is_counted_as_its_replacement(model):
     assert tokens.counter(model)(broken) == tokens.counter(model)(whole)
 
 
-def test_the_names_go_to_the_report():
+def test_the_names_go_to_the_report_and_another_model_is_refused():
     assert tokens.counter("llama").name.startswith("LLaMA 3 (llama-models ")
     assert tokens.counter("gpt").name == f"o200k_base (tiktoken {tiktoken.__version__})"
-
-
-def test_another_model_is_refused():
     with pytest.raises(InputError, match=r'Modelo "bert" desconhecido\. Use "llama" ou "gpt"'):
         tokens.counter("bert")
 
@@ -107,3 +105,65 @@ def test_counting_uses_no_network(tmp_path, chosen_folder):
     ran = subprocess.run([sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, timeout=60)
     assert (ran.stdout.strip(), ran.returncode) == ("[2] [2]", 0), ran.stderr[-600:]
     assert not [path for path in Path(tmp_path).rglob("*.parcial")]
+
+
+# O começo de texto ---------------------------------------------------------------------------------------------------
+
+BEGIN, END = "<|begin_of_text|>", "<|eot_id|>"
+TURN = "<|start_header_id|>{{ message.role }}<|end_header_id|> {{ message.content }}<|eot_id|>"
+LLAMA3_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}" + TURN + "{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|> {% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def like_llama3():
+    """Um tokenizador que põe o começo de texto sozinho, com um formato de conversa que também o escreve."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = [BEGIN, END, "<|start_header_id|>", "<|end_header_id|>"]
+    words = {word: at for at, word in enumerate([*special, "?", "user", "assistant", "hello", "there"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, 0)])
+    named = {"bos_token": BEGIN, "eos_token": END, "additional_special_tokens": special[2:]}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=LLAMA3_TEMPLATE, **named)
+
+
+def test_the_begin_of_text_is_written_once_in_counting_answering_and_measuring(like_llama3):
+    from finetune_helpers.training import measures
+    from local_finetune_api import base_models
+
+    said = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "there"}]
+    [row] = base_models.turns(like_llama3, said)
+    assert like_llama3("hello")["input_ids"].count(0) == 1 and row["prompt"].startswith(BEGIN)
+    asked = measures.encode(like_llama3, row["prompt"])
+    whole = measures.encode(like_llama3, row["prompt"] + row["completion"] + END)
+    assert asked[0] == 0 and asked.count(0) == whole.count(0) == 1 and whole[: len(asked)] == asked
+    assert len(whole) == base_models.tokens_of(like_llama3, row)
+    # Um texto sem formato de conversa, como o da trilha LLaMA, recebe o seu.
+    assert measures.encode(like_llama3, "hello there") == [0, 7, 8]
+
+
+def test_the_begin_of_text_is_learned_once(like_llama3, monkeypatch, tmp_path):
+    from finetune_helpers import training
+    from local_finetune_api import base_models, reporting, worker
+
+    learned = []
+
+    def trainer(model, tokenizer, profile, rows, folder, callbacks):
+        learned.extend(like_llama3(row["prompt"] + row["completion"])["input_ids"] for row in rows[0])
+        raise StopIteration
+
+    monkeypatch.setattr(training, "load", lambda profile: (None, like_llama3), raising=False)
+    monkeypatch.setattr(training, "add_adapter", lambda model, profile: model, raising=False)
+    monkeypatch.setattr(training, "trainer", trainer, raising=False)
+    monkeypatch.setattr(reporting, "Reporting", lambda *parts: None)
+    said = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "there"}]
+    asked = {"examples": [{"messages": said}], "validation": [], "folder": tmp_path, "seconds": {}}
+    profile, base = SimpleNamespace(save_minutes=1.0), base_models.BaseModel("minúsculo", "x")
+    with pytest.raises(StopIteration):
+        worker.train(SimpleNamespace(**asked, profile=profile, base=base))
+    assert [row.count(0) for row in learned] == [1] and learned[0][0] == 0

@@ -24,52 +24,42 @@ def site(tmp_path_factory) -> Path:
     return folder / "site"
 
 
-def alone(site: Path, code: str) -> str:
-    """Executa ``code`` com o pacote instalado, longe do projeto."""
+def alone(site: Path, code: str) -> list[str]:
+    """O que ``code`` escreve, uma linha por item, com o pacote instalado longe do projeto."""
     environment = {key: value for key, value in os.environ.items() if key != "FINETUNE_PASTA"}
-    environment["PYTHONPATH"] = str(site)
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=site.parent, env=environment, capture_output=True, text=True, check=True
-    )
-    return result.stdout.strip()
+    command, environment["PYTHONPATH"] = [sys.executable, "-c", code], str(site)
+    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
-def test_the_sample_comes_inside(site):
-    found = alone(site, "from finetune_helpers.curation.sources import find_sample; print(find_sample())")
-    assert Path(found) == site / "finetune_helpers" / "dados" / "amostra" / "catalogo.jsonl"
-    assert Path(found).read_bytes() == (ROOT / "dados" / "amostra" / "catalogo.jsonl").read_bytes()
+FINDING = """
+from finetune_helpers import colab, curation
+from finetune_helpers.curation.sources import find_sample
+print(find_sample(), colab.pins(), colab.pins("treino"), sum(1 for _ in curation.read_rows("amostra")), sep="\\n")
+"""
 
 
-def test_the_sample_is_curated_with_no_project_beside(site):
-    code = "from finetune_helpers.curation import read_rows; print(sum(1 for _ in read_rows('amostra')))"
-    assert int(alone(site, code)) == len((ROOT / "dados" / "amostra" / "catalogo.jsonl").read_bytes().splitlines())
-
-
-@pytest.mark.parametrize("kind", ["dados", "treino"])
-def test_the_sets_of_colab_come_inside(site, kind):
-    path = Path(alone(site, f"from finetune_helpers import colab; print(colab.pins({kind!r}))"))
-    assert path.parent == site / "finetune_helpers" / "requirements"
-    assert path.read_bytes() == (ROOT / "requirements" / path.name).read_bytes()
+def test_the_sample_and_the_sets_of_colab_come_inside_and_need_no_project_beside(site):
+    sample, light, heavy, rows = alone(site, FINDING)
+    package, original = site / "finetune_helpers", ROOT / "dados" / "amostra" / "catalogo.jsonl"
+    assert Path(sample) == package / "dados" / "amostra" / "catalogo.jsonl"
+    assert Path(sample).read_bytes() == original.read_bytes()
+    assert int(rows) == len(original.read_bytes().splitlines())
+    for path in map(Path, (light, heavy)):
+        assert path.parent == package / "requirements"
+        assert path.read_bytes() == (ROOT / "requirements" / path.name).read_bytes()
 
 
 def test_both_packages_come_whole_and_nothing_else(site):
     # Uma rodada de quem usa, ou um teste, não vai no pacote.
     source, inside = ROOT / "src", {path.name for path in site.iterdir()}
     assert inside == {"finetune_helpers", "local_finetune_api", f"finetune_helpers-{__version__}.dist-info"}
-    kept = {
-        path.relative_to(source) for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    }
-    assert {path for path in kept if not (site / path).is_file()} == set()
+    files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
+    assert [path for path in files if "__pycache__" not in path.parts and not (site / path).is_file()] == []
     assert {path.name for path in (site / "finetune_helpers" / "dados").iterdir()} == {"amostra"}
 
 
 def test_the_project_finds_the_same_files_in_a_checkout():
-    code = (
-        "from finetune_helpers import colab; from finetune_helpers.curation.sources import find_sample; "
-        "print(find_sample(), colab.pins(), sep='|')"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    found = subprocess.run([sys.executable, "-c", code], cwd="/", env=environment, capture_output=True, text=True)
-    assert (
-        found.stdout.strip() == f"{ROOT / 'dados' / 'amostra' / 'catalogo.jsonl'}|{ROOT / 'requirements' / 'colab.txt'}"
-    )
+    sample, light, heavy, _ = alone(ROOT / "src", FINDING)
+    assert [Path(sample), Path(light)] == [ROOT / "dados/amostra/catalogo.jsonl", ROOT / "requirements/colab.txt"]
+    assert Path(heavy) == ROOT / "requirements/colab_treino.txt"

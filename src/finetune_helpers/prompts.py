@@ -53,7 +53,7 @@ def few_shot_questions(data: Path | str, shown: int = 3) -> list[Question]:
             f"O treino em {folder} tem {len(short)} descrições de até {LONGEST_SHOWN} caracteres e são precisas "
             f"{shown}. Aumente `n_train` no caderno 01."
         )
-    examples = random.Random(20261121).sample(sorted(short, key=lambda example: example.item_id), shown)
+    examples = random.Random(20261121).sample(sorted(short, key=lambda one: one.item_id), shown)
     return [few_shot(question(item), examples) for item in read_items(folder / "comparacao" / "teste.jsonl")]
 
 
@@ -95,8 +95,7 @@ def from_chat(row: dict) -> Example:
 
 def read_train(data: Path) -> list[Example]:
     """Exemplos de treino das duas trilhas, sem repetição; lista vazia onde o arquivo não existe."""
-    forms = (("llama", from_alpaca), ("gpt", from_chat))
-    files = [(Path(data) / track / "treino.jsonl", read) for track, read in forms]
+    files = ((Path(data) / "llama" / "treino.jsonl", from_alpaca), (Path(data) / "gpt" / "treino.jsonl", from_chat))
     examples = [read(row) for path, read in files if path.is_file() for row in read_jsonl(path)]
     return list({example.item_id: example for example in examples}.values())
 

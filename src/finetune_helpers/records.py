@@ -52,10 +52,7 @@ def sha256_file(path: Path) -> str:
 
 
 def watch(mark: Path, owner: str = "") -> None:
-    """Passa a conferir, ao ler e gravar na pasta de trabalho de uma rodada, que o arquivo ``mark`` está lá.
-
-    Com ``owner``, também que o arquivo ainda traz esse texto: outro caderno que fique com a pasta escreve o seu.
-    """
+    """Passa a conferir, ao ler e gravar na pasta de uma rodada, que o arquivo ``mark`` está lá e traz ``owner``."""
     _watched[mark] = owner
 
 
@@ -65,10 +62,9 @@ def unwatch(mark: Path) -> None:
 
 
 def check_present(path: Path | str) -> None:
-    """Confere as pastas abertas em que ``path`` fica.
+    """StorageError se a rodada em que ``path`` fica sumiu (um Drive que cai deixa outra pasta, vazia, no lugar).
 
-    StorageError se uma delas sumiu (um Drive desmontado deixa outra, vazia, no lugar); RunBusyError se outro caderno
-    ficou com ela.
+    RunBusyError se outro caderno ficou com ela.
     """
     for mark, owner in _watched.items():
         folder = mark.parent
@@ -94,44 +90,35 @@ def storage(path: Path | str) -> Iterator[None]:
         raise
     except Exception as error:  # o safetensors conta um disco cheio com uma exceção só dele
         check_present(path)
-        if advice := _disk_advice(error, Path(path)):
-            raise StorageError(advice) from error
-        raise
-
-
-def _disk_advice(error: Exception, path: Path) -> str:
-    """A instrução para uma falha do disco; vazia se a falha é outra."""
-    code = error.errno if isinstance(error, OSError) else None
-    # safetensors e torch contam a falha só em texto.
-    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        return f"Disco cheio ao gravar {path}. Libere espaço e execute de novo: continua de onde parou."
-    if code in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EROFS):
-        return f"A pasta {path.parent} não pode ser usada ({os.strerror(code)}). Se é do Drive, monte-o de novo."
-    return ""
+        code = error.errno if isinstance(error, OSError) else None
+        # safetensors e torch contam a falha só em texto.
+        if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            advice = f"Disco cheio ao gravar {path}. Libere espaço e execute de novo: continua de onde parou."
+        elif code in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EROFS):
+            folder, why = Path(path).parent, os.strerror(code)
+            advice = f"A pasta {folder} não pode ser usada ({why}). Se é do Drive, monte-o de novo."
+        else:
+            raise
+        raise StorageError(advice) from error
 
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     """Abre um arquivo que só passa a existir, inteiro, quando o bloco termina sem erro."""
     path = Path(path)
-    with storage(path), _whole(path, mode) as file:
-        yield file
-
-
-@contextmanager
-def _whole(path: Path, mode: str) -> Iterator[IO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.parcial")
     # Uma metade solta de caractere sai como \ud83d, que o JSON lê de volta; sem isto a gravação pararia.
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
-    try:
-        with open(temporary, mode, **text) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, mode, **text) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -177,8 +164,7 @@ def read_jsonl(path: Path, *, growing: bool = False) -> list[dict]:
 
     ``growing`` é para um arquivo a que se acrescentam linhas: a última, se ficou sem fim, não conta.
     """
-    data = _bytes(path)
-    rows = []
+    data, rows = _bytes(path), []
     for number, line in enumerate((data[: data.rfind(b"\n") + 1] if growing else data).splitlines(), start=1):
         try:
             row = json.loads(line)
@@ -197,12 +183,9 @@ def read_items(path: Path) -> list[Example]:
 
 def drop_truncated_tail(path: Path) -> None:
     """Retira a última linha de um JSONL quando ela ficou pela metade, como depois de uma queda de energia."""
-    if not Path(path).is_file():
-        return
-    data = Path(path).read_bytes()
+    data = Path(path).read_bytes() if Path(path).is_file() else b""
     if data and not data.endswith(b"\n"):
-        with open(path, "r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
+        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
@@ -213,13 +196,9 @@ def append_jsonl(path: Path, rows: Iterable[dict]) -> None:
         with open(path, "ab", buffering=0) as file:
             before = file.tell()
             try:
-                _write_all(file, lines)
+                while lines:
+                    lines = lines[file.write(lines) :]
             except OSError:
                 file.truncate(before)
                 raise
             os.fsync(file.fileno())
-
-
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    while data:
-        data = data[file.write(data) :]

@@ -23,24 +23,10 @@ from .records import read_json, unwatch, watch, write_json
 if TYPE_CHECKING:
     from filelock import FileLock
 
-PACKAGES = [
-    "finetune-helpers",
-    "torch",
-    "transformers",
-    "trl",
-    "peft",
-    "bitsandbytes",
-    "unsloth",
-    "unsloth_zoo",
-    "datasets",
-    "accelerate",
-    "openai",
-    "openpyxl",
-    "pandas",
-    "numpy",
-    "tiktoken",
-    "duckdb",
-]
+PACKAGES = (
+    "finetune-helpers", "torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "unsloth_zoo", "datasets",
+    "accelerate", "openai", "openpyxl", "pandas", "numpy", "tiktoken", "duckdb",
+)  # fmt: skip
 OWNER = "em_uso.json"
 DYING = 3.0  # segundos que um processo com muita memória pode levar para acabar depois de um kill -9
 _held: "dict[Path, FileLock]" = {}
@@ -66,26 +52,32 @@ def need_disk(folder: Path, gigabytes: float, purpose: str) -> None:
 
 def versions() -> dict[str, str]:
     """Versões do Python e dos pacotes instalados que influem no resultado."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "não instalado"
-    return found
+    packages = {name: installed_version(name) or "não instalado" for name in PACKAGES}
+    return {"python": platform.python_version()} | packages
+
+
+def installed_version(name: str) -> str:
+    """A versão instalada de um pacote; vazia se ele não está instalado."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | None = None) -> Path:
     """Abre (ou retoma) o passo ``step`` da rodada em ``folder``, reserva a pasta para este caderno e a devolve.
 
-    Os parâmetros ficam em ``rodada.json``. Enquanto a pasta ``output`` do passo está vazia, eles podem mudar; depois,
-    RunMismatchError com a lista das diferenças. InputError se o nome da rodada não serve para uma pasta ou se um
-    parâmetro é um endereço com senha; RunBusyError se outro caderno desta máquina a usa.
+    Os parâmetros ficam em ``rodada.json`` e podem mudar enquanto a pasta ``output`` está vazia; depois,
+    RunMismatchError com as diferenças. InputError se o nome não serve para uma pasta ou um parâmetro é um endereço
+    com senha; RunBusyError se outro caderno desta máquina usa a rodada.
     """
     for key, value in parameters.items():
         refuse_credentials(key, str(value))
     # De um caminho, só o nome: a pasta de uma pessoa não se publica, e o conteúdo é conferido por quem o lê.
-    parameters = {key: Path(str(value)).name if _is_path(value) else value for key, value in parameters.items()}
+    parameters = {
+        key: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for key, value in parameters.items()
+    }
     folder = Path(folder)
     # RODADA vazia deixa a própria pasta resultados/, e ".." sairia dela.
     name = "" if folder.name == "resultados" else folder.name
@@ -93,12 +85,20 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
         raise InputError(f'"{name}" não serve como nome de rodada. Use letras, números, "-" e "_".')
     folder.mkdir(parents=True, exist_ok=True)
     if _take(folder.resolve(), step):
-        _sweep(folder, output)
+        # O que um processo morto no meio de uma gravação deixou; com a trava, ninguém mais grava aqui.
+        for path in [path for place in (folder, output) if place for path in place.rglob(".*.parcial")]:
+            path.unlink(missing_ok=True)
     path = folder / "rodada.json"
     state = read_json(path) if path.exists() else {"passos": {}}
     known = state["passos"].get(step, {}).get("parametros")
-    if known not in (None, parameters) and not (output and _is_empty(output)):
-        raise RunMismatchError(_differences(folder, step, known, parameters))
+    empty = output and not any(output.glob("*"))
+    if known not in (None, parameters) and not empty:
+        keys = [key for key in sorted(known.keys() | parameters.keys()) if known.get(key) != parameters.get(key)]
+        listed = "; ".join(f"{key}: era {known.get(key)!r}, agora {parameters.get(key)!r}" for key in keys)
+        raise RunMismatchError(
+            f"A rodada {name} já tem o passo {step} com outros parâmetros ({listed}). "
+            "Volte aos de antes ou dê outro nome à rodada (`run`)."
+        )
     if known != parameters:
         state["passos"][step] = {"parametros": parameters, "versoes": versions()}
         write_json(path, state)
@@ -114,56 +114,40 @@ def refuse_credentials(name: str, value: str) -> None:
         )
 
 
-def _is_path(value: object) -> bool:
-    return isinstance(value, str) and Path(value).is_absolute()
-
-
-def _sweep(*folders: Path | None) -> None:
-    """Apaga o que um processo morto no meio de uma gravação deixou; com a trava, ninguém mais grava aqui."""
-    for folder in filter(None, folders):
-        for path in folder.rglob(".*.parcial"):
-            path.unlink(missing_ok=True)
-
-
 def close_run(folder: Path | str) -> None:
     """Fim do caderno: libera a rodada para o próximo, mesmo com este kernel aberto."""
     folder = Path(folder).resolve()
-    lock = _held.pop(folder, None)
-    if lock:
+    if lock := _held.pop(folder, None):
         unwatch(folder / OWNER)
-        if _token() in _owner(folder).values():
+        if _owner(folder)["token"] == _token():
             (folder / OWNER).unlink(missing_ok=True)
         lock.release()
 
 
 def _take(folder: Path, step: str) -> bool:
-    """Reserva a rodada para este processo; falso se ela já era dele (só troca o passo).
-
-    Nesta máquina a trava é do sistema e some com o processo, mesmo num kill -9. ``flock`` não vale num Drive montado:
-    entre máquinas vale ``em_uso.json``. Quem chega fica com a rodada (a máquina anterior do Colab em geral já não
-    existe) e o caderno anterior, se ainda vive, para na próxima leitura ou gravação (``records.check_present``).
-    """
+    # Falso se a rodada já era deste processo. Nesta máquina a trava é do sistema e some com ele, mesmo num kill -9;
+    # entre máquinas, num Drive, vale em_uso.json: quem chega fica com a rodada (a máquina anterior do Colab em geral já
+    # não existe), e o caderno anterior, se ainda vive, para na próxima leitura ou gravação (records.check_present).
     from filelock import FileLock, Timeout
 
-    mine = folder in _held
-    if not mine:
+    if taken := folder not in _held:
         name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
         lock = FileLock(cache_folder() / f"rodada-{name}.trava", thread_local=False)
         try:
             lock.acquire(timeout=DYING)
         except Timeout:
             raise RunBusyError(
-                f"{_named(_owner(folder))}. Espere-o terminar ou encerre o kernel dele (no Colab, Ambiente de execução "
+                f"{_in_use(folder)}. Espere-o terminar ou encerre o kernel dele (no Colab, Ambiente de execução "
                 "→ Gerenciar sessões; no Jupyter, Kernel → Shut Down Kernel) e execute esta célula de novo."
             ) from None
         _held[folder] = lock
-        if (folder / OWNER).is_file() and _owner(folder)["machine"] != socket.gethostname():
-            print(f"{_named(_owner(folder))}. A rodada passa para este: se aquele ainda executa, feche um dos dois.")
+        if _owner(folder)["machine"] not in ("?", socket.gethostname()):
+            print(f"{_in_use(folder)}. A rodada passa para este: se aquele ainda executa, feche um dos dois.")
     since = datetime.now().strftime("%d/%m/%Y às %H:%M")
     owner = {"machine": socket.gethostname(), "process": os.getpid(), "since": since, "step": step, "token": _token()}
     write_json(folder / OWNER, owner)
     watch(folder / OWNER, _token())
-    return not mine
+    return taken
 
 
 def _token() -> str:
@@ -175,30 +159,15 @@ def _owner(folder: Path) -> dict:
     return unknown | (read_json(folder / OWNER) if (folder / OWNER).is_file() else {})
 
 
-def _named(owner: dict) -> str:
-    return (
-        f"Outro caderno usa esta rodada: o passo {owner['step']}, na máquina {owner['machine']}, processo "
-        f"{owner['process']}, desde {owner['since']}"
-    )
+def _in_use(folder: Path) -> str:
+    who = "o passo {step}, na máquina {machine}, processo {process}, desde {since}".format(**_owner(folder))
+    return f"Outro caderno usa esta rodada: {who}"
 
 
 @atexit.register
 def _leave_all() -> None:
     for folder in list(_held):
         close_run(folder)
-
-
-def _is_empty(folder: Path) -> bool:
-    return not folder.exists() or not any(folder.iterdir())
-
-
-def _differences(folder: Path, step: str, known: dict, asked: dict) -> str:
-    keys = [key for key in sorted(known.keys() | asked.keys()) if known.get(key) != asked.get(key)]
-    listed = "; ".join(f"{key}: era {known.get(key)!r}, agora {asked.get(key)!r}" for key in keys)
-    return (
-        f"A rodada {folder.name} já tem o passo {step} com outros parâmetros ({listed}). "
-        "Volte aos de antes ou dê outro nome à rodada (`run`)."
-    )
 
 
 @dataclass

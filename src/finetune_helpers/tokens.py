@@ -46,23 +46,18 @@ def counter(model: str) -> TokenCounter:
 
 
 def _count(encoding, texts: list[str]) -> list[int]:
-    """Conta em duas metades ao mesmo tempo: sem criar listas de números, o tiktoken deixa os dois núcleos livres."""
+    def length(text: str) -> int:
+        try:
+            return len(encoding.encode_to_numpy(text, disallowed_special=()))
+        except UnicodeEncodeError:  # metade solta de um caractere: encode_ordinary a troca, encode_to_numpy não
+            return len(encoding.encode_ordinary(text))
+
+    # Duas metades ao mesmo tempo: sem criar listas de números, o tiktoken deixa os dois núcleos livres. Uma posição
+    # sim, outra não, para que textos curtos e longos se dividam por igual.
     counts = [0] * len(texts)
-
-    def count_from(start: int) -> None:
-        # Uma posição sim, outra não, para que textos curtos e longos se dividam por igual.
-        counts[start::2] = [_length(encoding, text) for text in texts[start::2]]
-
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(count_from, (0, 1)))
+        counts[::2], counts[1::2] = pool.map(lambda half: list(map(length, half)), (texts[::2], texts[1::2]))
     return counts
-
-
-def _length(encoding, text: str) -> int:
-    try:
-        return len(encoding.encode_to_numpy(text, disallowed_special=()))
-    except UnicodeEncodeError:  # metade solta de um caractere: encode_ordinary a troca, encode_to_numpy não
-        return len(encoding.encode_ordinary(text))
 
 
 def _llama3():
@@ -75,15 +70,11 @@ def _o200k():
     import tiktoken
 
     folder = Path(os.environ.get("TIKTOKEN_CACHE_DIR") or cache_folder() / "tiktoken")
-    _seed_tiktoken_cache(folder)
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    return tiktoken.get_encoding("o200k_base"), f"o200k_base (tiktoken {metadata.version('tiktoken')})"
-
-
-def _seed_tiktoken_cache(folder: Path) -> None:
-    """Põe no cache do tiktoken a tabela que o pacote bpe-openai já traz, igual byte a byte à publicada."""
+    # O tiktoken a baixaria: o pacote bpe-openai traz a mesma tabela, byte a byte, e este é o nome dela no cache.
     path = folder / hashlib.sha1(O200K_URL.encode()).hexdigest()
     if not path.exists():
         table = resources.files("bpe_openai") / "data" / "o200k_base.tiktoken.gz"
         with atomic_write(path, "wb") as file:
             file.write(gzip.decompress(table.read_bytes()))
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+    return tiktoken.get_encoding("o200k_base"), f"o200k_base (tiktoken {metadata.version('tiktoken')})"

@@ -152,7 +152,8 @@ def token_counter(model: str) -> Callable[[list[dict]], list[int]]:
     from finetune_helpers.training.model import source
 
     base = find((), model) or read(model)
-    weights = bases.resolve(choose("auto", model=base.source))
+    # O tokenizador é o mesmo nos dois motores, e este não importa o Unsloth, que o kernel do Colab não pode carregar.
+    weights = bases.resolve(choose("auto", engine="transformers", model=base.source))
     pinned = {"revision": weights.commit} if weights.commit else {}
     tokenizer = AutoTokenizer.from_pretrained(source(weights), **pinned)
 

@@ -29,16 +29,8 @@ from colab_set import FREEZE, overlay, pins  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 # Os parâmetros de uma execução curta; cada caderno recebe só os que tem.
-SHORT = {
-    "N_TREINO": 17,
-    "N_TESTE": 5,
-    "MAX_PASSOS": 3,
-    "TOKENS_RESPOSTA": 12,
-    "FLEXIBILIDADE_POR_FAMILIA": 1,
-    "N_ENSAIOS": 2,
-    "MINUTOS": 2,
-    "SEGUNDOS": 2,
-}
+SHORT = {"N_TREINO": 17, "N_TESTE": 5, "MAX_PASSOS": 3, "TOKENS_RESPOSTA": 12, "FLEXIBILIDADE_POR_FAMILIA": 1}
+SHORT |= {"N_ENSAIOS": 2, "MINUTOS": 2, "SEGUNDOS": 2}
 # O que o Colab já tem e a instalação troca, e o que ele não tem: assim começa cada máquina nova.
 REPLACED = [f"{name}=={version}" for name, version in pins(FREEZE).items() if name in overlay()]
 ADDED = [name for name in overlay() if name not in pins(FREEZE)]
@@ -116,16 +108,11 @@ def install(folder: Path, origin: str, expected: str) -> None:
     """Executa a primeira célula sem o pacote instalado e confere de onde ele veio."""
     (folder / "content" / wheel(folder)).unlink(missing_ok=True)
     if expected.startswith("/content/"):
-        upload(folder)
+        shutil.copytree(folder / "roda", folder / "content", dirs_exist_ok=True)
     run(*PIP, "uninstall", "-q", "-y", "finetune-helpers")
     first_cell(folder, origin)
     came_from = json.loads(metadata.distribution("finetune-helpers").read_text("direct_url.json"))["url"]
     assert came_from.endswith(expected.format(wheel=wheel(folder))), f"o pacote veio de {came_from}"
-
-
-def upload(folder: Path) -> None:
-    """Deixa o .whl na pasta de trabalho, como quem a envia."""
-    shutil.copytree(folder / "roda", folder / "content", dirs_exist_ok=True)
 
 
 def first_cell(folder: Path, origin: str = "") -> None:
