@@ -32,7 +32,7 @@ class Reporting(TrainerCallback):
         self.base = self._base_losses()
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Refaz o checkpoint de uma época cuja queda veio depois do ponto de retomada, que o Trainer grava antes."""
+        """Refaz o checkpoint que serve de modelo se a queda veio logo depois do que o Trainer grava, antes dele."""
         marker = self.task.folder / "models" / f"step-{state.global_step}" / "checkpoint.json"
         if state.global_step and float(state.epoch or 0.5).is_integer() and not marker.is_file():
             for logs in state.log_history:
