@@ -1,19 +1,24 @@
-"""O que o README mostra de uma rodada: a tabela e um antes e depois, escritos dela (``--gravar``) e conferidos."""
+"""A tabela de critérios de uma rodada, para o caderno 04 e a página, e o que o README mostra dela.
+
+O README traz a tabela e um antes e depois, escritos da rodada (``--gravar``) ou conferidos com ela e com a planilha.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
 from ..errors import InputError
-from ..portuguese import ABSENT, NOT_RUN
+from ..portuguese import ABSENT, NOT_RUN, number
 from ..records import atomic_write
-from . import criteria
-from .criteria import COLUMNS
 from .judgements import Review
 from .metrics import METRICS
 from .results import Results, score
+from .study import REFERENCE, System
+from .wording import between, mean_text, share_text
 from .workbook import FILE
 
+COLUMNS = ("Sistema", "Modelo", "Precisão", "Forma", "Eficiência no treinamento", "Custo operacional", "Flexibilidade")
+UNREVIEWED = "ainda sem revisão"
 BLOCKS = ("resultados", "exemplo")
 SHOWN = 220  # caracteres de cada texto do exemplo
 
@@ -25,10 +30,67 @@ def headline(
 
     ``review`` é a revisão lida, se há uma. InputError se a rodada não existe.
     """
-    preferences = (
-        {(contest.first, contest.second): contest.statistic for contest in review.preference} if review else {}
-    )
-    return criteria.headline(run, data_folder, preferences)
+    results = run if isinstance(run, Results) else score(run, data_folder)
+    return [_row(results, system, review) for system in results.study.systems]
+
+
+def _row(results: Results, system: System, review: Review | None) -> dict[str, str]:
+    reference = system.role == REFERENCE
+    if system.name not in results.rows:
+        cells = [NOT_RUN] * 5
+    else:
+        defects, cut = results.share(system.name, "defective"), results.share(system.name, "cut")
+        form = f"com defeito de forma {share_text(defects)}; cortadas {between(cut.rate, None, None, 0, True)}"
+        cells = [_precision(results, system, review), form, _training(results, system)]
+        cells += [ABSENT, ABSENT] if reference else [_expense(results, system), _flexible(results, system)]
+    return dict(zip(COLUMNS, (system.label, ABSENT if reference else system.model, *cells), strict=True))
+
+
+def _precision(results: Results, system: System, review: Review | None) -> str:
+    """Preferência das pessoas, proximidade além do acaso e perda: nunca só o que uma regra conta."""
+    parts = [_preferred(results, system, review)] if system.role != REFERENCE else []
+    for key, name, digits in (("cosine_gain", "cosseno", 2), ("chrf_gain", "chrF++", 1)):
+        if (closeness := results.mean(system.name, key)).n:
+            parts.append(f"{name} além do acaso {mean_text(closeness, digits)}")
+            break
+    loss = results.mean(system.name, "loss").mean
+    return "; ".join([*parts, f"perda {number(loss, 3)}"] if loss is not None else parts)
+
+
+def _preferred(results: Results, system: System, review: Review | None) -> str:
+    for contest in review.preference if review else []:
+        rate = contest.statistic.estimate
+        if rate.n and system.name == contest.first:
+            won, other = between(rate.mean, rate.low, rate.high, 0, True), contest.second
+        elif rate.n and system.name == contest.second:
+            mean, low, high = (None if end is None else 1 - end for end in (rate.mean, rate.high, rate.low))
+            won, other = between(mean, low, high, 0, True), contest.first
+        else:
+            continue
+        return f"preferida em {won} de {rate.n} pares contra {results.study.system(other).label}"
+    return UNREVIEWED
+
+
+def _training(results: Results, system: System) -> str:
+    """Minutos, tokens por segundo e memória do treino; só os modelos ajustados treinam."""
+    if system.role != "ajustado":
+        return ABSENT
+    measured = results.efficiency(system.arm)
+    if measured is None or measured.minutes is None:
+        return NOT_RUN
+    facts = ((measured.minutes, 1, "min"), (measured.tokens_per_second, 0, "tokens/s"), (measured.memory_gb, 2, "GB"))
+    return "; ".join(f"{number(value, digits)} {unit}" for value, digits, unit in facts if value is not None)
+
+
+def _expense(results: Results, system: System) -> str:
+    """O que custou treinar e o que custa responder: dólares, ou horas da própria máquina."""
+    spent = results.training(system.arm) if system.role == "ajustado" else None
+    return "; ".join([*([f"treino: {spent}"] if spent else []), f"responder: {results.serving(system.name)}"])
+
+
+def _flexible(results: Results, system: System) -> str:
+    total = results.flexibility_total(system.name)
+    return NOT_RUN if total is None else f"{share_text(total)} de {number(total.n)} prompts"
 
 
 def table(results: Results) -> str:
