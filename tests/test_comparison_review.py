@@ -15,7 +15,7 @@ from openpyxl import load_workbook
 from scipy import stats
 
 from finetune_helpers import comparison, records
-from finetune_helpers.comparison import blind, columns, judgements, review, study, tables
+from finetune_helpers.comparison import blind, judgements, review, study, tables
 from finetune_helpers.errors import InputError, RunMismatchError
 
 SOFFICE = shutil.which("soffice")
@@ -35,13 +35,15 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def recalculated(path, folder):
-    """A planilha aberta, calculada e salva pelo LibreOffice."""
+def recalculated(folder, *paths):
+    """As planilhas abertas, calculadas e salvas pelo LibreOffice."""
     out = folder / "calculada"
     profile = f"-env:UserInstallation=file://{folder.parent / 'perfil-do-office'}"
     form = ["--convert-to", "xlsx:Calc MS Excel 2007 XML", "--outdir", str(out)]
-    subprocess.run([SOFFICE, "--headless", "--norestore", profile, *form, str(path)], check=True, capture_output=True)
-    return out / path.name
+    subprocess.run(
+        [SOFFICE, "--headless", "--norestore", profile, *form, *map(str, paths)], check=True, capture_output=True
+    )
+    return [out / path.name for path in paths]
 
 
 def hostile_run(folder):
@@ -59,10 +61,11 @@ def hostile_run(folder):
 
 def choices(rng):
     """O que uma pessoa escreve numa linha."""
-    grades = {title: rng.choice((None, 1, 2, 3, 4, 5, " 3", "4,0")) for title in review.NOTES}
-    codes = {title: rng.choice((None, *review.PROBLEMS)) for title in review.CODES}
-    comment = rng.choice((None, "=1+1", "bom, mas curto", "linha 1\nlinha 2"))
-    return {review.PREFERENCE: rng.choice(review.PREFERENCES)} | grades | codes | {review.COMMENT: comment}
+    known = {judgements.GRADES: (None, 1, 2, 3, 4, 5, " 3", "4,0"), (): (None, "=1+1", "bom", "linha 1\nlinha 2")}
+    options = {title: known.get(accepted, (None, *accepted)) for title, (_, accepted, _) in judgements.INPUTS.items()}
+    return {title: rng.choice(values) for title, values in options.items()} | {
+        judgements.PREFERENCE: rng.choice(judgements.PREFERENCES)
+    }
 
 
 def fill(path, target=None, *, rate=None, sheets=(1, 2), names=("Ana", "Bia"), share=1.0, seed=3):
@@ -84,20 +87,14 @@ def fill(path, target=None, *, rate=None, sheets=(1, 2), names=("Ana", "Bia"), s
 
 def ratings(read):
     """O que se leu, na forma em que foi escrito."""
-    rows = {}
-    for row in read.rows:
-        notes = {title: row[field] for title, field in review.NOTES.items()}
-        codes = {title: row[field] or None for title, field in review.CODES.items()}
-        preference = {review.PREFERENCE: row["preference"]}
-        rows[row["code"]] = preference | notes | codes | {review.COMMENT: row["comment"] or None}
-    return rows
+    return {
+        row["code"]: {title: row[key] or None for title, (key, *_) in judgements.INPUTS.items()} for row in read.rows
+    }
 
 
 def clean(typed):
-    notes = dict.fromkeys((None, ""), None) | {str(n): n for n in range(1, 6)} | {" 3": 3, "4,0": 4}
-    return {
-        code: row | {title: notes.get(row[title], row[title]) for title in review.NOTES} for code, row in typed.items()
-    }
+    """O que se escreveu, com as notas como se leem."""
+    return {code: {title: {" 3": 3, "4,0": 4}.get(v, v) for title, v in row.items()} for code, row in typed.items()}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +109,8 @@ def blank(run, tmp_path):
     return comparison.write_review(tmp_path / "copia" / "resultados" / "r1", size=SMALL)
 
 
-def test_round_trip_loses_nothing(blank):
+def test_round_trip_loses_nothing_and_the_key_has_the_hash_of_the_file(blank):
+    assert blind.read_key(blank.parent / blind.KEY).file_sha256 == records.sha256_file(blank)
     typed = fill(blank)
     read = comparison.read_review(blank)
     assert (ratings(read), read.problems) == (clean(typed), ())
@@ -146,8 +144,9 @@ def test_nothing_in_the_file_tells_who_wrote_what(blank):
     assert len(formulas) == 2 and all(formula.startswith("COUNTA(") for formula in formulas)
 
 
-def test_the_order_says_nothing_about_the_key_over_1000_runs(run):
+def test_the_order_says_nothing_about_the_key_over_1000_runs(run, monkeypatch):
     found = study.read_study(run)
+    monkeypatch.setattr(blind, "texts", lambda *_: ())  # mil sorteios, sem os textos
     main = found.pairs()[0]
     counts, n = {"lado": 0, "código": 0, "repetida": 0}, 1000
     for seed in range(n):
@@ -162,97 +161,93 @@ def test_the_order_says_nothing_about_the_key_over_1000_runs(run):
     assert {name: count for name, count in counts.items() if not low <= count <= high} == {}
 
 
-def test_sides_are_balanced_and_repeats_are_flipped(run):
+def test_sides_are_balanced_repeats_are_flipped_and_all_see_the_shared_pairs(run):
     plan = blind.draw(study.read_study(run), SMALL, random.Random(1))
-    for sheet in (1, 2):
+    seen = []
+    for sheet in map(plan.sheet, (1, 2)):
+        main = [row for row in sheet if row.kind == blind.MAIN]
         for contrast in plan.contrasts:
-            own = [row for row in plan.sheet(sheet) if row.kind == blind.MAIN and (row.first, row.second) == contrast]
-            assert abs(sum(row.left == row.first for row in own) - len(own) / 2) <= 0.5
-        first = {row.pair: row.left for row in plan.sheet(sheet) if row.kind == blind.MAIN}
-        again = [row for row in plan.sheet(sheet) if row.kind == blind.REPEAT]
+            sides = [row.left == row.first for row in main if (row.first, row.second) == contrast]
+            assert abs(sum(sides) - len(sides) / 2) <= 0.5
+        first = {row.pair: row.left for row in main}
+        again = [row for row in sheet if row.kind == blind.REPEAT]
         assert len(again) == blind.REPEATS and all(first[row.pair] == row.right for row in again)
-        assert sorted(row.expected for row in plan.sheet(sheet) if row.kind == blind.ATTENTION)[-1] == "empate"
+        assert sorted(row.expected for row in sheet if row.kind == blind.ATTENTION)[-1] == "empate"
+        seen.append(set(first))
+    assert len(seen[0] & seen[1]) == SMALL.shared
+    assert sum(pair[1:] == plan.contrasts[0] for pair in seen[0] | seen[1]) == SMALL.rows // 2
+    other = blind.draw(study.read_study(run), SMALL)
+    assert other.code != plan.code and not {row.code for row in other.rows} & {row.code for row in plan.rows}
 
 
-def test_every_reviewer_sees_the_shared_pairs_and_half_go_to_the_main_contrast(run):
-    plan = blind.draw(study.read_study(run), SMALL, random.Random(1))
-    one, two = ({row.pair for row in plan.sheet(number) if row.kind == blind.MAIN} for number in (1, 2))
-    assert len(one & two) == SMALL.shared
-    assert sum(pair[1:] == plan.contrasts[0] for pair in one | two) == SMALL.rows // 2
-
-
-def test_two_reviews_of_one_run_share_no_code(run):
-    found = study.read_study(run)
-    one, two = blind.draw(found, SMALL), blind.draw(found, SMALL)
-    assert one.code != two.code and not {row.code for row in one.rows} & {row.code for row in two.rows}
-
-
-@needs_office
-def test_hostile_answers_survive_libreoffice_and_back(tmp_path):
-    path = comparison.write_review(hostile_run(tmp_path), size=blind.Size(1, 3 * len(HOSTILE), 0))
-    saved = recalculated(path, tmp_path)  # antes do openpyxl, que grava sem escape o texto literal _x000D_
-    typed = fill(saved, sheets=(1,), names=("Ana",))
-    read = comparison.read_review(saved, path.parent)
-    assert (ratings(read), read.problems) == (clean(typed), ())
-
-
-def moved(path, target, *, columns=True, seed=1):
-    """A planilha com linhas embaralhadas e, se pedido, colunas trocadas de lugar, como numa ordenação."""
+def sorted_and_moved(path, target):
+    """Linhas embaralhadas e colunas trocadas de lugar, como numa ordenação."""
     book = load_workbook(path)
     for sheet in book.worksheets[1:]:
-        width, lines = sheet.max_column, list(range(HEAD + 1, sheet.max_row + 1))
-        order, rows = list(range(1, width + 1)), lines.copy()
-        random.Random(seed).shuffle(rows)
-        random.Random(seed).shuffle(order) if columns else None
-        old = {(line, column): sheet.cell(line, column).value for line in [HEAD, *lines] for column in order}
-        for new_line, line in zip([HEAD, *rows], [HEAD, *lines], strict=True):
-            for new_column, column in enumerate(order, start=1):
+        order, lines = list(range(1, sheet.max_column + 1)), list(range(HEAD + 1, sheet.max_row + 1))
+        old = {(cell.row, cell.column): cell.value for row in sheet.iter_rows(min_row=HEAD) for cell in row}
+        columns, rows = random.Random(1).sample(order, len(order)), random.Random(1).sample(lines, len(lines))
+        for new_line, line in zip([HEAD, *lines], [HEAD, *rows], strict=True):
+            for new_column, column in zip(order, columns, strict=True):
                 cell = sheet.cell(new_line, new_column)
                 cell.value = old[line, column]
                 cell.data_type = "s" if isinstance(cell.value, str) else cell.data_type
     book.save(target)
-    return target
 
 
-def test_sorted_rows_moved_columns_and_another_name_lose_nothing(blank, tmp_path):
-    typed = fill(blank)
-    read = comparison.read_review(moved(blank, tmp_path / "da Ana (1).xlsx"), blank.parent)
-    assert (ratings(read), read.problems) == (clean(typed), ())
-
-
-def test_a_file_without_dimension_as_google_sheets_exports_it(blank, tmp_path):
-    typed, target = fill(blank), tmp_path / "exportada.xlsx"
-    with zipfile.ZipFile(blank) as old, zipfile.ZipFile(target, "w") as new:
+def exported_by_google(path, target):
+    """Sem a dimensão das abas, que o Google Sheets não escreve."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             new.writestr(name, re.sub(rb"<dimension[^>]*/>", b"", old.read(name)))
-    assert ratings(comparison.read_review(target, blank.parent)) == clean(typed)
+
+
+def without_the_run_code(path, target):
+    """Com o código da revisão apagado: restam os das linhas."""
+    book = load_workbook(path)
+    del book["Guia"]
+    for sheet in book:
+        sheet["A2"].value = None
+    book.save(target)
+
+
+@pytest.mark.parametrize("change", [sorted_and_moved, exported_by_google, without_the_run_code, shutil.copy])
+def test_what_people_do_with_the_file_loses_nothing(blank, tmp_path, change):
+    typed = fill(blank)
+    change(blank, tmp_path / "da Ana (1).xlsx")
+    read = comparison.read_review(tmp_path / "da Ana (1).xlsx", blank.parent)
+    assert (ratings(read), read.problems) == (clean(typed), ())
 
 
 def test_deleted_rows_bad_values_and_strange_codes_are_told_by_address(blank):
     fill(blank)
     book = load_workbook(blank)
     sheet = book["Revisor 1"]
-    titles = {cell.value: cell.column_letter for cell in sheet[HEAD]}
-    gone = sheet[f"{titles['Código']}8"].value
+    column = {cell.value: cell.column_letter for cell in sheet[HEAD]}
+    gone = sheet[f"{column['Código']}8"].value
     sheet.delete_rows(8)
-    sheet[f"{titles['Preferência']}9"].value = "C"
-    sheet[f"{titles['Correção A']}10"].value = 6
-    sheet[f"{titles['Correção B']}10"].value = 4.5
-    sheet[f"{titles['Código']}11"].value = "inventado"
-    sheet[f"{titles['Resposta A']}12"].value = "outra resposta"
-    sheet["P6"].value = "Minha coluna"
+    wrong = {f"{column['Preferência']}9": "C", f"{column['Correção A']}10": 6, f"{column['Correção B']}10": 4.5}
+    wrong |= {f"{column['Código']}11": "inventado", f"{column['Código']}13": None, "P6": "Minha coluna"}
+    for place, value in wrong.items():
+        sheet[place].value = value
+    sheet[f"{column['Código']}14"].value = sheet[f"{column['Código']}15"].value
+    sheet[f"{column['Resposta A']}12"].value = "outra resposta"
+    del book["Revisor 2"]
     book.save(blank)
     problems = "\n".join(comparison.read_review(blank).problems)
-    places = [f"{titles[title]}{line}" for title, line in (("Preferência", 9), ("Correção A", 10), ("Correção B", 10))]
-    places += [f"{titles['Código']}11", f"{titles['Código']}12", "P6", gone, "Minha coluna"]
-    assert [place for place in places if place not in problems] == []
+    told = [*wrong, f"{column['Código']}12", f"{column['Código']}15: o código", gone, "Minha coluna", "A aba Revisor 2"]
+    assert [place for place in told if place not in problems] == []
+    sheet.delete_cols(16 - 3)  # a coluna Código
+    book.save(blank)
+    with pytest.raises(InputError, match="falta a coluna Código"):
+        comparison.read_review(blank)
 
 
 def test_two_people_in_two_copies_of_the_same_sheet_are_two_reviewers(blank, tmp_path):
-    one, two = tmp_path / "a.xlsx", tmp_path / "b.xlsx"
+    one = tmp_path / "a.xlsx"
     fill(blank, one, sheets=(1,), names=("Ana",), seed=1)
-    fill(blank, two, sheets=(1,), names=("Bia",), seed=2)
-    read = comparison.read_review([one, two], blank.parent)
+    fill(blank, blank.with_name("b.xlsx"), sheets=(1,), names=("Bia",), seed=2)
+    read = comparison.read_review([one, "b.xlsx"], blank.parent)  # o nome basta na pasta da rodada
     done = {person.name: person.done for person in read.reviewers}
     assert done["Ana"] == done["Bia"] > 20 and read.problems == ()
     assert read.agreement["pares"] == len(
@@ -265,7 +260,7 @@ def test_copies_of_one_person_complete_each_other_and_conflicts_are_told(blank, 
     first = fill(blank, half, sheets=(1,), share=0.5, seed=1)
     second = fill(blank, other, sheets=(1,), share=0.5, seed=2)
     read = comparison.read_review([half, other], blank.parent)
-    known = {code: row for code, row in ratings(read).items() if row[review.PREFERENCE]}
+    known = {code: row for code, row in ratings(read).items() if row[judgements.PREFERENCE]}
     assert known == clean(first | second)
     different = [code for code in first if code in second and clean(first)[code] != clean(second)[code]]
     assert sorted(re.findall(r"a linha (\w+) de Ana", "\n".join(read.problems))) == sorted(different)
@@ -290,30 +285,11 @@ def test_without_the_key_or_with_a_damaged_file_the_error_says_what_to_do(blank,
         comparison.read_review(tmp_path / "falta.xlsx", blank.parent)
 
 
-def test_the_name_is_enough_for_a_file_in_the_run_folder(blank):
-    typed = fill(blank, blank.with_name("ana.xlsx"))
-    assert ratings(comparison.read_review("ana.xlsx", blank.parent)) == clean(typed)
-
-
-def test_an_erased_run_code_is_recovered_from_the_row_codes(blank):
-    typed = fill(blank)
-    book = load_workbook(blank)
-    del book["Guia"]
-    for sheet in book:
-        sheet["A2"].value = None
-    book.save(blank)
-    assert ratings(comparison.read_review(blank)) == clean(typed)
-
-
-def test_writing_again_keeps_what_was_typed(blank):
-    fill(blank)
-    before, key = blank.read_bytes(), (blank.parent / blind.KEY).read_bytes()
+def test_writing_again_keeps_what_was_typed_and_a_renamed_review_still_opens(blank):
+    typed, key = fill(blank), (blank.parent / blind.KEY).read_bytes()
+    before = blank.read_bytes()
     assert comparison.write_review(blank.parent, size=SMALL).read_bytes() == before
     assert (blank.parent / blind.KEY).read_bytes() == key
-
-
-def test_a_renamed_review_still_opens_after_writing_again(blank):
-    typed = fill(blank)
     mine = blank.rename(blank.with_name("minha.xlsx"))
     fresh = comparison.write_review(blank.parent, size=SMALL)
     assert ratings(comparison.read_review(mine)) == clean(typed)
@@ -347,22 +323,26 @@ def test_a_blank_review_of_old_answers_is_replaced(blank, touched):
     assert comparison.read_review(comparison.write_review(blank.parent, size=SMALL)).plan.code != code
 
 
-def test_the_key_carries_the_hash_of_the_file_it_opens(blank):
-    assert blind.read_key(blank.parent / blind.KEY).file_sha256 == records.sha256_file(blank)
-
-
-def test_a_write_that_fails_leaves_no_half_review(run, tmp_path, monkeypatch):
-    shutil.copytree(run.parents[1], tmp_path / "copia")
-    folder = tmp_path / "copia" / "resultados" / "r1"
-    monkeypatch.setattr(blind, "write_key", lambda *_: (_ for _ in ()).throw(OSError("disco cheio")))
+def test_a_write_that_fails_leaves_no_half_review(tmp_path, monkeypatch):
+    folder = make_run(tmp_path, 8, suite=False)
+    monkeypatch.setattr(review, "write_json", lambda *_: (_ for _ in ()).throw(OSError("disco cheio")))
     with pytest.raises(OSError, match="disco"):
         comparison.write_review(folder, size=SMALL)
     assert not (folder / review.FILE).exists()
 
 
-def test_a_run_with_one_system_says_what_to_do(tmp_path):
+def test_a_run_with_one_system_no_file_or_a_lost_or_damaged_key_says_what_to_do(blank, tmp_path):
     with pytest.raises(InputError, match="dois sistemas"):
         comparison.write_review(make_run(tmp_path, arms=(), suite=False))
+    with pytest.raises(InputError, match="Nenhuma planilha"):
+        comparison.read_review([])
+    key = blank.parent / blind.KEY
+    key.write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="não é uma chave"):
+        comparison.read_review(blank)
+    key.unlink()
+    with pytest.raises(RunMismatchError, match="sem a sua chave"):
+        comparison.write_review(blank.parent, size=SMALL)
 
 
 def test_a_reviewer_who_prefers_one_system_is_recovered(blank):
@@ -372,11 +352,12 @@ def test_a_reviewer_who_prefers_one_system_is_recovered(blank):
     def rate(code):
         row = rows[code]
         side = row.expected or ("A" if row.left == row.first else "B")
-        return {review.PREFERENCE: side, "Correção A": 5 if side == "A" else 2, "Correção B": 5 if side == "B" else 2}
+        grades = {f"Correção {shown}": 5 if side == shown else 2 for shown in "AB"}
+        return {judgements.PREFERENCE: side} | grades
 
     fill(blank, rate=rate)
     read = comparison.read_review(blank)
-    assert [preference.mean for preference in read.preference] == [1.0] * len(plan.contrasts)
+    assert [preference.estimate.mean for preference in read.preference] == [1.0] * len(plan.contrasts)
     assert (read.agreement["pares"], read.agreement["igual"], read.agreement["kappa"]) == (8, 1.0, None)
     assert [(person.repeats_equal, person.attention_right) for person in read.reviewers] == [(1.0, 1.0)] * 2
     assert read.agreement["posição"] == pytest.approx(0.5, abs=0.05)
@@ -390,17 +371,16 @@ def test_a_simulated_preference_is_recovered_and_its_interval_covers():
     pair, covered, means = ("um", "outro"), 0, []
     for _ in range(times):
         drawn = rng.choices((judgements.FIRST, "empate", judgements.SECOND), (0.5, 0.2, 0.3), k=n)
-        told = judgements.contest(pair, [(f"{item}", outcome) for item, outcome in enumerate(drawn)])
-        estimate = told.statistic.estimate
+        estimate = judgements.contest(pair, [(f"{item}", outcome) for item, outcome in enumerate(drawn)]).estimate
         covered += estimate.low <= truth <= estimate.high
-        means.append(told.mean)
+        means.append(estimate.mean)
     assert fmean(means) == pytest.approx(truth, abs=4 * 0.45 / sqrt(n * times))
     assert 0.93 <= covered / times <= 0.97
 
 
-def test_a_long_list_of_choices_is_refused_before_excel_refuses_it(tmp_path):
+def test_a_long_list_of_choices_is_refused_before_excel_refuses_it():
     sheet = tables.Book("x").sheet("A")
-    place = sheet.table([columns.Column("Escolha", 10, "", str)], ["a"])
-    sheet.choices(place, ["Escolha"], ["a" * 255])
+    place = sheet.table([tables.Column("Escolha", str)], ["a"])
+    sheet.choices(place, "Escolha", ["a" * 255])
     with pytest.raises(ValueError, match="255"):
-        sheet.choices(place, ["Escolha"], ["a" * 254, "b"])
+        sheet.choices(place, "Escolha", ["a" * 254, "b"])

@@ -7,7 +7,7 @@ _HOMES = {
     "write_workbook": "workbook",
     "headline": "readme",
     "write_review": "review",
-    "read_review": "reading",
+    "read_review": "review",
     "measure_similarity": "similarity",
     "judge_pairs": "judge",
     "Judge": "judge",

@@ -3,13 +3,13 @@
 import hashlib
 import random
 import secrets
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..records import read_json, write_json
-from .columns import clean
+from ..records import read_json
 from .study import Study
+from .tables import clean
 
 MAIN, REPEAT, ATTENTION = "principal", "repetida", "atenção"
 REFERENCE, BLANK = "referência", "vazia"  # o que uma linha de atenção mostra no lugar de um sistema
@@ -77,9 +77,10 @@ def draw(study: Study, size: Size, rng: random.Random | None = None) -> Plan:
 
     A sorte vem do sistema operacional, para que ninguém refaça a chave a partir da rodada; ``rng`` serve aos testes.
     """
-    rng, token = rng or random.SystemRandom(), secrets.token_hex(8)
-    contrasts = tuple(study.pairs())
-    chosen = [row for place in range(len(contrasts)) for row in _sample(study, contrasts, place, size, rng)]
+    rng, contrasts = rng or random.SystemRandom(), tuple(study.pairs())
+    half = size.rows // 2
+    quotas = [size.rows] if len(contrasts) < 2 else [size.rows - half] + [half // (len(contrasts) - 1)] * len(contrasts)
+    chosen = [row for pair, quota in zip(contrasts, quotas, strict=False) for row in _sample(study, pair, quota, rng)]
     rng.shuffle(chosen)
     rows: list[Row] = []
     for number in range(1, size.reviewers + 1):
@@ -88,25 +89,22 @@ def draw(study: Study, size: Size, rng: random.Random | None = None) -> Plan:
     codes: set[str] = set()
     while len(codes) < len(rows):
         codes.add("".join(rng.choices(_LETTERS, k=7)))
-    # O sorteio dos códigos não segue a ordem das linhas: um conjunto não a guarda, e ela já foi embaralhada.
+    # Os códigos são sorteados de novo, já em ordem alfabética: a ordem de um conjunto muda de um processo para outro.
     coded = zip(rows, rng.sample(sorted(codes), len(rows)), strict=True)
-    return Plan(
-        token, tuple(replace(row, code=code, mark=mark(texts(study, row))) for row, code in coded), contrasts, size
-    )
+    marked = tuple(replace(row, code=code, mark=mark(texts(study, row))) for row, code in coded)
+    return Plan(secrets.token_hex(8), marked, contrasts, size)
 
 
-def _sample(study: Study, contrasts: tuple, place: int, size: Size, rng: random.Random) -> list[Row]:
-    first, second = contrasts[place]
-    half = size.rows // 2
-    quota = size.rows if len(contrasts) == 1 else size.rows - half if place == 0 else half // (len(contrasts) - 1)
-    keys = sorted(key for key in study.items if key in study.answers[first] and key in study.answers[second])
+def _sample(study: Study, pair: tuple[str, str], quota: int, rng: random.Random) -> list[Row]:
+    one, two = pair
+    keys = sorted(key for key in study.items if key in study.answers[one] and key in study.answers[two])
     rng.shuffle(keys)
-    seen, fresh, again = set[str](), list[str](), list[str]()
-    for key in keys:
-        cluster = study.items[key].get("cluster") or key
-        (again if cluster in seen else fresh).append(key)
-        seen.add(cluster)
-    return [Row("", 0, MAIN, key, first, second, first, second) for key in (fresh + again)[:quota]]
+    first_of: dict[str, str] = {}
+    for key, cluster in zip(keys, study.clusters(keys), strict=True):
+        first_of.setdefault(cluster, key)
+    fresh = list(first_of.values())
+    again = [key for key in keys if key not in fresh]
+    return [Row("", 0, MAIN, key, one, two, one, two) for key in (fresh + again)[:quota]]
 
 
 def _sheet(dealt: list[Row], rng: random.Random) -> list[Row]:
@@ -138,14 +136,14 @@ def _attention(dealt: list[Row], rng: random.Random) -> list[Row]:
     return [replace(control, right=same.left), replace(control, item_id=empty.item_id, left=sides[0], right=sides[1])]
 
 
-def texts(study: Study, row: Row) -> tuple[str, str, str, str]:
+def texts(study: Study, row: Row) -> tuple[str, ...]:
     """Título, referência, resposta A e resposta B, como a célula os mostra."""
     item = study.items[row.item_id]
-    sides = []
-    for source in (row.left, row.right):
-        plain = {REFERENCE: item["content"], BLANK: ""}
-        sides.append(plain[source] if source in plain else study.answers[source][row.item_id].answer)
-    return clean(item["title"]), clean(item["content"]), clean(sides[0] or ""), clean(sides[1] or "")
+    plain = {REFERENCE: item["content"], BLANK: ""}
+    sides = [
+        plain[side] if side in plain else study.answers[side][row.item_id].answer for side in (row.left, row.right)
+    ]
+    return tuple(clean(text or "") for text in (item["title"], item["content"], *sides))
 
 
 def mark(shown: tuple[str, ...]) -> str:
@@ -161,25 +159,14 @@ def belongs(study: Study, plan: Plan) -> bool:
         return False
 
 
-def write_key(path: Path, plan: Plan) -> Path:
-    """Grava a chave, que só a pasta da rodada guarda."""
-    return write_json(path, asdict(plan))
-
-
 def read_key(path: Path) -> Plan:
     """Lê uma chave; InputError se ela não é uma."""
-    found = read_json(path)
+    known = read_json(path)
     try:
-        rows = tuple(Row(**row) for row in found["rows"])
-        contrasts = tuple((first, second) for first, second in found["contrasts"])
-        return Plan(found["code"], rows, contrasts, Size(**found["size"]), found["file_sha256"])
+        rows, contrasts = tuple(Row(**row) for row in known["rows"]), tuple(map(tuple, known["contrasts"]))
+        return Plan(known["code"], rows, contrasts, Size(**known["size"]), known["file_sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} não é uma chave de revisão ({error!r}). Devolva a cópia original ou mude o nome do arquivo e "
             "escreva uma revisão nova."
         ) from None
-
-
-def keys(folder: Path) -> list[Plan]:
-    """As chaves de uma pasta: a atual e as que uma revisão nova substituiu."""
-    return [read_key(path) for path in sorted(folder.glob("revisao_chave*.json"))]

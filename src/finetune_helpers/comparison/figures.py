@@ -1,6 +1,6 @@
 """As figuras da comparação em PNG, com rótulos em português e as cores da planilha."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ from . import flexibility
 from .judgements import Review
 from .metrics import METRICS
 from .results import Results
-from .statistics_sheets import compared, effect
+from .statistics_sheets import effects
 from .study import ARMS
-from .summary_sheet import quality_rows
 from .tables import GREY, INK
-from .wording import TONES, answered, colour
+from .wording import TONES, answered, colour, labels
+from .workbook import quality_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,12 +51,26 @@ def _save(path: Path, draw: "Callable[[Axes], bool]") -> Path | None:
     if not draw(axes):
         path.unlink(missing_ok=True)
         return None
-    title = axes.get_title()
-    axes.set_title("")
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", metadata={"Software": None})
     return path
+
+
+def _titled(axes: "Axes", title: str, xlabel: str, rows: Sequence[str] = ()) -> None:
+    """Título à esquerda, o nome do eixo e, numa figura de linhas, o nome de cada uma, a primeira em cima."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel(xlabel)
+    if rows:
+        axes.set_yticks(range(len(rows)), rows, fontsize=8)
+        axes.invert_yaxis()
+
+
+def _interval(axes: "Axes", place: float, ends: Sequence[float], **look) -> None:
+    """Um ponto com o seu intervalo, numa linha horizontal: ``ends`` são o meio, o fim de baixo e o de cima."""
+    middle, low, high = ends
+    axes.errorbar(middle, place, xerr=[[max(0, middle - low)], [max(0, high - middle)]], fmt="o", **look)
 
 
 def losses(results: Results, axes: "Axes") -> bool:
@@ -65,29 +79,24 @@ def losses(results: Results, axes: "Axes") -> bool:
     A distância entre os dois pontos de uma linha é o que o título explica.
     """
     lines: list[str] = []
-    for arm in [arm for arm in results.study.reports if results.heldout(arm)]:
+    for arm in filter(results.heldout, results.study.reports):
         strong = TONES.get(arm, TONES["llama3"])[0]
         for role, key in (("base", "base"), ("ajustado", "tuned")):
-            place = len(lines)
             own, other = (_average(results.heldout(arm), f"{key}{kind}_loss") for kind in ("", "_other"))
             if own is not None and other is not None:
-                axes.plot([own, other], [place, place], color=strong, linewidth=1.5, zorder=1)
+                axes.plot([own, other], [len(lines)] * 2, color=strong, linewidth=1.5, zorder=1)
             for value, face, side in ((own, strong, "right"), (other, "white", "left")):
                 if value is not None:
-                    axes.scatter([value], [place], facecolor=face, edgecolor=strong, s=46, zorder=2)
-                    shift = (-8 if side == "right" else 8, -3)
-                    text = number(value, 2)
-                    axes.annotate(text, (value, place), shift, textcoords="offset points", ha=side, fontsize=8)
+                    axes.scatter([value], [len(lines)], facecolor=face, edgecolor=strong, s=46, zorder=2)
+                    place, shift = (value, len(lines)), (-8 if side == "right" else 8, -3)
+                    axes.annotate(number(value, 2), place, shift, textcoords="offset points", ha=side, fontsize=8)
             lines.append(f"{ARMS.get(arm, arm)}, {role}")
     axes.scatter([], [], color=INK, s=46, label="sob o próprio título")
     axes.scatter([], [], facecolor="white", edgecolor=INK, s=46, label="sob o título de outro item")
-    axes.set_yticks(range(len(lines)), lines)
-    axes.invert_yaxis()
-    axes.set(
-        xlabel="perda da descrição verdadeira (nats por token; menor, menos surpresa)", title="O que o título explica"
-    )
     axes.margins(x=0.15, y=0.2)
-    return bool(lines) and _legend(axes)
+    measured = "perda da descrição verdadeira (nats por token; menor, menos surpresa)"
+    _titled(axes, "O que o título explica", measured, lines)
+    return bool(lines)
 
 
 def _average(rows: list[dict], key: str) -> float | None:
@@ -97,85 +106,70 @@ def _average(rows: list[dict], key: str) -> float | None:
 
 def differences(results: Results, axes: "Axes") -> bool:
     """O que o ajuste mudou em cada medida, em desvios-padrão do item, com o intervalo de 95 %; à direita, melhorou."""
-    own = {(c.first, c.metric.key): c for c in results.contrasts if c.second.endswith("-base")}
-    tuned = [results.study.system(name) for name in compared(results)]
-    ends = {key: drawn for key, contrast in own.items() if (drawn := effect(results, contrast))}
-    measures = [metric for metric in METRICS if any((system.name, metric.key) in ends for system in tuned)]
-    for row, metric in enumerate(measures):
-        for order, system in enumerate(tuned):
-            drawn = ends.get((system.name, metric.key))
-            if drawn:
-                middle, low, high = drawn
-                place = row + 0.24 * (order - (len(tuned) - 1) / 2)
-                error = [[middle - low], [high - middle]]
-                axes.errorbar(middle, place, xerr=error, fmt="o", color=colour(system), capsize=3, markersize=5)
-    for system in tuned:
+    known = effects(results)
+    measures = [metric for metric in METRICS if any(metric.key in ends for ends in known.values())]
+    for order, (name, ends) in enumerate(known.items()):
+        system = results.study.system(name)
+        for row, metric in enumerate(measures):
+            if metric.key in ends:
+                place = row + 0.24 * (order - (len(known) - 1) / 2)
+                _interval(axes, place, ends[metric.key], color=colour(system), capsize=3, markersize=5)
         axes.plot([], [], "o", color=colour(system), label=f"{system.label}: {system.model}")
     axes.axvline(0, color=GREY, linewidth=0.8)
-    axes.set_yticks(range(len(measures)), [fill(metric.label, 24) for metric in measures], fontsize=8)
-    axes.invert_yaxis()
-    axes.set(xlabel="← piorou          efeito, em desvios-padrão do item          melhorou →")
-    axes.set_title(f"O que o ajuste mudou em {len(results.study.items)} itens de teste")
-    return bool(measures) and _legend(axes)
+    title = f"O que o ajuste mudou em {len(results.study.items)} itens de teste"
+    measured = "← piorou          efeito, em desvios-padrão do item          melhorou →"
+    _titled(axes, title, measured, [fill(metric.label, 24) for metric in measures])
+    return bool(measures)
 
 
 def families(results: Results, axes: "Axes") -> bool:
     """A aprovação de cada sistema em cada família da suíte, com o intervalo de 95 %."""
-    shares = {system: results.flexibility(system.name) for system in answered(results)}
-    shares = {system: share for system, share in shares.items() if share}
+    shares = {system: share for system in answered(results) if (share := results.flexibility(system.name))}
     names = [key for key in flexibility.FAMILIES if any(key in share for share in shares.values())]
     for order, (system, share) in enumerate(shares.items()):
         for row, key in enumerate(names):
             known = share.get(key)
             if known and known.rate is not None and known.low is not None and known.high is not None:
-                place, rate = row + 0.17 * (order - (len(shares) - 1) / 2), known.rate
-                error = [[100 * max(0, rate - known.low)], [100 * max(0, known.high - rate)]]
-                axes.errorbar(100 * rate, place, xerr=error, fmt="o", color=colour(system), markersize=3.5, linewidth=1)
+                place, ends = row + 0.17 * (order - (len(shares) - 1) / 2), (known.rate, known.low, known.high)
+                look = {"color": colour(system), "markersize": 3.5, "linewidth": 1}
+                _interval(axes, place, [100 * end for end in ends], **look)
         axes.plot([], [], "o", color=colour(system), label=system.label)
-    axes.set_yticks(range(len(names)), [flexibility.FAMILIES[key] for key in names], fontsize=8)
-    axes.invert_yaxis()
-    axes.set(
-        xlabel="perguntas aprovadas (%), com o intervalo de 95 %", xlim=(-3, 103), title="Flexibilidade por família"
-    )
+    axes.set_xlim(-3, 103)
     axes.grid(axis="y", linewidth=0.3)
-    return bool(names) and _legend(axes)
+    rows = [flexibility.FAMILIES[key] for key in names]
+    _titled(axes, "Flexibilidade por família", "perguntas aprovadas (%), com o intervalo de 95 %", rows)
+    return bool(names)
 
 
 def cost_and_quality(results: Results, review: Review | None, axes: "Axes") -> bool:
     """Um ponto por sistema: quanto custam 1.000 respostas e quanto elas valem, no que se mediu."""
-    rows, axis = quality_rows(results, review)
-    kept = [row for row in rows if row[axis["x"]] is not None and row[axis["y"]] is not None]
-    systems = {system.label: system for system in answered(results)}
-    for row in kept:
-        axes.scatter(row[axis["x"]], row[axis["y"]], s=70, color=colour(systems[row["Sistema"]]), label=row["Sistema"])
-    axes.set(xlabel=axis["x"], ylabel=axis["y"], title="Custo contra qualidade")
+    rows = quality_rows(results, review)
+    kept = [row for row in rows if None not in row.values()]
+    tones = {system.label: colour(system) for system in answered(results)}
+    for system, x, y in (row.values() for row in kept):
+        axes.scatter(x, y, s=70, color=tones[system], label=system)
     axes.margins(0.15)
     axes.set_xlim(left=0)
-    return bool(kept) and _legend(axes)
+    if kept:
+        _, x, y = kept[0]
+        _titled(axes, "Custo contra qualidade", x)
+        axes.set_ylabel(y)
+    return bool(kept)
 
 
 def preference(results: Results, review: Review | None, axes: "Axes") -> bool:
     """A preferência humana de cada contraste, com o intervalo de 95 %."""
-    rows = [contest for contest in review.preference if contest.n] if review else []
-    if not rows:
-        return False
-    for place, row in enumerate(rows):
-        estimate = row.statistic.estimate
-        middle = estimate.mean or 0.0
-        low, high = (middle if end is None else end for end in (estimate.low, estimate.high))
-        error = [[100 * (middle - low)], [100 * (high - middle)]]
-        axes.errorbar(
-            100 * middle, place, xerr=error, fmt="o", color=colour(results.study.system(row.first)), capsize=4
-        )
+    contests, label = (
+        [contest for contest in review.preference if contest.estimate.n] if review else [],
+        labels(results),
+    )
+    for place, contest in enumerate(contests):
+        known, tone = contest.estimate, colour(results.study.system(contest.first))
+        middle = known.mean or 0.0
+        ends = [100 * (middle if end is None else end) for end in (middle, known.low, known.high)]
+        _interval(axes, place, ends, color=tone, capsize=4)
     axes.axvline(50, color=GREY, linewidth=0.8)
-    label = {system.name: system.label for system in results.study.systems}
-    names = [f"{label[row.first]}\ncontra {label[row.second]} (n = {row.n})" for row in rows]
-    axes.set_yticks(range(len(rows)), names, fontsize=8)
-    axes.set(xlabel="pontos do primeiro (%; empate vale meio)", xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5))
-    axes.set_title("Preferência humana, às cegas")
-    return True
-
-
-def _legend(axes: "Axes") -> bool:
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    return True
+    axes.set(xlim=(0, 100), ylim=(-0.5, max(1, len(contests)) - 0.5))
+    rows = [f"{label[row.first]}\ncontra {label[row.second]} (n = {row.estimate.n})" for row in contests]
+    _titled(axes, "Preferência humana, às cegas", "pontos do primeiro (%; empate vale meio)", rows)
+    return bool(contests)

@@ -1,42 +1,53 @@
-"""As contas de quem prefere o quê: pessoas, votos da página e juiz passam pelas mesmas poucas funções."""
+"""As contas de quem prefere o quê: pessoas e votos da página passam pelas mesmas poucas funções."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from statistics import fmean
+from typing import Any
 
 from ..errors import RunMismatchError
 from ..records import read_jsonl
 from .blind import ATTENTION, MAIN, REPEAT, Plan, Row, belongs
-from .statistics import Preference, alpha, kappa, preference
+from .statistics import Estimate, Preference, alpha, kappa, preference
 from .study import Study
 
 FIRST, SECOND = "primeiro", "segundo"
 PREFERENCES = ("A", "B", "empate", "ambas ruins")
 TIES = PREFERENCES[2:]
+GRADES = (1, 2, 3, 4, 5)
+PROBLEMS = (
+    "nenhum",
+    "fato errado",
+    "fora do assunto",
+    "repetição",
+    "vazia",
+    "resenha em vez de descrição",
+    "idioma errado",
+    "incompleta",
+)
+PREFERENCE = "Preferência"
+# O que uma pessoa preenche: a chave em ``Review.rows``, o que a coluna aceita (vazio: qualquer texto) e a largura.
+INPUTS: dict[str, tuple[str, tuple, float]] = {
+    PREFERENCE: ("preference", PREFERENCES, 12),
+    "Correção A": ("correct_a", GRADES, 10),
+    "Correção B": ("correct_b", GRADES, 10),
+    "Fluência A": ("fluent_a", GRADES, 10),
+    "Fluência B": ("fluent_b", GRADES, 10),
+    "Problema A": ("problem_a", PROBLEMS, 17),
+    "Problema B": ("problem_b", PROBLEMS, 17),
+    "Comentário": ("comment", (), 30),
+}
 VOTES = "votos.jsonl"
 
 
 @dataclass(frozen=True)
-class Rating:
-    """O que uma pessoa escreveu numa linha; vazio ou None onde não avaliou."""
-
-    preference: str = ""
-    correct_a: int | None = None
-    correct_b: int | None = None
-    fluent_a: int | None = None
-    fluent_b: int | None = None
-    problem_a: str = ""
-    problem_b: str = ""
-    comment: str = ""
-
-
-@dataclass(frozen=True)
 class Judgement:
-    """Uma linha mostrada a uma pessoa e o que ela escreveu; ``edited`` se alguém mudou os textos."""
+    """Uma linha mostrada a uma pessoa e o que ela escreveu em ``rating``; ``edited`` se alguém mudou os textos."""
 
     row: Row
-    rating: Rating
+    rating: dict[str, Any]
     reviewer: str = ""
     file: str = ""
     edited: bool = False
@@ -44,7 +55,7 @@ class Judgement:
     @property
     def outcome(self) -> str:
         """Quem ganhou: ``primeiro``, ``segundo``, o empate escrito, ou vazio sem avaliação."""
-        chosen = self.rating.preference
+        chosen = self.rating["preference"]
         if chosen not in ("A", "B") or self.row.kind == ATTENTION:
             return chosen
         return FIRST if (chosen == "A") == (self.row.left == self.row.first) else SECOND
@@ -54,7 +65,7 @@ class Judgement:
 class Contest:
     """A preferência entre dois sistemas: a estatística dos pontos por item e a contagem de cada julgamento.
 
-    ``statistic.estimate.mean`` são os pontos do primeiro, de 0 a 1, com empate valendo ½.
+    ``estimate.mean`` são os pontos do primeiro, de 0 a 1, com empate valendo ½.
     """
 
     first: str
@@ -63,14 +74,9 @@ class Contest:
     outcomes: dict[str, int]
 
     @property
-    def n(self) -> int:
-        """Itens avaliados."""
-        return self.statistic.estimate.n
-
-    @property
-    def mean(self) -> float | None:
-        """Pontos do primeiro; None sem nenhum item avaliado."""
-        return self.statistic.estimate.mean
+    def estimate(self) -> Estimate:
+        """Média dos pontos, intervalo e teste; ``n`` são os itens avaliados."""
+        return self.statistic.estimate
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,6 @@ class Review:
     plan: Plan
     judgements: tuple[Judgement, ...]
     problems: tuple[str, ...]
-    agreement: dict[str, float | int | None]
-    preference: tuple[Contest, ...]
-    reviewers: tuple[Reviewer, ...]
 
     @property
     def rows(self) -> tuple[dict, ...]:
@@ -105,47 +108,77 @@ class Review:
             {"reviewer": judgement.reviewer, "file": judgement.file, "edited": judgement.edited}
             | asdict(judgement.row)
             | {"result": judgement.outcome}
-            | asdict(judgement.rating)
+            | judgement.rating
             for judgement in self.judgements
         )
 
+    @cached_property
+    def main(self) -> list[Judgement]:
+        """Os julgamentos que contam: nem repetições, nem controle, nem linhas por avaliar."""
+        return [row for row in self.judgements if row.row.kind == MAIN and row.outcome]
+
+    @cached_property
+    def preference(self) -> tuple[Contest, ...]:
+        """A preferência de cada contraste, na ordem declarada."""
+        return tuple(contest(pair, self._outcomes(pair)) for pair in self.plan.contrasts)
+
+    def _outcomes(self, contrast: tuple[str, str]) -> list[tuple[str, str]]:
+        return [(row.row.item_id, row.outcome) for row in self.main if row.row.pair[1:] == contrast]
+
     def points(self, contrast: tuple[str, str]) -> dict[str, float]:
         """Os pontos do primeiro em cada item de um contraste, na média das pessoas."""
-        return _item_points([(row.row.item_id, row.outcome) for row in _main(self.judgements, contrast)])
+        return _item_points(self._outcomes(contrast))
 
     def of(self, item_id: str) -> list[Judgement]:
         """Os julgamentos principais de um item, já avaliados."""
-        return [row for row in self.judgements if row.row.item_id == item_id and row.row.kind == MAIN and row.outcome]
+        return [row for row in self.main if row.row.item_id == item_id]
 
-    def grade(self, system: str, note: str = "correct") -> float | None:
-        """A nota média de um sistema (``correct`` ou ``fluent``, 1 a 5) nas linhas principais; None sem notas."""
+    def grade(self, system: str) -> float | None:
+        """A nota média de correção de um sistema (1 a 5) nas linhas principais; None sem notas."""
         grades = [
-            value
+            judgement.rating[f"correct_{side}"]
             for judgement in self.judgements
-            if judgement.row.kind == MAIN
             for side, shown in (("a", judgement.row.left), ("b", judgement.row.right))
-            if shown == system and (value := getattr(judgement.rating, f"{note}_{side}")) is not None
+            if judgement.row.kind == MAIN and shown == system
         ]
-        return fmean(grades) if grades else None
+        known = [grade for grade in grades if grade is not None]
+        return fmean(known) if known else None
+
+    @property
+    def reviewers(self) -> tuple[Reviewer, ...]:
+        """O andamento de cada pessoa."""
+        return tuple(map(self._person, dict.fromkeys(row.reviewer for row in self.judgements)))
+
+    def _person(self, name: str) -> Reviewer:
+        rows = [row for row in self.judgements if row.reviewer == name]
+        first = {row.row.pair: row.outcome for row in rows if row.row.kind == MAIN}
+        again = [(row.outcome, first.get(row.row.pair)) for row in rows if row.row.kind == REPEAT]
+        control = [(row.outcome, row.row.expected) for row in rows if row.row.kind == ATTENTION and row.outcome]
+        done = sum(bool(row.outcome) for row in rows)
+        return Reviewer(name, len(rows), done, _equal([pair for pair in again if all(pair)]), _equal(control))
+
+    @cached_property
+    def agreement(self) -> dict[str, float | int | None]:
+        """Concordância nos pares que duas pessoas julgaram e o peso da posição (perto de ½ se ela não pesa)."""
+        table: dict[tuple, dict[str, str]] = {}
+        for row in self.main:
+            table.setdefault(row.row.pair, {})[row.reviewer] = row.outcome
+        shared = [seen for seen in table.values() if len(seen) > 1]
+        both = [tuple(seen.values())[:2] for seen in shared]
+        people, kinds = sorted({person for seen in shared for person in seen}), (FIRST, SECOND, *TIES)
+        coded = [[kinds.index(seen[name]) if name in seen else None for seen in shared] for name in people]
+        sides = [chosen == "A" for row in self.main if (chosen := row.rating["preference"]) in ("A", "B")]
+        return {
+            "pares": len(both),
+            "igual": _equal(both),
+            "kappa": kappa([one for one, _ in both], [two for _, two in both]),
+            "alfa": alpha(coded),
+            "posição": fmean(sides) if sides else None,
+        }
 
 
-def review(plan: Plan, judgements: Sequence[Judgement], problems: Sequence[str]) -> Review:
-    """Faz todas as contas de uma revisão lida."""
-    main = [row for row in judgements if row.row.kind == MAIN and row.outcome]
-    found = tuple(
-        contest(pair, [(row.row.item_id, row.outcome) for row in _main(judgements, pair)]) for pair in plan.contrasts
-    )
-    people = tuple(
-        _person(name, [row for row in judgements if row.reviewer == name])
-        for name in dict.fromkeys(row.reviewer for row in judgements)
-    )
-    return Review(plan, tuple(judgements), tuple(problems), _agreement(main), found, people)
-
-
-def _main(judgements: Sequence[Judgement], contrast: tuple[str, str]) -> list[Judgement]:
-    """Os julgamentos que contam de um contraste: nem repetições nem controle."""
-    mine = [row for row in judgements if row.row.kind == MAIN and row.outcome]
-    return [row for row in mine if (row.row.first, row.row.second) == contrast]
+def _equal(pairs: Sequence[tuple]) -> float | None:
+    return fmean(one == two for one, two in pairs) if pairs else None
 
 
 def contest(pair: tuple[str, str], outcomes: Sequence[tuple[str, str]]) -> Contest:
@@ -159,42 +192,6 @@ def _item_points(outcomes: Sequence[tuple[str, str]]) -> dict[str, float]:
     for item, outcome in outcomes:
         points.setdefault(item, []).append({FIRST: 1.0, SECOND: 0.0}.get(outcome, 0.5))
     return {item: fmean(values) for item, values in points.items()}
-
-
-def _person(name: str, rows: Sequence[Judgement]) -> Reviewer:
-    first = {row.row.pair: row.outcome for row in rows if row.row.kind == MAIN}
-    again = [(row.outcome, first.get(row.row.pair)) for row in rows if row.row.kind == REPEAT]
-    control = [(row.outcome, row.row.expected) for row in rows if row.row.kind == ATTENTION and row.outcome]
-    done = sum(bool(row.outcome) for row in rows)
-    return Reviewer(name, len(rows), done, _equal([pair for pair in again if all(pair)]), _equal(control))
-
-
-def _equal(pairs: Sequence[tuple]) -> float | None:
-    return fmean(one == two for one, two in pairs) if pairs else None
-
-
-def _agreement(main: Sequence[Judgement]) -> dict[str, float | int | None]:
-    """Concordância nos pares que duas pessoas julgaram e o peso da posição (perto de ½ se ela não pesa)."""
-    table: dict[tuple, dict[str, str]] = {}
-    for row in main:
-        table.setdefault(row.row.pair, {})[row.reviewer] = row.outcome
-    shared = [seen for seen in table.values() if len(seen) > 1]
-    both = [tuple(seen.values())[:2] for seen in shared]
-    sides = [row.rating.preference for row in main if row.rating.preference in ("A", "B")]
-    return {
-        "pares": len(both),
-        "igual": _equal(both),
-        "kappa": kappa([one for one, _ in both], [two for _, two in both]),
-        "alfa": alpha(_table(shared)),
-        "posição": fmean(side == "A" for side in sides) if sides else None,
-    }
-
-
-def _table(shared: Sequence[dict[str, str]]) -> list[list[float | None]]:
-    """Uma linha por pessoa e uma coluna por par, com o número da categoria."""
-    people = sorted({person for seen in shared for person in seen})
-    kinds = (FIRST, SECOND, *TIES)
-    return [[kinds.index(seen[person]) if person in seen else None for seen in shared] for person in people]
 
 
 def refuse_strangers(study: Study, read: Review) -> None:
@@ -214,8 +211,7 @@ def votes(study: Study) -> list[dict]:
 
 def vote_contests(study: Study) -> list[Contest]:
     """Um duelo por par votado, com cada voto contado uma vez; os dois ajustados e os pares declarados vêm antes."""
-    declared = study.pairs()
-    order = [system.name for system in study.systems]
+    declared, order = study.pairs(), [system.name for system in study.systems]
     cast: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for vote in votes(study):
         one, two = vote["system_a"], vote["system_b"]

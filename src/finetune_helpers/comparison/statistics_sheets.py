@@ -1,23 +1,19 @@
 """As abas Estatística e Flexibilidade: diferenças com intervalo, efeitos, médias, aprovações e esquecimento."""
 
 from collections.abc import Callable
+from functools import partial
 from statistics import pstdev
 
-from ..portuguese import NOT_MEASURED, NOT_RUN, p_value
+from ..portuguese import NOT_RUN
 from . import flexibility
-from .columns import P_VALUE, Column, Place, Styled
 from .metrics import METRICS, Metric
-from .results import Contrast, Forgetting, Results, Share
-from .statistics import Estimate
-from .tables import ALERT, Sheet
-from .wording import answered, between, colour, share_text
+from .results import Contrast, Results, Share
+from .tables import ALERT, P_VALUE, Column, Place, Sheet, Styled
+from .wording import answered, between, colour, labels, p_cell, share_text
 
+ALL = "Todas as perguntas"
 NO_SHARE = Share(0, 0, None, None)
-
-
-def compared(results: Results) -> list[str]:
-    """Os ajustados que se comparam com a própria base."""
-    return [first for first, second in results.study.pairs() if second.endswith("-base")]
+Ends = tuple[float, float, float]
 
 
 def statistics_sheet(sheet: Sheet, results: Results) -> Place | None:
@@ -33,134 +29,126 @@ def statistics_sheet(sheet: Sheet, results: Results) -> Place | None:
     sheet.table(_contrast_columns(results), [contrast for contrast in results.contrasts if contrast.estimate.n])
     effects = _effects(sheet, results)
     sheet.heading("Média de cada sistema, com o intervalo de 95 %")
-    systems = [system for system in results.study.systems if system.name in results.rows]
-    means = [Column("Medida", 34, "", lambda metric: metric.label)]
-    means += [Column(system.label, 13, "0", _mean(results, system.name)) for system in systems]
-    sheet.table(means, METRICS)
+    known = {name: label for name, label in labels(results).items() if name in results.rows}
+    means = [Column(label, partial(_average, results, name), "0") for name, label in known.items()]
+    sheet.table([Column("Medida", lambda metric: metric.label), *means], METRICS)
     return effects
 
 
-def _contrast_columns(results: Results) -> list[Column]:
-    label = {system.name: system.label for system in results.study.systems}
+def _average(results: Results, system: str, metric: Metric) -> str:
+    if metric.share:
+        return share_text(results.share(system, metric.key))
+    digits = len(metric.form.partition(".")[2].rstrip("%"))
+    return between(results.mean(system, metric.key), digits, percentage=metric.form.endswith("%"))
 
-    def end(contrast: Contrast, value: float | None) -> Styled | None:
-        style = "forte" if _clear(contrast.estimate) else ""
-        return None if value is None else Styled(value, style, contrast.metric.form)
+
+def _contrast_columns(results: Results) -> list[Column]:
+    label = labels(results)
 
     def sides(contrast: Contrast) -> str:
-        own = contrast.second.endswith("-base")
-        return f"{label[contrast.first]} − {'base' if own else label[contrast.second]}"
+        second = "base" if contrast.second.endswith("-base") else label[contrast.second]
+        return f"{label[contrast.first]} − {second}"
+
+    def number(title: str, tell: Callable[[Contrast], float | None]) -> Column:
+        """No formato da medida, e forte onde o intervalo não contém zero."""
+
+        def value(contrast: Contrast) -> Styled | None:
+            low, high, told = contrast.estimate.low, contrast.estimate.high, tell(contrast)
+            clear = low is not None and high is not None and not low <= 0 <= high
+            return None if told is None else Styled(told, "forte" if clear else "", contrast.metric.form)
+
+        return Column(title, value, "0.000")
 
     return [
-        Column("Contraste", 34, "", sides),
-        Column("Medida", 34, "", lambda c: c.metric.label),
-        Column("Diferença", 13, "0.000", lambda c: end(c, c.estimate.mean)),
-        Column("de (95 %)", 13, "0.000", lambda c: end(c, c.estimate.low)),
-        Column("até", 13, "0.000", lambda c: end(c, c.estimate.high)),
-        Column("p", 13, P_VALUE, lambda c: p_cell(c.estimate)),
-        Column("p de Holm", 13, P_VALUE, lambda c: c.holm),
-        Column("Melhor é", 13, "", lambda c: "menor" if c.metric.low_is_good else "maior"),
-        Column("Menor diferença visível", 13, "0.000", lambda c: end(c, c.detectable)),
-        Column("Itens", 13, "0", lambda c: c.estimate.n),
-        Column("Teste", 22, "", lambda c: c.estimate.test),
+        Column("Contraste", sides),
+        Column("Medida", lambda c: c.metric.label),
+        number("Diferença", lambda c: c.estimate.mean),
+        number("de (95 %)", lambda c: c.estimate.low),
+        number("até", lambda c: c.estimate.high),
+        Column("p", lambda c: p_cell(c.estimate), P_VALUE),
+        Column("p de Holm", lambda c: c.holm, P_VALUE),
+        Column("Melhor é", lambda c: "menor" if c.metric.low_is_good else "maior"),
+        number("Menor diferença visível", lambda c: c.detectable),
+        Column("Itens", lambda c: c.estimate.n, "0"),
+        Column("Teste", lambda c: c.estimate.test),
     ]
 
 
-def p_cell(estimate: Estimate) -> float | str | None:
-    """O valor p; no piso de uma reamostragem, ``≤ 0,0001``."""
-    if estimate.p is not None and estimate.floor is not None and estimate.p <= estimate.floor:
-        return p_value(estimate.p, estimate.floor).removeprefix("p ")
-    return estimate.p
+def effects(results: Results) -> dict[str, dict[str, Ends]]:
+    """O que o ajuste mudou: por ajustado e medida, (efeito, de, até) em desvios-padrão da diferença por item.
 
-
-def _clear(estimate: Estimate) -> bool:
-    return estimate.low is not None and estimate.high is not None and not estimate.low <= 0 <= estimate.high
-
-
-def _mean(results: Results, system: str):
-    def told(metric: Metric) -> str:
-        interval = results.mean(system, metric.key)
-        if metric.share:
-            return share_text(results.share(system, metric.key))
-        digits = len(metric.form.partition(".")[2].rstrip("%"))
-        if not interval.n:
-            return NOT_MEASURED
-        return between(interval.mean, interval.low, interval.high, digits, percentage=metric.form.endswith("%"))
-
-    return told
-
-
-def effect(results: Results, contrast: Contrast) -> tuple[float, float, float] | None:
-    """Um contraste em desvios-padrão da diferença por item: (efeito, de, até); sinal trocado onde menos é melhor."""
-    one, two, key = results.rows[contrast.first], results.rows[contrast.second], contrast.metric.key
-    pairs = [(one[item].values.get(key), two[item].values.get(key)) for item in one if item in two]
-    spread = pstdev([a - b for a, b in pairs if a is not None and b is not None] or [0.0])
-    estimate = contrast.estimate
-    if not spread or estimate.mean is None or estimate.low is None or estimate.high is None:
-        return None
-    sign = -1 if contrast.metric.low_is_good else 1
-    ends = [sign * value / spread for value in (estimate.mean, estimate.low, estimate.high)]
-    return ends[0], min(ends[1:]), max(ends[1:])
+    À direita do zero, melhorou: o sinal é trocado onde menos é melhor.
+    """
+    own = [contrast for contrast in results.contrasts if contrast.second.endswith("-base")]
+    known: dict[str, dict[str, Ends]] = {contrast.first: {} for contrast in own}
+    for contrast in own:
+        key, estimate = contrast.metric.key, contrast.estimate
+        one, two = results.values(contrast.first, key), results.values(contrast.second, key)
+        spread = pstdev([one[item] - two[item] for item in one if item in two] or [0.0])
+        sign = -1 if contrast.metric.low_is_good else 1
+        ends = [
+            sign * value / spread
+            for value in (estimate.mean, estimate.low, estimate.high)
+            if spread and value is not None
+        ]
+        if len(ends) == 3:
+            known[contrast.first][key] = ends[0], min(ends[1:]), max(ends[1:])
+    return known
 
 
 def _effects(sheet: Sheet, results: Results) -> Place | None:
-    """Os efeitos do ajuste, uma linha por medida e três colunas por trilha, de onde sai o gráfico do Resumo."""
-    own = {(c.first, c.metric.key): effect(results, c) for c in results.contrasts if c.second.endswith("-base")}
-    tuned = compared(results)
-    rows = [metric for metric in METRICS if any(own.get((name, metric.key)) for name in tuned)]
+    """Uma linha por medida e três colunas por trilha, de onde sai o gráfico do Resumo."""
+    known, label = effects(results), labels(results)
+    rows = [metric for metric in METRICS if any(metric.key in ends for ends in known.values())]
     if not rows:
         return None
-    columns = [Column("Medida", 34, "", lambda metric: metric.label)]
-    for name in tuned:
-        label = results.study.system(name).label
-        for title, part in (("efeito", 0), ("para baixo", 1), ("para cima", 2)):
-            columns.append(Column(f"{label}: {title}", 13, "0.00", _part(own, name, part)))
+
+    def part(ends: dict[str, Ends], place: int, metric: Metric) -> float | None:
+        drawn = ends.get(metric.key)
+        return None if drawn is None else abs(drawn[place] - drawn[0]) if place else drawn[0]
+
+    columns = [Column("Medida", lambda metric: metric.label)]
+    for name, ends in known.items():
+        titles = enumerate(("efeito", "para baixo", "para cima"))
+        columns += [Column(f"{label[name]}: {title}", partial(part, ends, place), "0.00") for place, title in titles]
     sheet.heading("O que o ajuste mudou, em desvios-padrão do item (à direita do zero, melhor); é o gráfico do Resumo")
     return sheet.table(columns, rows)
 
 
-def _part(own: dict, name: str, part: int):
-    def value(metric: Metric) -> float | None:
-        ends = own.get((name, metric.key))
-        return None if ends is None else ends[0] if part == 0 else abs(ends[part] - ends[0])
-
-    return value
-
-
 def flexibility_sheet(sheet: Sheet, results: Results) -> None:
     """Aprovações por família com intervalo, o total, o esquecimento e o gráfico."""
-    systems = [system for system in answered(results) if results.flexibility(system.name)]
     sheet.wide([46, *[18] * 7])
     sheet.title(
         "Flexibilidade",
         "Perguntas que nada têm com o catálogo, cada uma conferida por regra fechada: ou passa, ou não passa.",
         5,
     )
+    systems = [system for system in answered(results) if results.flexibility(system.name)]
     if not systems:
         sheet.paragraph(f"{NOT_RUN.capitalize()}: nenhum sistema respondeu à suíte.", 5)
         return
-    shares = {system.name: results.flexibility(system.name) for system in systems}
     totals = {system.name: results.flexibility_total(system.name) or NO_SHARE for system in systems}
+    shares = {name: results.flexibility(name) | {ALL: total} for name, total in totals.items()}
     families = [key for key in flexibility.FAMILIES if any(key in share for share in shares.values())]
     asked, whole = max(total.n for total in totals.values()), len(flexibility.load())
     if asked < whole:
         told = f"Só {asked} das {whole} perguntas foram feitas: os números ilustram, e os intervalos o dizem."
         sheet.paragraph(told, 5, bg_color=ALERT)
 
-    def interval(name: str) -> Callable[[str], str]:
-        return lambda key: share_text(shares[name].get(key, totals[name]))
+    def interval(name: str, key: str) -> str:
+        return share_text(shares[name].get(key))
 
-    def rate(name: str) -> Callable[[str], float | None]:
-        return lambda key: shares[name].get(key, NO_SHARE).rate
+    def rate(name: str, key: str) -> float | None:
+        return shares[name].get(key, NO_SHARE).rate
 
-    family = Column("Família", 46, "", lambda key: flexibility.FAMILIES.get(key, key))
+    family = Column("Família", lambda key: flexibility.FAMILIES.get(key, key))
     sheet.heading("Aprovação, com o intervalo de 95 %")
     top = sheet.row
-    told_columns = [Column(system.label, 18, "0", interval(system.name)) for system in systems]
-    sheet.table([family, *told_columns], [*families, "Todas as perguntas"])
+    intervals = [Column(system.label, partial(interval, system.name), "0") for system in systems]
+    sheet.table([family, *intervals], [*families, ALL])
     _forgetting(sheet, results)
     sheet.heading("As taxas do gráfico")
-    rates = [Column(system.label, 18, "0%", rate(system.name)) for system in systems]
+    rates = [Column(system.label, partial(rate, system.name), "0%") for system in systems]
     place = sheet.table([family, *rates], families)
     series = [
         {"name": system.label, "categories": place.range("Família"), "values": place.range(system.label)}
@@ -172,23 +160,18 @@ def flexibility_sheet(sheet: Sheet, results: Results) -> None:
 
 
 def _forgetting(sheet: Sheet, results: Results) -> None:
-    rows = results.forgetting()
+    rows, label = results.forgetting(), labels(results)
     if not rows:
         return
-    label = {system.name: system.label for system in results.study.systems}
     sheet.heading("Esquecimento: o que o ajuste fez com habilidades que o treino não exercita")
-
-    def change(row: Forgetting) -> str:
-        return between(row.estimate.mean, row.estimate.low, row.estimate.high, 0, percentage=True)
-
     columns = [
-        Column("Ajustado", 46, "", lambda row: label[row.tuned]),
-        Column("Perguntas", 18, "0", lambda row: row.n),
-        Column("Base", 18, "0%", lambda row: row.base_passed / row.n),
-        Column("Depois do ajuste", 18, "0%", lambda row: row.tuned_passed / row.n),
-        Column("Diferença", 18, "0", change),
-        Column("Perdidas", 18, "0", lambda row: row.lost),
-        Column("Ganhas", 18, "0", lambda row: row.gained),
-        Column("p", 18, P_VALUE, lambda row: p_cell(row.estimate)),
+        Column("Ajustado", lambda row: label[row.tuned]),
+        Column("Perguntas", lambda row: row.n, "0"),
+        Column("Base", lambda row: row.base_passed / row.n, "0%"),
+        Column("Depois do ajuste", lambda row: row.tuned_passed / row.n, "0%"),
+        Column("Diferença", lambda row: between(row.estimate, 0, percentage=True), "0"),
+        Column("Perdidas", lambda row: row.lost, "0"),
+        Column("Ganhas", lambda row: row.gained, "0"),
+        Column("p", lambda row: p_cell(row.estimate), P_VALUE),
     ]
     sheet.table(columns, rows)
