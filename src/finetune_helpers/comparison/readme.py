@@ -5,16 +5,17 @@ O README traz a tabela e um antes e depois, escritos da rodada (``--gravar``) ou
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..portuguese import ABSENT, NOT_RUN, number
+from ..portuguese import ABSENT, NOT_RUN, number, percent
 from ..records import atomic_write
 from .judgements import Review
 from .metrics import METRICS
 from .results import Results, score
 from .study import REFERENCE, System
-from .wording import between, mean_text, share_text
+from .wording import between, share_text
 from .workbook import FILE
 
 COLUMNS = ("Sistema", "Modelo", "Precisão", "Forma", "Eficiência no treinamento", "Custo operacional", "Flexibilidade")
@@ -40,7 +41,7 @@ def _row(results: Results, system: System, review: Review | None) -> dict[str, s
         cells = [NOT_RUN] * 5
     else:
         defects, cut = results.share(system.name, "defective"), results.share(system.name, "cut")
-        form = f"com defeito de forma {share_text(defects)}; cortadas {between(cut.rate, None, None, 0, True)}"
+        form = f"com defeito de forma {share_text(defects)}; cortadas {percent(cut.rate or 0.0, 0)}"
         cells = [_precision(results, system, review), form, _training(results, system)]
         cells += [ABSENT, ABSENT] if reference else [_expense(results, system), _flexible(results, system)]
     return dict(zip(COLUMNS, (system.label, ABSENT if reference else system.model, *cells), strict=True))
@@ -51,7 +52,7 @@ def _precision(results: Results, system: System, review: Review | None) -> str:
     parts = [_preferred(results, system, review)] if system.role != REFERENCE else []
     for key, name, digits in (("cosine_gain", "cosseno", 2), ("chrf_gain", "chrF++", 1)):
         if (closeness := results.mean(system.name, key)).n:
-            parts.append(f"{name} além do acaso {mean_text(closeness, digits)}")
+            parts.append(f"{name} além do acaso {between(closeness, digits)}")
             break
     loss = results.mean(system.name, "loss").mean
     return "; ".join([*parts, f"perda {number(loss, 3)}"] if loss is not None else parts)
@@ -59,15 +60,13 @@ def _precision(results: Results, system: System, review: Review | None) -> str:
 
 def _preferred(results: Results, system: System, review: Review | None) -> str:
     for contest in review.preference if review else []:
-        rate = contest.statistic.estimate
-        if rate.n and system.name == contest.first:
-            won, other = between(rate.mean, rate.low, rate.high, 0, True), contest.second
-        elif rate.n and system.name == contest.second:
+        rate, other = contest.statistic.estimate, contest.second
+        if system.name == contest.second:
             mean, low, high = (None if end is None else 1 - end for end in (rate.mean, rate.high, rate.low))
-            won, other = between(mean, low, high, 0, True), contest.first
-        else:
-            continue
-        return f"preferida em {won} de {rate.n} pares contra {results.study.system(other).label}"
+            rate, other = replace(rate, mean=mean, low=low, high=high), contest.first
+        if rate.n and system.name in (contest.first, contest.second):
+            won = between(rate, 0, percentage=True)
+            return f"preferida em {won} de {rate.n} pares contra {results.study.system(other).label}"
     return UNREVIEWED
 
 
