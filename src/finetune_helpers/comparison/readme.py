@@ -108,12 +108,8 @@ def example(results: Results) -> str:
     both = sorted(base.keys() & tuned.keys())
     if not both:
         return NOT_RUN
-    mended = [
-        key
-        for key in both
-        if results.rows["llama3-base"][key].defects and not results.rows["llama3-tuned"][key].defects
-    ]
-    chosen = (mended or both)[0]
+    before, after = results.rows["llama3-base"], results.rows["llama3-tuned"]
+    chosen = next((key for key in both if before[key].defects and not after[key].defects), both[0])
     texts = {
         "título": results.study.items[chosen]["title"],
         "antes": base[chosen].answer,
@@ -126,10 +122,7 @@ def example(results: Results) -> str:
 
 def write(readme: Path, results: Results) -> Path:
     """Troca no README o que está entre as marcas pelo que a rodada diz; InputError se as marcas não estão lá."""
-    content = readme.read_text(encoding="utf-8")
-    for name, said in _said(results).items():
-        before, _, after = _parts(readme, content, name)
-        content = f"{before}\n{said}\n{after}"
+    content = _rewritten(readme, results)
     with atomic_write(readme) as file:
         file.write(content)
     return readme
@@ -137,52 +130,41 @@ def write(readme: Path, results: Results) -> Path:
 
 def disagreements(readme: Path, results: Results) -> list[str]:
     """O que difere entre o README, a rodada e a sua planilha; lista vazia quando tudo confere."""
+    if _rewritten(readme, results) == readme.read_text(encoding="utf-8"):
+        return _workbook(results)
+    return [f"{readme} não diz o que a rodada {results.study.run} diz. Grave-o de novo com --gravar."]
+
+
+def _rewritten(readme: Path, results: Results) -> str:
     content = readme.read_text(encoding="utf-8")
-    told = [
-        f"{readme}: o bloco {name} não é o da rodada {results.study.run}. Grave-o de novo com --gravar."
-        for name, said in _said(results).items()
-        if _parts(readme, content, name)[1].strip() != said.strip()
-    ]
-    return told + _workbook(results)
-
-
-def _said(results: Results) -> dict[str, str]:
-    return dict(zip(BLOCKS, (table(results), example(results)), strict=True))
-
-
-def _parts(readme: Path, content: str, name: str) -> tuple[str, str, str]:
-    """O texto até a marca de início, o que está entre as marcas e o resto, a partir da de fim."""
-    start, end = f"<!-- {name}: início -->", f"<!-- {name}: fim -->"
-    if content.count(start) != 1 or content.count(end) != 1:
-        raise InputError(f'{readme}: coloque uma vez as marcas "{start}" e "{end}" onde o bloco deve ficar.')
-    before, rest = content.split(start)
-    inside, after = rest.split(end)
-    return before + start, inside, end + after
+    for name, said in zip(BLOCKS, (table(results), example(results)), strict=True):
+        start, end = f"<!-- {name}: início -->", f"<!-- {name}: fim -->"
+        if content.count(start) != 1 or content.count(end) != 1:
+            raise InputError(f'{readme}: coloque uma vez as marcas "{start}" e "{end}" onde o bloco deve ficar.')
+        before, rest = content.split(start)
+        content = f"{before}{start}\n{said}\n{end}{rest.split(end)[1]}"
+    return content
 
 
 def _workbook(results: Results) -> list[str]:
-    """Compara cada número da aba Métricas com o que sai dos arquivos."""
+    """Os números da aba Métricas que não são os que saem dos arquivos da rodada."""
     from openpyxl import load_workbook
 
     path = results.study.run / FILE
     if not path.is_file():
         return [f"{path} não existe. Execute o caderno 04."]
-    lines = [list(row) for row in load_workbook(path, read_only=True)["Métricas"].iter_rows(values_only=True)]
-    head = next(number for number, line in enumerate(lines) if line and line[0] == "Item")
+    lines = load_workbook(path, read_only=True)["Métricas"].iter_rows(values_only=True)
+    titles = next(line for line in lines if line[:1] == ("Item",))
+    written = [dict(zip(titles, line, strict=False)) for line in lines]
+    cells = {(row["Identidade"], row["Sistema"]): row for row in written}
     label = {system.name: system.label for system in results.study.systems}
-    expected = [row for system in results.study.systems for row in results.rows.get(system.name, {}).values()]
-    written = [dict(zip(lines[head], line, strict=False)) for line in lines[head + 1 :] if any(line)]
-    known = {(row["Identidade"], row["Sistema"]): row for row in written}
     told = []
-    for row in expected:
-        cells = known.get((row.item_id, label[row.system]), {})
+    for row in [row for mine in results.rows.values() for row in mine.values()]:
         for metric in METRICS:
-            value, cell = row.values[metric.key], cells.get(metric.label)
-            number = cell if isinstance(cell, (int, float)) else None
-            if (value is None) != (number is None) or (value is not None and abs(value - (number or 0.0)) > 1e-9):
-                told.append(
-                    f"{path}: {metric.label} de {label[row.system]} em {row.item_id} é {cell} e devia ser {value}."
-                )
+            cell, value = cells.get((row.item_id, label[row.system]), {}).get(metric.label), row.values[metric.key]
+            known = cell if isinstance(cell, (int, float)) else None
+            if (value is None) != (known is None) or abs((value or 0.0) - (known or 0.0)) > 1e-9:
+                told.append(f"{path}: {metric.label} de {label[row.system]} em {row.item_id} é {cell}, e não {value}.")
     return [f"{told[0]} Escreva a planilha de novo ({len(told)} diferenças)."] if told else []
 
 
