@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from finetune_helpers.comparison import controls, flexibility, metrics, similarity, statistics, study
-from finetune_helpers.comparison.metrics import Case, Cosines
+from finetune_helpers.comparison import flexibility, metrics, similarity, statistics, study
+from finetune_helpers.comparison.metrics import Case
+from finetune_helpers.comparison.similarity import Cosines
 from finetune_helpers.comparison.study import OTHER, Study, System
 from finetune_helpers.embeddings import encoder
 from finetune_helpers.portuguese import number
@@ -44,8 +45,8 @@ def adversaries(known: Study, system: str) -> dict[str, dict[str, str]]:
         "resposta de outro item": {key: told[after[key]] for key in keys},
         "descrição de treino ao acaso": {key: known.answers["ref-aleatoria"][key].answer for key in keys},
         "salada de palavras": {key: _shuffled(title[key].split() + rng.sample(common, 30), rng) for key in keys},
-        "cortada ao meio": {key: controls.shorten(text, len(text.split()) // 2) for key, text in told.items()},
-        "em laço": {key: " ".join([controls.shorten(text, 8)] * 8) for key, text in told.items()},
+        "cortada ao meio": {key: similarity.shorten(text, len(text.split()) // 2) for key, text in told.items()},
+        "em laço": {key: " ".join([similarity.shorten(text, 8)] * 8) for key, text in told.items()},
         "mais longa": {key: told[key] + FILLER + " " + CONSTANT for key in keys},
     }
 
@@ -64,7 +65,7 @@ def measured(known: Study, texts: dict[str, dict[str, str]], system: str) -> Ite
     attacked = replace(known, systems=systems, answers=answers)
     pairs = [
         similarity.Pair(name, key, texts[name][key], known.items[key]["content"], control)
-        for (name, key), control in controls.controls(attacked).items()
+        for (name, key), control in similarity.controls(attacked).items()
     ]
     vectors = similarity.encode({text for pair in pairs for text in pair.texts()}, encoder())
     cosines: dict[tuple[str, str], Cosines] = {(pair.system, pair.item_id): pair.measure(vectors) for pair in pairs}

@@ -2,11 +2,11 @@
 
 import json
 import random
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from comparison_run import make_run
+from openai.types.chat import ChatCompletion
 
 from finetune_helpers import comparison, records
 from finetune_helpers.comparison import judge, statistics, study
@@ -15,43 +15,28 @@ from finetune_helpers.errors import InputError
 VERDICT = {"reason": "r", "facts_a": "ok", "facts_b": "ok", "relevance_a": 4, "relevance_b": 3}
 
 
+class Endpoint:
+    """O que o cliente ``openai`` mostra: ``asked`` guarda os pedidos e ``reply`` dá o texto de cada resposta."""
+
+    def __init__(self):
+        self.asked, self.reply = [], lambda asked: json.dumps(VERDICT | {"winner": "A"})
+        self.chat = SimpleNamespace(completions=SimpleNamespace(create=self.create))
+
+    def create(self, **asked):
+        self.asked.append(asked)
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": self.reply(asked)}}
+        usage = {"prompt_tokens": 900, "completion_tokens": 120, "total_tokens": 1020}
+        about = {"id": "x", "object": "chat.completion", "created": 0, "model": "juiz-1"}
+        return ChatCompletion.model_validate(about | {"choices": [choice], "usage": usage})
+
+
 @pytest.fixture
 def endpoint():
-    """Um endpoint de verdade em loopback; ``server.reply`` recebe o pedido e devolve o texto da resposta."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            server.asked.append(asked)
-            message = {"role": "assistant", "content": server.reply(asked)}
-            usage = {"prompt_tokens": 900, "completion_tokens": 120, "total_tokens": 1020}
-            choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-            body = {"id": "x", "object": "chat.completion", "created": 0, "model": "juiz-1", "choices": choices}
-            payload = json.dumps(body | {"usage": usage}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.reply = [], lambda asked: json.dumps(VERDICT | {"winner": "A"})
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def client(server):
-    openai = pytest.importorskip("openai", reason="o pacote openai não está instalado")
-    return openai.OpenAI(base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="x", max_retries=0)
+    return Endpoint()
 
 
 def judged(run, server, cap_usd=1.0, **options):
-    judging = judge.Judge(client(server), "juiz-1", cap_usd, input_usd=0.1, output_usd=0.5)
+    judging = judge.Judge(server, "juiz-1", cap_usd, input_usd=0.1, output_usd=0.5)
     return records.read_jsonl(judge.judge_pairs(run, judging, **options))
 
 
@@ -86,7 +71,7 @@ def test_refusals_and_broken_json_are_kept_without_a_winner(tmp_path, endpoint):
 
 @pytest.mark.parametrize("model", ["Qwen2.5-72B", "dono/qwen-max", "smollm3"])
 def test_a_judge_of_a_candidate_family_is_refused_before_the_first_call(tmp_path, endpoint, model):
-    judging = judge.Judge(client(endpoint), model, 1.0, 0.1, 0.5)
+    judging = judge.Judge(endpoint, model, 1.0, 0.1, 0.5)
     with pytest.raises(InputError, match=r"família.*`judge_model`"):
         comparison.judge_pairs(make_run(tmp_path, n=3, suite=False), judging)
     assert endpoint.asked == []

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_comparison_study import rewrite
 
-from finetune_helpers import embeddings, records
-from finetune_helpers.comparison import controls, metrics, results, similarity, statistics, study
+from finetune_helpers import embeddings
+from finetune_helpers.comparison import metrics, results, similarity, statistics, study
 from finetune_helpers.comparison.metrics import Metric
 from finetune_helpers.errors import MachineError
 from finetune_helpers.records import Example
@@ -88,7 +88,7 @@ def test_the_common_length_is_of_who_writes_least_but_never_under_the_floor(tmp_
         rows = {key: replace(row, answer=" ".join(["a"] * words)) for key, row in found.answers["llama3-base"].items()}
         return replace(found, answers=found.answers | {"llama3-base": rows, "llama3-tuned": rows})
 
-    assert [controls.common_length(spoken(words)) for words in (0, 20, 21, 30)] == [20, 20, 21, 30]
+    assert [similarity.common_length(spoken(words)) for words in (0, 20, 21, 30)] == [20, 20, 21, 30]
 
 
 @settings(max_examples=80)
@@ -97,7 +97,7 @@ def test_swaps_are_balanced_and_stay_in_the_range(groups):
     items = {
         f"{place:02}": {"regime": regime, "cluster": f"{regime}{group}"} for place, (regime, group) in enumerate(groups)
     }
-    chosen = controls.swaps(items)
+    chosen = similarity.swaps(items)
     assert set(chosen) == set(items)
     for regime in "ab":
         keys = [key for key in items if items[key]["regime"] == regime]
@@ -122,7 +122,7 @@ def test_swaps_are_balanced_and_stay_in_the_range(groups):
     ],
 )
 def test_title_words_are_taken_out_of_the_answer(answer, kept):
-    assert controls.without_title(answer, "The Salt Road") == kept
+    assert similarity.without_title(answer, "The Salt Road") == kept
 
 
 def test_a_planted_copy_is_found_with_its_title():
@@ -186,18 +186,9 @@ def test_the_cosine_has_its_own_swapped_control(tmp_path, encoded):
     for row in scored.rows["ref-titulo"].values():
         assert row.values["cosine"] > 0 and row.values["cosine_gain"] == 0
     (key, row), *_ = scored.rows["gpt-base"].items()
-    control = controls.controls(scored.study)["gpt-base", key]
+    control = similarity.controls(scored.study)["gpt-base", key]
     answer, own, *others = encode([control.answer, control.own, *control.others])
     assert row.values["cosine_gain"] == pytest.approx(answer @ own - fmean(answer @ other for other in others))
-
-
-def test_cosines_of_before_the_control_are_still_read(tmp_path, encoded):
-    run = make_run(tmp_path, n=5)
-    path = similarity.measure_similarity(run)
-    kept = ("item_id", "system", "texts", "cosine")
-    records.write_jsonl(path, [{key: row[key] for key in kept} for row in records.read_jsonl(path)])
-    known = similarity.read(study.read_study(run))
-    assert known and all(cosines.whole > 0 and cosines.own is None for cosines in known.values())
 
 
 def test_changed_weights_are_refused(monkeypatch):

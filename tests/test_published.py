@@ -1,14 +1,12 @@
 """A rodada publicada: o README diz o mesmo que ela, e nela não há pesos, caminhos de máquina nem chaves."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from finetune_helpers import answers
-from finetune_helpers.comparison import statistics
+from finetune_helpers.comparison import readme, statistics
 from finetune_helpers.records import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -26,9 +24,7 @@ def test_every_answer_says_which_weights_wrote_it_and_each_track_has_one_base():
 
 
 def test_readme_and_workbook_say_what_the_run_says():
-    command = [sys.executable, "-m", "finetune_helpers.comparison.readme", "README.md", str(RUN)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert readme.main([str(ROOT / "README.md"), str(RUN)]) == 0
 
 
 @pytest.mark.parametrize("arm", ["llama3", "gpt"])

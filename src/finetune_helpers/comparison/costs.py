@@ -1,12 +1,13 @@
 """Eficiência e custo: o que o treino gastou e o que responder gasta, medidos; os preços são de ``precos.csv``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from statistics import fmean
 from typing import Any
 
 from .. import portuguese, prices
+from ..errors import InputError
 from ..portuguese import number
 from ..prices import Price
 from .study import Study
@@ -32,9 +33,9 @@ class Efficiency:
     ``gain_per_hour`` é a queda da perda de teste (nats por token) por hora de passos de treino.
     """
 
-    model: str
-    engine: str
-    device: str
+    model: str | None
+    engine: str | None
+    device: str | None
     load: float | None
     train: float | None
     evaluate: float | None
@@ -63,26 +64,12 @@ def efficiency(report: Mapping[str, Any] | None) -> Efficiency | None:
     """Eficiência de um ``treino.json``; None sem ele."""
     if report is None:
         return None
-    seconds, heldout = report.get("seconds") or {}, report.get("heldout") or []
-    hours = (seconds.get("train") or 0) / 3600
-    drops = [row["base_loss"] - row["tuned_loss"] for row in heldout]
-    return Efficiency(
-        model=str(report.get("model") or portuguese.NOT_MEASURED),
-        engine=str(report.get("engine") or portuguese.NOT_MEASURED),
-        device=str(report.get("device") or portuguese.NOT_MEASURED),
-        load=seconds.get("load"),
-        train=seconds.get("train"),
-        evaluate=seconds.get("evaluate"),
-        tokens_seen=report.get("tokens_seen"),
-        tokens_per_second=report.get("tokens_per_second"),
-        examples_seen=report.get("examples_seen"),
-        steps=report.get("steps"),
-        trainable_parameters=report.get("trainable_parameters"),
-        gpu_gb=report.get("peak_gpu_gb"),
-        rss_gb=report.get("peak_rss_gb"),
-        billed_tokens=report.get("billed_tokens"),
-        gain_per_hour=fmean(drops) / hours if drops and hours else None,
-    )
+    hours = ((report.get("seconds") or {}).get("train") or 0) / 3600
+    drops = [row["base_loss"] - row["tuned_loss"] for row in report.get("heldout") or []]
+    facts = dict(report) | (report.get("seconds") or {})
+    facts |= {"gpu_gb": report.get("peak_gpu_gb"), "rss_gb": report.get("peak_rss_gb")}
+    facts["gain_per_hour"] = fmean(drops) / hours if drops and hours else None
+    return Efficiency(**{field.name: facts.get(field.name) for field in fields(Efficiency)})
 
 
 @dataclass(frozen=True)
@@ -152,9 +139,10 @@ def per_unit(price: Price) -> float:
 
 def find(sku: str, item: str) -> Price | None:
     """O preço em vigor; None se a tabela não o tem ou se ele só vale a partir de uma data futura."""
-    today = date.today().isoformat()
-    known = any((price.sku, price.item) == (sku, item) and price.effective_from <= today for price in prices.load())
-    return prices.find(sku, item) if known else None
+    try:
+        return prices.find(sku, item)
+    except InputError:
+        return None
 
 
 def key(price: Price) -> str:
@@ -188,7 +176,7 @@ def training(study: Study, arm: str) -> Training | None:
 
 def serving(study: Study, system: str) -> Serving | None:
     """Custo de responder com um sistema; None se ele não respondeu."""
-    rows = list(study.answers.get(system, {}).values())
+    rows = study.answers.get(system, {}).values()
     if not rows:
         return None
     who = study.system(system)
@@ -197,12 +185,12 @@ def serving(study: Study, system: str) -> Serving | None:
     return Serving(
         system,
         sku,
-        fmean(row.tokens_in for row in rows),
-        fmean(row.tokens_out for row in rows),
-        fmean(row.seconds for row in rows),
-        find(sku, f"{prefix}input"),
-        find(sku, f"{prefix}output"),
-        find(sku, "gpu_hour"),
+        tokens_in=fmean(row.tokens_in for row in rows),
+        tokens_out=fmean(row.tokens_out for row in rows),
+        seconds=fmean(row.seconds for row in rows),
+        input_price=find(sku, f"{prefix}input"),
+        output_price=find(sku, f"{prefix}output"),
+        hour_price=find(sku, "gpu_hour"),
     )
 
 
@@ -211,24 +199,12 @@ def hosted(today: date) -> list[str]:
 
     O primeiro é o do cenário padrão: ainda responde daqui a um ano.
     """
-    skus = dict.fromkeys(price.sku for price in prices.load() if price.item == "input")
-    priced = [sku for sku in skus if find(sku, "input") and find(sku, "output")]
     later = (today + timedelta(days=365)).isoformat()
-    alive = [sku for sku in priced if (prices.ends_on(sku) or later) >= today.isoformat()]
-    return sorted(alive, key=lambda sku: (prices.ends_on(sku) or later) < later)
+    ends = {price.sku: prices.ends_on(price.sku) or later for price in prices.load() if price.item == "input"}
+    priced = [sku for sku in ends if find(sku, "input") and find(sku, "output") and ends[sku] >= today.isoformat()]
+    return sorted(priced, key=lambda sku: ends[sku] < later)
 
 
 def self_hosted(seconds: float, hour_usd: float, utilisation: float) -> float:
     """Dólares por 1.000 respostas numa máquina paga por hora e ocupada ``utilisation`` do tempo (0 a 1)."""
     return 1000 * seconds / 3600 * hour_usd / utilisation
-
-
-def break_even(serving: Serving, api_per_thousand: float) -> float | None:
-    """Ocupação em que a máquina própria custa o mesmo que a API; acima de 1, a API é sempre mais barata.
-
-    None se a hora da máquina em que os segundos foram medidos não tem preço: tempo de uma e preço de outra não se
-    misturam.
-    """
-    if serving.hour_price is None or not serving.hour_price.usd or api_per_thousand <= 0:
-        return None
-    return self_hosted(serving.seconds, serving.hour_price.usd, 1.0) / api_per_thousand

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from types import MappingProxyType
+from typing import Any
 
 from ..errors import InputError
 from ..prompts import Question
@@ -42,7 +42,7 @@ FORGETTING_FAMILIES = frozenset(FAMILIES) - {"other_products", "paraphrase", "in
 
 @dataclass(frozen=True)
 class Prompt:
-    """Uma pergunta da suíte: o que se pede, as verificações (nome e argumentos), uma resposta certa e uma errada."""
+    """Uma pergunta da suíte: o que se pede, as verificações (``name`` e ``args``), uma resposta certa e uma errada."""
 
     id: str
     family: str
@@ -50,7 +50,7 @@ class Prompt:
     cluster: str
     instruction: str
     input: str
-    checks: tuple[tuple[str, MappingProxyType], ...]
+    checks: list[dict[str, Any]]
     good: str
     bad: str
     note: str
@@ -78,12 +78,7 @@ def version() -> str:
 @cache
 def load() -> tuple[Prompt, ...]:
     """Todas as perguntas do pacote, na ordem do arquivo."""
-    rows = map(json.loads, _file().decode().splitlines())
-    return tuple(Prompt(**(row | {"checks": tuple(map(_check, row["checks"]))})) for row in rows)
-
-
-def _check(row: dict) -> tuple[str, MappingProxyType]:
-    return row["name"], MappingProxyType(row["args"])
+    return tuple(Prompt(**json.loads(line)) for line in _file().decode().splitlines())
 
 
 @cache
@@ -108,25 +103,18 @@ def questions(per_family: int | None = None) -> list[Question]:
             f"`per_family` é {per_family}, e devia ser um inteiro a partir de 1. "
             "Corrija o valor ou não o dê, para usar a suíte inteira."
         )
-    chosen = [prompt for family in FAMILIES for prompt in _spread(family, per_family)]
+    chosen = []
+    for family in FAMILIES:
+        prompts = [prompt for prompt in load() if prompt.family == family]
+        count = min(per_family or len(prompts), len(prompts))
+        # A passos iguais: as vizinhas no arquivo dividem um texto.
+        chosen += [prompts[len(prompts) * n // count] for n in range(count)]
     return [Question(prompt.id, prompt.instruction, prompt.input, SUITE) for prompt in chosen]
-
-
-def _spread(family: str, count: int | None) -> list[Prompt]:
-    """``count`` perguntas a passos iguais: as vizinhas no arquivo dividem um texto."""
-    prompts = [prompt for prompt in load() if prompt.family == family]
-    count = min(count or len(prompts), len(prompts))
-    return [prompts[len(prompts) * n // count] for n in range(count)]
-
-
-def extent(answered: int) -> str:
-    """Quanto da suíte foi respondido, em palavras que acompanham a taxa de acertos."""
-    part = f"amostra ilustrativa: {answered} de {len(load())} perguntas"
-    return part if answered < len(load()) else f"suíte inteira, {len(load())} perguntas"
 
 
 def passes(item_id: str, answer: str) -> Verdict:
     """Julga uma resposta pelas verificações da sua pergunta; InputError se o id não existe."""
     prompt = find(item_id)
-    failed = tuple(name for name, args in prompt.checks if not getattr(checks, name)(answer, **args))
+    decided = {check["name"]: getattr(checks, check["name"])(answer, **check["args"]) for check in prompt.checks}
+    failed = tuple(name for name, passed in decided.items() if not passed)
     return Verdict(not failed, prompt.family, failed)

@@ -21,23 +21,16 @@ if TYPE_CHECKING:
 
 FILE = "juiz.jsonl"
 MIN_KAPPA, MAX_FLIPS, MIN_HUMAN = 0.4, 0.25, 30
-FAMILIES = {  # o começo do nome de um modelo, depois do dono, e a família a que ele pertence
-    "gpt": "GPT",
-    "chatgpt": "GPT",
-    "o1": "GPT",
-    "o3": "GPT",
-    "o4": "GPT",
-    "llama": "LLaMA",
-    "meta-llama": "LLaMA",
-    "smollm": "SmolLM",
-    "qwen": "Qwen",
-    "mistral": "Mistral",
-    "mixtral": "Mistral",
-    "gemma": "Gemini",
-    "gemini": "Gemini",
-    "claude": "Claude",
-    "deepseek": "DeepSeek",
-    "phi": "Phi",
+FAMILIES = {  # a família de um modelo e o começo dos nomes dela, depois do dono
+    "GPT": ("gpt", "chatgpt", "o1", "o3", "o4"),
+    "LLaMA": ("llama", "meta-llama"),
+    "SmolLM": ("smollm",),
+    "Qwen": ("qwen",),
+    "Mistral": ("mistral", "mixtral"),
+    "Gemini": ("gemini", "gemma"),
+    "Claude": ("claude",),
+    "DeepSeek": ("deepseek",),
+    "Phi": ("phi",),
 }
 INSTRUCTION = (
     "You compare two catalogue descriptions of the same product. The reference is one valid description: other true "
@@ -91,7 +84,12 @@ def judge_pairs(
     MachineError se o juiz não responde.
     """
     study = read_study(run_folder, data_folder)
-    _refuse_own_family(study, judge.model)
+    for system in dict.fromkeys(study.system(name) for pair in study.pairs() for name in pair):
+        if family(judge.model) in (family(system.model), family(system.model_id)):
+            raise InputError(
+                f"O juiz {judge.model} é da família {family(judge.model)}, a de {system.label} ({system.model}): um "
+                "modelo prefere o que se parece com ele. Use em `judge_model` um modelo de outra família."
+            )
     questions = [question for pair in study.pairs() for question in _questions(study, pair, judge.model, limit)]
     if not questions:
         raise InputError(f"{study.run} não tem respostas de dois sistemas. Execute antes os cadernos 02 e 03.")
@@ -112,16 +110,7 @@ def judge_pairs(
 def family(model: str) -> str:
     """A família de um modelo, pelo nome; o próprio nome, se nenhuma é conhecida."""
     name = model.casefold().removeprefix("ft:").rpartition("/")[2]
-    return next((known for start, known in FAMILIES.items() if name.startswith(start)), name)
-
-
-def _refuse_own_family(study: Study, model: str) -> None:
-    for system in [system for pair in study.pairs() for system in map(study.system, pair)]:
-        if family(model) in (family(system.model), family(system.model_id)):
-            raise InputError(
-                f"O juiz {model} é da família {family(model)}, a de {system.label} ({system.model}): um modelo prefere "
-                "o que se parece com ele. Use em `judge_model` um modelo de outra família."
-            )
+    return next((known for known, starts in FAMILIES.items() if name.startswith(starts)), name)
 
 
 def read(study: Study) -> list[dict]:
@@ -131,6 +120,7 @@ def read(study: Study) -> list[dict]:
 
 
 def _questions(study: Study, pair: tuple[str, str], model: str, limit: int | None) -> Iterator[dict]:
+    """Cada par nas duas ordens; ``key`` muda com o juiz, a instrução e os textos."""
     first, second = pair
     keys = [key for key in study.items if key in study.answers[first] and key in study.answers[second]]
     for key in keys[:limit]:
@@ -148,13 +138,13 @@ def _ask(judge: Judge, question: dict) -> dict:
     """Uma chamada; uma recusa, um corte ou um JSON inválido ficam registrados com ``winner`` vazio."""
     from openai import OpenAIError
 
-    verdict = {"name": "verdict", "strict": True, "schema": SCHEMA}
+    form = {"name": "verdict", "strict": True, "schema": SCHEMA}
     client: Any = judge.client
     try:
         reply = client.chat.completions.create(
             model=judge.model,
             messages=[{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": question["prompt"]}],
-            response_format={"type": "json_schema", "json_schema": verdict},
+            response_format={"type": "json_schema", "json_schema": form},
             max_completion_tokens=ANSWER_TOKENS,
         )
     except OpenAIError as error:  # a resposta original pode repetir a chave
@@ -164,18 +154,14 @@ def _ask(judge: Judge, question: dict) -> dict:
         ) from None
     usage, choice = reply.usage, reply.choices[0]
     cost = {"tokens_in": usage.prompt_tokens if usage else 0, "tokens_out": usage.completion_tokens if usage else 0}
-    kept = {key: value for key, value in question.items() if key != "prompt"}
-    about = kept | {"model_id": reply.model, "finish_reason": choice.finish_reason} | cost
-    return about | _verdict(choice.message.content)
-
-
-def _verdict(content: str | None) -> dict:
     try:
-        reply = json.loads(content or "")
-        valid = all(reply[key] in spec.get("enum", [reply[key]]) for key, spec in _FIELDS.items())
+        said = json.loads(choice.message.content or "")
+        valid = all(said[key] in spec.get("enum", [said[key]]) for key, spec in _FIELDS.items())
     except (ValueError, KeyError, TypeError):
         valid = False
-    return {key: reply[key] for key in _FIELDS} if valid else dict.fromkeys(_FIELDS, "")
+    verdict = {key: said[key] if valid else "" for key in _FIELDS}
+    kept = {key: value for key, value in question.items() if key != "prompt"}
+    return kept | {"model_id": reply.model, "finish_reason": choice.finish_reason} | cost | verdict
 
 
 @dataclass(frozen=True)
@@ -206,18 +192,19 @@ class Audit:
 
 def audits(rows: list[dict], human: Mapping[tuple[str, str], Mapping[str, float]]) -> list[Audit]:
     """Uma auditoria por contraste julgado; ``human`` traz os pontos do primeiro sistema por contraste e item."""
-    contrasts = dict.fromkeys((row["first"], row["second"]) for row in rows)
-    return [
-        _audit([row for row in rows if (row["first"], row["second"]) == pair], pair, human.get(pair, {}))
-        for pair in contrasts
-    ]
+    contrasts: dict[tuple[str, str], list[dict]] = {}
+    for row in rows:
+        contrasts.setdefault((row["first"], row["second"]), []).append(row)
+    return [_audit(mine, pair, human.get(pair, {})) for pair, mine in contrasts.items()]
 
 
 def _audit(rows: list[dict], contrast: tuple[str, str], human: Mapping[str, float]) -> Audit:
     orders: dict[str, dict[bool, float]] = {}
     for row in rows:
         if row["winner"]:
-            orders.setdefault(row["item_id"], {})[row["left"] == row["first"]] = _points(row)
+            straight = row["left"] == row["first"]
+            points = float((row["winner"] == "A") == straight) if row["winner"] in ("A", "B") else 0.5
+            orders.setdefault(row["item_id"], {})[straight] = points
     both = {key: by_order for key, by_order in orders.items() if len(by_order) == 2}
     # Vence só quem ganha nas duas ordens; o resto é empate.
     judged = {key: by_order[True] if by_order[True] == by_order[False] else 0.5 for key, by_order in both.items()}
@@ -228,17 +215,11 @@ def _audit(rows: list[dict], contrast: tuple[str, str], human: Mapping[str, floa
         statistics.preference(list(judged.values())),
         _same_length(rows, judged),
         len(shared),
-        statistics.kappa([_side(points) for points in people], [_side(points) for points in machine]),
+        statistics.kappa(*([_side(points) for points in side] for side in (people, machine))),
         fmean(abs(by_order[True] - by_order[False]) == 1 for by_order in both.values()) if both else None,
         fmean(not row["winner"] for row in rows),
         prediction_powered(people, machine, [points for key, points in judged.items() if key not in human]),
     )
-
-
-def _points(row: dict) -> float:
-    if row["winner"] not in ("A", "B"):
-        return 0.5
-    return float((row["winner"] == "A") == (row["left"] == row["first"]))
 
 
 def _side(points: float) -> str:

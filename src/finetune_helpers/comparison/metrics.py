@@ -11,19 +11,10 @@ from .. import progress
 from ..answers import Answer
 from ..records import Example
 from . import rules
-from .controls import Control, controls, swaps
+from .similarity import Control, Cosines, controls, swaps
 from .study import Study
 
 GRAM = 8  # palavras seguidas iguais às do treino a partir das quais é cópia
-
-
-@dataclass(frozen=True)
-class Cosines:
-    """Cossenos de uma resposta: dos textos inteiros e, no controle, com a própria descrição e com as de outros."""
-
-    whole: float
-    own: float | None
-    swapped: float | None
 
 
 @dataclass(frozen=True)

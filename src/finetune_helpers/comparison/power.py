@@ -1,9 +1,17 @@
-"""O menor efeito que uma amostra mostra com 80 % de poder e 5 % bilateral, pelo próprio teste exato."""
+"""O menor efeito que uma amostra mostra com 80 % de poder e 5 % bilateral, pelo próprio teste."""
 
 from collections.abc import Callable
 from functools import cache
 
 ALPHA, POWER = 0.05, 0.8
+
+
+@cache
+def detectable_effect(n: int) -> float:
+    """Menor diferença média, em desvios padrão, que o teste t pareado mostra em ``n`` grupos."""
+    from statsmodels.stats.power import TTestPower
+
+    return float(TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER))
 
 
 def detectable_rate(n: int) -> float | None:
@@ -31,14 +39,6 @@ def detectable_share(n: int, opposite: float = 0.0) -> float | None:
         return float((seen * stats.binom.sf(needed - 1, discordant, min(1.0, chance))).sum())
 
     return _smallest(power, 0.0, max(0.0, 1 - 2 * opposite)) if n else None
-
-
-@cache
-def detectable_effect(n: int) -> float:
-    """Menor diferença média que o teste t pareado mostra em ``n`` grupos, em desvios padrão."""
-    from statsmodels.stats.power import TTestPower
-
-    return float(TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER))
 
 
 def _critical(n: int) -> int:

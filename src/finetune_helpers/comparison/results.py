@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from ..answers import base_of
 from ..portuguese import number
 from . import costs, flexibility, metrics, power, similarity, statistics
-from .controls import common_length
 from .metrics import Metric
 from .statistics import Estimate, Interval
 from .study import ARMS, Study, read_study
@@ -119,13 +117,7 @@ class Results:
     def share(self, system: str, key: str) -> Share:
         """Respostas de um sistema com valor 1 numa medida de sim ou não, com intervalo por grupo."""
         values = self.values(system, key)
-        return _share([bool(value) for value in values.values()], self.study.clusters(values))
-
-    def invention_rate(self, system: str) -> float | None:
-        """Fatos inventados por 100 palavras, somados todos os textos do sistema: um piso."""
-        total = sum(len(row.specifics) for row in self.rows.get(system, {}).values())
-        words = sum(len(row.answer.split()) for row in self.study.answers.get(system, {}).values())
-        return 100 * total / words if words else None
+        return _share(list(values.values()), self.study.clusters(values))
 
     def flexibility(self, system: str) -> dict[str, Share]:
         """Aprovações por família da suíte; vazio se o sistema não a respondeu."""
@@ -139,20 +131,21 @@ class Results:
         return self._passed(system, list(verdicts)) if verdicts else None
 
     def _passed(self, system: str, keys: list[str]) -> Share:
-        return _share([self.verdicts[system][key].passed for key in keys], [_prompt_cluster(key) for key in keys])
+        passed = [self.verdicts[system][key].passed for key in keys]
+        return _share(passed, [flexibility.find(key).cluster for key in keys])
 
     def forgetting(self) -> list[Forgetting]:
         """Esquecimento de cada trilha, pareado por prompt, nas famílias que o treino não exercita."""
         changes = []
-        for tuned, base in [pair for pair in self.study.pairs() if pair[1].endswith("-base")]:
+        for tuned, base in self.study.own_pairs():
             before, after = self.verdicts.get(base, {}), self.verdicts.get(tuned, {})
             keys = [key for key in before if key in after and before[key].family in flexibility.FORGETTING_FAMILIES]
             had, has = [before[key].passed for key in keys], [after[key].passed for key in keys]
-            lost = sum(a and not b for a, b in zip(had, has, strict=True))
-            gained = sum(b and not a for a, b in zip(had, has, strict=True))
+            moved = [b - a for a, b in zip(had, has, strict=True)]
             if keys:
-                estimate = statistics.paired_share(has, had, [_prompt_cluster(key) for key in keys])
-                changes.append(Forgetting(tuned, base, len(keys), sum(had), sum(has), lost, gained, estimate))
+                estimate = statistics.paired_share(has, had, [flexibility.find(key).cluster for key in keys])
+                counts = (len(keys), sum(had), sum(has), moved.count(-1), moved.count(1))
+                changes.append(Forgetting(tuned, base, *counts, estimate))
         return changes
 
     def heldout(self, arm: str) -> list[dict]:
@@ -161,24 +154,19 @@ class Results:
 
     def learning(self, arm: str) -> Estimate:
         """Queda da perda de teste de uma trilha, pareada por item; ``n`` = 0 se ela não a mede."""
-        return statistics.learning(self.heldout(arm), self._clusters)
+        keys = [row["item_id"] for row in self.heldout(arm)]
+        return statistics.learning(self.heldout(arm), dict(zip(keys, self.study.clusters(keys), strict=True)))
 
     def title_learning(self, arm: str) -> TitleLearning | None:
         """O que o título explica da queda; None se a trilha não mediu a perda sob outro título."""
-        rows = [
-            row for row in self.heldout(arm) if None not in (row.get("base_other_loss"), row.get("tuned_other_loss"))
-        ]
+        rows = [row for row in self.heldout(arm) if None not in map(row.get, ("base_other_loss", "tuned_other_loss"))]
         if not rows:
             return None
-        groups = [self._clusters.get(row["item_id"]) or row["item_id"] for row in rows]
+        groups = self.study.clusters(row["item_id"] for row in rows)
         own = [row["base_loss"] - row["tuned_loss"] for row in rows]
         other = [row["base_other_loss"] - row["tuned_other_loss"] for row in rows]
         content = [a - b for a, b in zip(own, other, strict=True)]
         return TitleLearning(arm, *(statistics.mean_difference(drops, groups) for drops in (own, other, content)))
-
-    @cached_property
-    def _clusters(self) -> dict[str, str]:
-        return {key: item.get("cluster") or key for key, item in self.study.items.items()}
 
     def efficiency(self, arm: str) -> costs.Efficiency | None:
         """Eficiência do treino de uma trilha; None sem ``treino.json``."""
@@ -194,8 +182,8 @@ class Results:
 
     def contrast(self, first: str, second: str, key: str) -> Contrast | None:
         """O contraste de uma medida entre dois sistemas; None se não foi feito."""
-        mine = ((one.first, one.second, one.metric.key) for one in self.contrasts)
-        return dict(zip(mine, self.contrasts, strict=True)).get((first, second, key))
+        asked = (first, second, key)
+        return next((one for one in self.contrasts if (one.first, one.second, one.metric.key) == asked), None)
 
     def conclusions(self) -> list[str]:
         """O que a rodada mostra, em uma ou duas frases calculadas: a perda de cada trilha e o contraste principal."""
@@ -204,13 +192,13 @@ class Results:
 
     def _learnt(self, arm: str) -> str:
         drop, rows = self.learning(arm), self.heldout(arm)
-        if not rows or drop.mean is None:
+        if drop.mean is None:
             return ""
         fell = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
         verb = "caiu" if drop.mean > 0 else "subiu em média e só caiu"
         text = f"{ARMS[arm]}: a perda de teste {verb} em {fell} de {len(rows)} itens (em média, {number(drop.mean, 2)}"
         title = self.title_learning(arm)
-        if title is None or title.content.mean is None:
+        if title is None:
             return f"{text})."
         sure = title.content.low is not None and title.content.low > 0
         told = f"{number(title.content.mean, 2)} dela" if sure else "nada que se demonstre dela"
@@ -225,27 +213,34 @@ class Results:
         if not shown:
             return f"Nenhuma diferença entre {who} é demonstrável com {number(n)} itens."
         # Maior ou menor, e não melhor: quem cala também inventa menos.
-        sides = {True: "menor em", False: "maior em"}
-        better = [(one.metric, self.study.system(one.better).label) for one in shown]
-        told = "; ".join(f"{metric.label}, {sides[metric.low_is_good]} {label}" for metric, label in better)
-        return f"Entre {who}, {number(n)} itens demonstram diferença em: {told}."
+        told = [
+            f"{one.metric.label}, {'menor' if one.metric.low_is_good else 'maior'} em "
+            f"{self.study.system(one.better).label}"
+            for one in shown
+        ]
+        return f"Entre {who}, {number(n)} itens demonstram diferença em: {'; '.join(told)}."
+
+
+def _share(passed: Sequence[float], clusters: Sequence[str]) -> Share:
+    interval = statistics.rate(passed, clusters)
+    return Share(int(sum(passed)), len(passed), interval.low, interval.high)
 
 
 def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Results:
     """Pontua uma rodada; InputError e RunMismatchError como em ``read_study``."""
     study = read_study(run_folder, data_folder)
-    rows: dict[str, dict[str, Row]] = {}
+    rows: dict[str, dict[str, Row]] = {name: {} for name in study.answers}
     for case in metrics.cases(study, similarity.read(study)):
         values = {metric.key: metric.value(case) for metric in metrics.METRICS}
         key, details = case.item["item_id"], (case.defects, case.cut, case.specifics, case.copied_from)
-        rows.setdefault(case.system, {})[key] = Row(key, case.system, values, *details)
-    ordered = {name: {key: mine[key] for key in study.items if key in mine} for name, mine in rows.items()}
+        rows[case.system][key] = Row(key, case.system, values, *details)
+    rows = {name: {key: mine[key] for key in study.items if key in mine} for name, mine in rows.items()}
     known = {prompt.id for prompt in flexibility.load()}
     verdicts = {
         system: {key: flexibility.passes(key, row.answer) for key, row in asked.items() if key in known}
         for system, asked in study.flexibility.items()
     }
-    return Results(study, ordered, verdicts, _contrasts(study, ordered), common_length(study))
+    return Results(study, rows, verdicts, _contrasts(study, rows), similarity.common_length(study))
 
 
 def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast, ...]:
@@ -258,8 +253,8 @@ def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast,
     measured = [_difference(study, rows[first], rows[second], metric) for first, second, metric in asked]
     adjusted = statistics.holm([estimate.p for estimate, _ in measured])
     return tuple(
-        Contrast(*who, estimate, holm, detectable)
-        for who, (estimate, detectable), holm in zip(asked, measured, adjusted, strict=True)
+        Contrast(*about, estimate, holm, detectable)
+        for about, (estimate, detectable), holm in zip(asked, measured, adjusted, strict=True)
     )
 
 
@@ -279,18 +274,8 @@ def _difference(
     differences = [a - b for a, b in both.values()]
     if not metric.share:
         return statistics.mean_difference(differences, groups), statistics.detectable_mean(differences, groups)
-    passed = [bool(a) for a, _ in both.values()], [bool(b) for _, b in both.values()]
-    estimate = statistics.paired_share(passed[0], passed[1], groups)
+    estimate = statistics.paired_share([bool(a) for a, _ in both.values()], [bool(b) for _, b in both.values()], groups)
     if estimate.clusters < estimate.n:
         return estimate, statistics.detectable_mean(differences, groups)
     fewer = min(differences.count(1.0), differences.count(-1.0))
     return estimate, power.detectable_share(estimate.n, fewer / estimate.n) if estimate.n else None
-
-
-def _share(passed: Sequence[bool], clusters: Sequence[str]) -> Share:
-    interval = statistics.rate([float(value) for value in passed], clusters)
-    return Share(sum(passed), len(passed), interval.low, interval.high)
-
-
-def _prompt_cluster(item_id: str) -> str:
-    return flexibility.find(item_id).cluster or item_id

@@ -1,10 +1,9 @@
 """Lê uma pasta de rodada: itens de teste, respostas por sistema, relatórios de treino e o que falta."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .. import answers
 from ..answers import Answer
@@ -23,7 +22,6 @@ REFERENCES = {
     "ref-aleatoria": "Descrição de treino ao acaso",
     "ref-titulo": "Título repetido",
 }
-ONE_RUN = "Uma execução por trilha: outra semente de treino daria outros números, e esta variação não foi medida."
 SEED = 20261121
 SAME_SHARE = 0.95
 
@@ -59,7 +57,6 @@ class Study:
     flexibility: dict[str, dict[str, Answer]]
     reports: dict[str, dict]
     systems: tuple[System, ...]
-    leaks: dict[str, int]
 
     def system(self, name: str) -> System:
         """O sistema de um nome; InputError se a rodada não o conhece."""
@@ -70,64 +67,65 @@ class Study:
 
     def clusters(self, keys: Iterable[str]) -> list[str]:
         """O grupo de quase duplicatas de cada item; o próprio item onde não há grupo."""
-        return [self.items[key].get("cluster") or key for key in keys]
+        return [self.items.get(key, {}).get("cluster") or key for key in keys]
 
     def pairs(self) -> list[tuple[str, str]]:
         """Contrastes na ordem declarada: os dois ajustados (o principal), depois cada ajustado contra a sua base."""
         tuned = [system.name for system in self.systems if system.role == "ajustado" and system.name in self.answers]
-        own = [(name, name.removesuffix("-tuned") + "-base") for name in tuned]
         main = [(tuned[0], tuned[1])] if len(tuned) > 1 else []
-        return main + [pair for pair in own if pair[1] in self.answers]
+        return main + self.own_pairs()
 
-    def missing(self, system: str) -> list[str]:
-        """Itens de teste que este sistema não respondeu."""
-        return [item for item in self.items if item not in self.answers.get(system, {})]
+    def own_pairs(self) -> list[tuple[str, str]]:
+        """Cada ajustado contra a sua base, onde os dois responderam."""
+        pairs = [(system.name, f"{system.name.removesuffix('-tuned')}-base") for system in self.systems]
+        return [pair for pair in pairs if pair[0].endswith("-tuned") and set(pair) <= self.answers.keys()]
 
     def notices(self) -> list[str]:
         """Frases sobre o que põe a comparação em dúvida: vazamentos, respostas iguais, prompts e itens que faltam."""
-        told = [*self._leaks(), *self._identical(), *self._fingerprints(), *self._unidentified(), *self._other_suite()]
-        for name, rows in self.answers.items():
-            strangers, gaps = sorted(set(rows) - set(self.items)), self.missing(name)
-            if strangers:
-                told.append(f"{self.system(name).label}: há respostas a itens fora do teste ({_listed(strangers)}).")
-            if gaps:
-                told.append(f"{self.system(name).label}: faltam respostas a {_listed(gaps)}.")
-        return told
+        return [*self._doubts(), *self._gaps()]
 
-    def _leaks(self) -> list[str]:
-        return [
-            f"{ARMS.get(arm, arm)}: a curadoria achou {counted(count, 'título')} de teste perto de um de treino. "
-            "O que um modelo acerta nesses itens pode ser memória."
-            for arm, count in self.leaks.items()
-            if count
-        ]
-
-    def _identical(self) -> list[str]:
-        told = []
-        for tuned, base in [pair for pair in self.pairs() if pair[1].endswith("-base")]:
+    def _doubts(self) -> Iterator[str]:
+        for path in sorted(self.data.glob("*/curadoria.json")):
+            if leaks := read_json(path).get("leaks"):
+                yield (
+                    f"{ARMS.get(path.parent.name, path.parent.name)}: a curadoria achou "
+                    f"{counted(len(leaks), 'título')} de teste perto de um de treino. O que um modelo acerta nesses "
+                    "itens pode ser memória."
+                )
+        for tuned, base in self.own_pairs():
             both = [key for key in self.answers[tuned] if key in self.answers[base]]
             same = sum(self.answers[tuned][key].answer == self.answers[base][key].answer for key in both)
             if both and same / len(both) > SAME_SHARE:
-                told.append(
+                yield (
                     f"{self.system(tuned).label}: {same} de {len(both)} respostas são iguais às do modelo base. "
                     "Confira se o adaptador foi carregado."
                 )
-        return told
+        rows = [row for mine in (*self.answers.values(), *self.flexibility.values()) for row in mine.values()]
+        prints = sorted({row.prompt_fingerprint for row in rows} - {""})
+        if len(prints) > 1:
+            yield f"As respostas usaram {len(prints)} prompts diferentes: {', '.join(prints)}."
+        unnamed = [system.name for system in self.systems if system.model_id and "@" not in system.model_id]
+        if unnamed:
+            yield (
+                "Rodada antiga ou modelo hospedado: as respostas não trazem a revisão, e não se confere se a base e o "
+                f"ajustado têm os mesmos pesos ({', '.join(unnamed)})."
+            )
 
-    def _fingerprints(self) -> list[str]:
-        rows = [row for by_item in (*self.answers.values(), *self.flexibility.values()) for row in by_item.values()]
-        seen = sorted({row.prompt_fingerprint for row in rows if row.prompt_fingerprint})
-        return [f"As respostas usaram {len(seen)} prompts diferentes: {', '.join(seen)}."] if len(seen) > 1 else []
-
-    def _unidentified(self) -> list[str]:
-        named = [system.name for system in self.systems if system.model_id and "@" not in system.model_id]
-        told = "as respostas não trazem a revisão, e não se confere se a base e o ajustado têm os mesmos pesos"
-        return [f"Rodada antiga ou modelo hospedado: {told} ({', '.join(named)})."] if named else []
-
-    def _other_suite(self) -> list[str]:
+    def _gaps(self) -> Iterator[str]:
         known = {prompt.id for prompt in flexibility.load()}
-        other = {key for rows in self.flexibility.values() for key in rows if key not in known}
-        return [f"{_listed(sorted(other))} de outra versão da suíte de flexibilidade não contam."] if other else []
+        if other := {key for rows in self.flexibility.values() for key in rows} - known:
+            yield f"{_listed(other)} de outra versão da suíte de flexibilidade não contam."
+        for name, rows in self.answers.items():
+            label = self.system(name).label
+            if strangers := rows.keys() - self.items.keys():
+                yield f"{label}: há respostas a itens fora do teste ({_listed(strangers)})."
+            if missing := [key for key in self.items if key not in rows]:
+                yield f"{label}: faltam respostas a {_listed(missing)}."
+
+
+def _listed(ids: Iterable[str]) -> str:
+    names = ids if isinstance(ids, list) else sorted(ids)
+    return f"{len(names)} {'item' if len(names) == 1 else 'itens'}: {', '.join(names[:8])}{'…' * (len(names) > 8)}"
 
 
 def read_study(run_folder: Path | str, data_folder: Path | str | None = None) -> Study:
@@ -146,12 +144,12 @@ def read_study(run_folder: Path | str, data_folder: Path | str | None = None) ->
     rows, arms = _rows(run)
     systems = _systems(rows, arms, reports)
     _refuse_mixtures(run, rows, systems)
-    suites = {
-        suite: {name: {row.item_id: row for row in mine if row.suite == suite} for name, mine in rows.items()}
-        for suite in ("teste", "flexibilidade")
-    }
-    tests, flexible = ({name: mine for name, mine in suites[suite].items() if mine} for suite in suites)
-    return Study(run, data, items, train, tests | references(items, train), flexible, reports, systems, _leaks_of(data))
+    suites: dict[str, dict[str, dict[str, Answer]]] = {"teste": {}, "flexibilidade": {}}
+    for name, mine in rows.items():
+        for row in mine:
+            suites.setdefault(row.suite, {}).setdefault(name, {})[row.item_id] = row
+    answered = suites["teste"] | references(items, train)
+    return Study(run, data, items, train, answered, suites["flexibilidade"], reports, systems)
 
 
 def _rows(run: Path) -> tuple[dict[str, list[Answer]], dict[str, str]]:
@@ -169,21 +167,16 @@ def _rows(run: Path) -> tuple[dict[str, list[Answer]], dict[str, str]]:
 
 def _systems(rows: dict[str, list[Answer]], arms: dict[str, str], reports: dict[str, dict]) -> tuple[System, ...]:
     """Os sistemas do projeto, os que entraram pela pasta e, por fim, as referências."""
-    ordered = [*PROJECT, *sorted(set(rows) - set(PROJECT))]
     systems = []
-    for name in ordered:
+    for name in [*PROJECT, *sorted(set(rows) - set(PROJECT))]:
         arm = arms.get(name) or name.partition("-")[0]
         role = ROLES.get(name.rpartition("-")[2], OTHER)
         identity = rows[name][0].model_id if name in rows else ""
+        # O nome que o relatório de treino dá, sem pasta nem dono; sem relatório, o das respostas.
+        model = Path(reports.get(arm, {}).get("model") or answers.model_name(identity)).name if identity else NOT_RUN
         label = f"{ARMS[arm]}, {role}" if name in PROJECT else name
-        systems.append(System(name, arm, role, _model(identity, reports.get(arm, {})), identity, label))
-    known = [System(name, "", REFERENCE, "", "", label) for name, label in REFERENCES.items()]
-    return (*systems, *known)
-
-
-def _model(identity: str, report: dict[str, Any]) -> str:
-    """O nome do modelo base como o relatório de treino o dá, sem pasta nem dono; sem relatório, o das respostas."""
-    return Path(report.get("model") or answers.model_name(identity)).name if identity else NOT_RUN
+        systems.append(System(name, arm, role, model, identity, label))
+    return (*systems, *(System(name, "", REFERENCE, "", "", label) for name, label in REFERENCES.items()))
 
 
 def _refuse_mixtures(run: Path, rows: dict[str, list[Answer]], systems: tuple[System, ...]) -> None:
@@ -206,34 +199,19 @@ def _refuse_mixtures(run: Path, rows: dict[str, list[Answer]], systems: tuple[Sy
             )
 
 
-def _leaks_of(data: Path) -> dict[str, int]:
-    """Títulos de teste perto de um de treino, por conjunto, como a curadoria os contou."""
-    reports = {path.parent.name: read_json(path).get("leaks") or 0 for path in sorted(data.glob("*/curadoria.json"))}
-    return {arm: leaks if isinstance(leaks, int) else len(leaks) for arm, leaks in reports.items()}
-
-
 def references(items: dict[str, dict], train: tuple[Example, ...]) -> dict[str, dict[str, Answer]]:
     """Linhas que situam os números: cópia do treino mais próximo, descrição de treino ao acaso e o próprio título."""
     texts = {"ref-titulo": {key: row["title"] for key, row in items.items()}}
     if train and items:
+        from rapidfuzz import fuzz, process, utils
+
         drawn = random.Random(SEED).sample([example.content for example in train], len(train))
         texts["ref-aleatoria"] = {key: drawn[place % len(drawn)] for place, key in enumerate(sorted(items))}
-        texts["ref-copia"] = _nearest(items, train)
+        titles, known = [row["title"] for row in items.values()], [example.title for example in train]
+        scores = process.cdist(titles, known, scorer=fuzz.token_set_ratio, processor=utils.default_process)
+        texts["ref-copia"] = {key: train[int(row.argmax())].content for key, row in zip(items, scores, strict=True)}
     blank = Answer("", 0, 0, 0.0, "stop", "")
     return {
         name: {key: replace(blank, answer=text, item_id=key, system=name) for key, text in rows.items()}
         for name, rows in texts.items()
     }
-
-
-def _nearest(items: dict[str, dict], train: tuple[Example, ...]) -> dict[str, str]:
-    from rapidfuzz import fuzz, process, utils
-
-    titles = [row["title"] for row in items.values()]
-    known = [example.title for example in train]
-    scores = process.cdist(titles, known, scorer=fuzz.token_set_ratio, processor=utils.default_process)
-    return {key: train[int(row.argmax())].content for key, row in zip(items, scores, strict=True)}
-
-
-def _listed(ids: list[str]) -> str:
-    return f"{len(ids)} {'item' if len(ids) == 1 else 'itens'}: {', '.join(ids[:8])}{'…' if len(ids) > 8 else ''}"
