@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetune_helpers import curation, prompts
-from finetune_helpers.curation import duplicates, funnel, outputs, rules
+from finetune_helpers.curation import duplicates, outputs, rules, selection
 from finetune_helpers.errors import InputError
 from finetune_helpers.records import read_json, read_jsonl
 
@@ -79,7 +79,7 @@ def test_each_step_starts_where_the_one_before_ended(catalogue):
 
 def test_dropped_rows_are_kept_ten_a_reason_with_line_and_partner(catalogue):
     dropped = curate(catalogue).dropped_examples
-    assert len(dropped["excedente"]) == funnel.KEPT_PER_REASON
+    assert len(dropped["excedente"]) == selection.KEPT_PER_REASON
     assert dropped["titulo_curto"][0]["line"] == 3
     assert [one["like_line"] for one in dropped["duplicata_exata"]] == [8, 8]
     assert dropped["perto_do_treino"][0]["title"].endswith("(Paperback)")
@@ -140,7 +140,7 @@ def test_sizes_must_be_positive(catalogue, numbers):
 def test_early_stop_reads_only_the_blocks_it_needs(tmp_path, monkeypatch):
     path = write_rows(tmp_path / "grande.jsonl", [good_row(seed) for seed in range(400)])
     monkeypatch.setattr("finetune_helpers.curation.pipeline.SMALL", 0)
-    monkeypatch.setattr("finetune_helpers.curation.reading.BLOCK", 50)
+    monkeypatch.setattr("finetune_helpers.curation.pipeline.BLOCK", 50)
     early, whole = curate(path), curate(path, full_scan=True)
     read = b"".join(path.read_bytes().splitlines(keepends=True)[:50])
     source = early.report()["fonte"]
@@ -200,7 +200,7 @@ def test_damaged_lines_are_warned_and_reported(catalogue):
 ROW = st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from(["", " (Paperback)", " again"]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(ROW, min_size=4, max_size=40))
 @example([(1, 1, ""), (2, 1, ""), (2, 2, " (Paperback)"), (2, 3, ""), (5, 5, ""), (6, 6, "")])
 def test_order_is_kept_and_no_test_row_is_near_a_training_row(tmp_path_factory, picks):
@@ -252,7 +252,7 @@ def test_alternatives_count_each_reading(catalogue):
 def test_importing_the_wing_loads_nothing_heavy():
     code = (
         "import sys, finetune_helpers.curation as c; dir(c);"
-        "print([m for m in ('pandas','numpy','duckdb','datasketch','rapidfuzz','matplotlib','tiktoken') "
+        "print([m for m in ('pandas','numpy','duckdb','scipy','rapidfuzz','matplotlib','tiktoken') "
         "if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
