@@ -164,7 +164,8 @@ def _fill(order: _Order, reader: Reader) -> Curation:
 
 
 def _keep(funnel: Funnel, stage: int, rules: Sequence[Rule], rows: list[Candidate]) -> list[Candidate]:
-    masks = passed(rules, [(row.title, row.content, row.tokens) for row in rows])
+    # Uma regra de tokens não olha os textos: levá-los ao DuckDB custaria mais do que aplicá-la.
+    masks = passed(rules, [("", "", row.tokens) if stage == TOKENS else (row.title, row.content, 0) for row in rows])
     return [rows[at] for at in funnel.sift(stage, masks, rows)]
 
 
