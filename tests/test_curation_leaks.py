@@ -32,7 +32,7 @@ def test_a_title_of_symbols_is_not_near_everything():
     assert duplicates.near_title(duplicates.title_key("!!! ???"), [duplicates.title_key("*** +++")]) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text("abc d", min_size=5, max_size=80), st.text("abc d", min_size=5, max_size=80))
 def test_pairs_are_those_of_the_definition(first, second):
     first, second = (" ".join(text.split()).ljust(5) for text in (first, second))
@@ -40,13 +40,13 @@ def test_pairs_are_those_of_the_definition(first, second):
     assert [one.kind for one in found] == ["conteúdo"] * (brute_jaccard(first, second) >= duplicates.JACCARD)
 
 
-def test_the_index_finds_every_planted_near_duplicate():
-    index, originals = duplicates.ContentIndex(), [sentence(120, seed) for seed in range(60)]
-    assert [index.find_or_add(one) for one in originals] == [None] * 60
-    for at, one in enumerate(originals):
-        words = one.split()
-        changed = " ".join([*words[:40], "changed", *words[41:80], "again", *words[81:]])
-        assert (found := index.find_or_add(changed)) and found[0] == at and found[1] >= duplicates.JACCARD
+def test_every_planted_near_duplicate_is_found():
+    originals = [sentence(120, seed).split() for seed in range(60)]
+    changed = [[*words[:40], "changed", *words[41:80], "again", *words[81:]] for words in originals]
+    sides = [[duplicates.shingles(" ".join(words)) for words in side] for side in (changed, originals)]
+    assert [(pair.left, pair.right) for pair in duplicates.near_contents(*sides)] == [(at, at) for at in range(60)]
+    assert [pair.left for pair in duplicates.near_contents(sides[1], sides[1])] == [*range(60)]
+    assert list(duplicates.near_contents([], sides[0])) == []
 
 
 def test_clusters_join_chains_and_take_the_first_identity():
@@ -73,10 +73,8 @@ def rounds(tmp_path):
 def test_the_comparison_has_both_regimes_in_the_recorded_proportion(rounds):
     made, folder = rounds
     curation.write_comparison(made, folder / "comparacao")
-    rows, report = (
-        read_jsonl(folder / "comparacao" / "teste.jsonl"),
-        read_json(folder / "comparacao" / "comparacao.json"),
-    )
+    rows = read_jsonl(folder / "comparacao" / "teste.jsonl")
+    report = read_json(folder / "comparacao" / "comparacao.json")
     assert list(rows[0]) == ["item_id", "title", "content", "regime", "cluster"]
     assert report["por_regime"] == {"longo": 8, "curto": 8} and report["proporcao_longo"] == 0.5
     assert [row["regime"] for row in rows] == ["longo"] * 8 + ["curto"] * 8
@@ -126,8 +124,7 @@ def test_original_mode_ends_with_its_leak_declared_and_the_shared_test_free_of_i
     rows = [good_row(seed, 80 if seed % 2 else 400) for seed in range(24)]
     path = write_rows(tmp_path / "c.jsonl", [*rows, rows[1], rows[0], *(good_row(seed, 400) for seed in range(50, 60))])
     options = {"token_counter": count_words, "mode": "original", "n_train": 12, "n_test": 1}
-    made = [curation.curate(path, model=model, **options) for model in ("gpt",)]
-    made.append(curation.curate(path, model="llama", **options | {"n_test": 4}))
+    made = [curation.curate(path, **options | {"model": model, "n_test": n}) for model, n in (("gpt", 1), ("llama", 4))]
     for one in made:
         curation.write(one, tmp_path / "dados" / one.model)
     curation.write_comparison(made, tmp_path / "dados" / "comparacao")

@@ -57,7 +57,7 @@ def lines_kept(path: Path, **options) -> list[int]:
     """Os números, no arquivo, das linhas em que o leitor do DuckDB vê os dois textos preenchidos."""
 
     def work(reader: reading.Reader) -> list[int]:
-        rows = (row for block in reader.blocks((rules.COMPLETE,)) for row in block)
+        rows = (row for block in reader.blocks((rules.COMPLETE,), 1) for row in block)
         kept = [at for at, (passed, _, _) in enumerate(rows, start=1) if passed]
         assert reader.digest()[0] == reader.source.path.stat().st_size
         return [reader.line(at) for at in kept]
@@ -79,9 +79,9 @@ def test_blank_lines_that_the_database_skips_do_not_shift_the_numbers(tmp_path):
     assert made.report()["fonte"]["bytes_lidos"] == path.stat().st_size
 
 
-@settings(max_examples=40)
+@settings(max_examples=8)
 @given(
-    st.lists(st.sampled_from(["bom", "nulo", "branco", "lixo", "número", "metade", "cortada"]), min_size=1, max_size=9)
+    st.lists(st.sampled_from(["bom", "nulo", "branco", "lixo", "número", "metade", "cortada"]), min_size=1, max_size=25)
 )
 def test_the_database_reads_the_lines_that_python_reads(tmp_path_factory, kinds):
     texts = {"bom": good_row(1), "nulo": good_row(1) | {"title": None}, "branco": " ", "lixo": "lixo"}
@@ -97,9 +97,9 @@ def test_the_database_reads_the_lines_that_python_reads(tmp_path_factory, kinds)
         warnings.simplefilter("ignore")
         if set(kinds) <= {"branco", "lixo", "número", "metade", "cortada"}:
             with pytest.raises(InputError, match="não tem nenhuma linha"):
-                lines_kept(path, damage_limit=9)
+                lines_kept(path, damage_limit=25)
         else:
-            assert lines_kept(path, damage_limit=9) == good
+            assert lines_kept(path, damage_limit=25) == good
     if damaged:
         with pytest.raises(InputError, match=f"linha {damaged[:5][-1]}: "):
             lines_kept(path, damage_limit=len(damaged) - 1)
@@ -117,6 +117,13 @@ def zip_with(**members: bytes):
 def cut_zip(path: Path) -> None:
     zip_with(trn_json=GOOD * 50)(path)
     path.write_bytes(path.read_bytes()[:-40])
+
+
+def locked_zip(path: Path) -> None:
+    zip_with(trn_json=GOOD)(path)
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b"PK\x01\x02") + 8] |= 1  # a marca de arquivo cifrado, no diretório do zip
+    path.write_bytes(data)
 
 
 def corrupt_zip(path: Path) -> None:
@@ -150,10 +157,11 @@ DAMAGED = {
     "metade de caractere": (b'{"title": "\\ud800", "content": "b"}\n', "linha 1: tem a metade de um caractere"),
     "objeto em duas linhas": (b'{"title": "a",\n"content": "b"}\n', "linha 1: não é JSON"),
     "aninhado demais": (b'{"title": "a", "content": "b", "z": ' + b"[" * 9000 + b"\n", "linha 1: não é JSON"),
-    "gzip truncado": (truncated_gzip, r"linha \d+: o arquivo compactado está truncado ou danificado \(acaba antes"),
-    "gzip com lixo": (gzip.compress(GOOD + b"\n") + b"lixo", "linha 2: o arquivo compactado está truncado"),
-    "zip cortado": (cut_zip, "está danificado .*Apague-o e baixe de novo"),
+    "gzip truncado": (truncated_gzip, r"dano.jsonl está truncado ou danificado \(acaba antes do fim\)\. Apague-o"),
+    "gzip com lixo": (gzip.compress(GOOD + b"\n") + b"lixo", "está truncado ou danificado .*Apague-o e baixe de novo"),
+    "zip cortado": (cut_zip, "danificado .*not a zip file.*Apague-o e baixe de novo"),
     "zip com conteúdo trocado": (corrupt_zip, "está truncado ou danificado .*CRC"),
+    "zip com senha": (locked_zip, "tem senha"),
     "zip sem dados": (zip_with(leia_txt=b"oi"), "deveria ter trn.json.gz .*dentro há: leia.txt"),
     "zip com dois arquivos": (zip_with(a_json=GOOD, b_json=GOOD), "dentro há: a.json, b.json"),
 }
@@ -177,13 +185,11 @@ def test_damaged_lines_are_skipped_up_to_the_limit_with_a_warning(tmp_path):
         list(curation.read_rows(path, damage_limit=1))
 
 
-def test_a_source_is_unpacked_once_and_a_truncated_one_each_time(tmp_path, monkeypatch):
+def test_a_source_is_unpacked_once(tmp_path, monkeypatch):
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
     packed = gz(tmp_path)
     first, second = (sources.open_source(packed) for _ in range(2))
     assert first.path == second.path and first.path.read_bytes() == plain(tmp_path).read_bytes()
-    truncated_gzip(tmp_path / "t.gz")
-    assert sources.open_source(tmp_path / "t.gz").problem and sources.open_source(tmp_path / "t.gz").problem
 
 
 def test_a_parquet_of_the_hub_and_a_folder_of_pieces_are_read(tmp_path):
@@ -194,14 +200,6 @@ def test_a_parquet_of_the_hub_and_a_folder_of_pieces_are_read(tmp_path):
     for at in (1, 2):
         write_rows(tmp_path / "pedaços" / f"parte-{at}.jsonl", [good_row(at)])
     assert [row["uid"] for row in curation.read_rows(tmp_path / "pedaços")] == ["0000000001", "0000000002"]
-
-
-def test_a_truncated_gzip_gives_the_whole_lines_it_still_has(tmp_path):
-    truncated_gzip(tmp_path / "t.gz")
-    with pytest.warns(UserWarning, match="truncado"):
-        rows = list(curation.read_rows(tmp_path / "t.gz", damage_limit=1))
-    assert 0 < len(rows) < 40
-    assert [row["uid"] for row in rows] == [f"{seed:010d}" for seed in range(len(rows))]
 
 
 def test_unknown_source_and_empty_folder(tmp_path):
@@ -231,15 +229,4 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monk
     path = tmp_path / "uma.jsonl"
     path.write_bytes(GOOD + b"\n" + b"x" * 20_000)
     with pytest.raises(InputError, match=r"linha 2: mais de \d+ MB sem quebra; não é JSON Lines"):
-        list(curation.read_rows(path))
-
-
-def test_a_zip_with_a_password_says_so(tmp_path):
-    path = tmp_path / "s.zip"
-    zip_with(trn_json=GOOD)(path)
-    data = bytearray(path.read_bytes())
-    directory = data.rfind(b"PK\x01\x02")
-    data[directory + 8] |= 1  # a marca de arquivo cifrado, no diretório do zip
-    path.write_bytes(data)
-    with pytest.raises(InputError, match="tem senha"):
         list(curation.read_rows(path))

@@ -10,10 +10,10 @@ import pytest
 from curation_rows import good_row, write_rows
 
 from finetune_helpers import curation
-from finetune_helpers.curation import remote
+from finetune_helpers.curation import sources
 from finetune_helpers.errors import InputError, MachineError
 
-ID = remote.OFFICIAL_DRIVE_ID
+ID = sources.OFFICIAL_DRIVE_ID
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ def test_an_address_gives_its_rows_and_is_fetched_once(server):
 def test_a_page_instead_of_the_file(server, cache, page, said):
     server.data = page.encode()
     with pytest.raises(MachineError, match=said):
-        remote.download(server.url)
+        sources.download(server.url)
     assert list(cache.iterdir()) == []
 
 
@@ -76,12 +76,12 @@ def test_a_missing_file_and_a_server_that_is_down_say_what_to_check(server):
     server.status = 404
     for address in (server.url, "http://127.0.0.1:9/x.jsonl"):
         with pytest.raises(MachineError, match="Confira o endereço e a rede"):
-            remote.download(address)
+            sources.download(address)
 
 
 def test_an_address_with_a_password_is_refused_without_repeating_it():
     with pytest.raises(InputError, match="usuário e senha") as caught:
-        remote.download("https://" + "ana:segredo" + "@exemplo.com/linhas.jsonl")
+        sources.download("https://" + "ana:segredo" + "@exemplo.com/linhas.jsonl")
     assert "segredo" not in str(caught.value)
 
 
@@ -102,15 +102,15 @@ def test_every_form_of_the_drive_file_is_the_official_one(source, monkeypatch, r
             file.write(rows)
 
     monkeypatch.setattr(gdown, "download", fetch)
-    monkeypatch.setitem(remote.KNOWN_SIZES, ID, len(rows))
-    assert remote.is_address(source)
-    assert remote.download(source).read_bytes() == rows
+    monkeypatch.setitem(sources.KNOWN_SIZES, ID, len(rows))
+    assert sources.is_address(source)
+    assert sources.download(source).read_bytes() == rows
 
 
 def test_a_wrong_size_is_refused_and_erased(monkeypatch, cache):
     monkeypatch.setattr(gdown, "download", lambda *, id, output, resume: Path(output).write_bytes(b"{}"))
     with pytest.raises(MachineError, match=r"trouxe 2 bytes e deviam ser 889\.969\.656"):
-        remote.download("oficial")
+        sources.download("oficial")
     assert list(cache.iterdir()) == []
 
 
@@ -120,14 +120,14 @@ def test_the_quota_of_the_drive_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(gdown, "download", refuse)
     with pytest.raises(MachineError, match=r"cota de downloads .* espelho do Hub"):
-        remote.download("oficial")
+        sources.download("oficial")
 
 
 def test_hub_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dados").mkdir()
-    assert remote.is_hub_name("hub:dono/nome") and remote.is_hub_name("dono/LF-Amazon-1")
-    assert not remote.is_hub_name("dados/arquivo") and not remote.is_hub_name("dono/linhas.jsonl")
+    assert sources.is_hub_name("hub:dono/nome") and sources.is_hub_name("dono/LF-Amazon-1")
+    assert not sources.is_hub_name("dados/arquivo") and not sources.is_hub_name("dono/linhas.jsonl")
 
 
 def test_of_a_hub_set_only_the_training_file_comes(monkeypatch, tmp_path, rows):

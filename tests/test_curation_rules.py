@@ -25,6 +25,8 @@ REASONS = [
     ("sem_palavra_chave", {"title": "autho", "content": "r"}, {"title": "CopyRight", "content": ""}),
     ("titulo_curto_apos_limpeza", {"title": "t" * 40, "content": ""}, {"title": "t" * 41, "content": ""}),
     ("conteudo_curto_apos_limpeza", {"title": "", "content": "c" * 400}, {"title": "", "content": "c" * 401}),
+    ("poucos_tokens", {"tokens": 256}, {"tokens": 257}),
+    ("muitos_tokens", {"tokens": 257}, {"tokens": 256}),
 ]
 
 
@@ -34,10 +36,8 @@ def test_each_reason_drops_its_sample_and_keeps_the_neighbour(name, dropped, kep
     assert rules.keep_row(BY_NAME[name], kept)
 
 
-def test_every_rule_has_a_sample_and_tokens_part_at_the_border():
-    assert set(BY_NAME) == {name for name, _, _ in REASONS} | {"poucos_tokens", "muitos_tokens"}
-    assert [BY_NAME["poucos_tokens"].keeps(count) for count in (256, 257)] == [False, True]
-    assert [BY_NAME["muitos_tokens"].keeps(count) for count in (256, 257)] == [True, False]
+def test_every_rule_has_a_sample():
+    assert set(BY_NAME) == {name for name, _, _ in REASONS}
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,7 @@ def test_every_rule_has_a_sample_and_tokens_part_at_the_border():
         ({"whole_word": True}, "the authority", False),
         ({"whole_word": True}, "the éauthor", False),
         ({"whole_word": True}, "the Author, again", True),
-        ({"every": True}, "the author", False),
-        ({"every": True}, "the author holds copyright", True),
-        ({"every": True, "whole_word": True}, "the author holds copyrights", False),
+        ({"whole_word": True}, "copyrights", False),
     ],
 )
 def test_keyword_readings(options, text, kept):
@@ -102,19 +100,22 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=12))
 def test_the_conditions_mean_what_a_plain_python_reading_says(pairs):
     frame = pd.DataFrame(pairs, columns=["title", "content"], dtype=object)
     expected = [in_python(*pair) for pair in pairs]
     for rule in PLAN.raw:
-        assert rules.keep_frame([rule], frame).tolist() == [one[rule.name] for one in expected], rule.name
-    assert rules.keep_frame(PLAN.raw, frame).tolist() == [all(one.values()) for one in expected]
+        kept = rules.filter_frame(frame, [rule]).index.tolist()
+        assert kept == [at for at, row in enumerate(expected) if row[rule.name]], rule.name
+    assert rules.filter_frame(frame, PLAN.raw).index.tolist() == [
+        at for at, row in enumerate(expected) if all(row.values())
+    ]
 
 
 def test_frame_without_a_column_says_which():
     with pytest.raises(InputError, match=r'Falta a coluna "content".*title'):
-        rules.keep_frame(PLAN.raw, pd.DataFrame({"title": ["a"]}))
+        rules.filter_frame(pd.DataFrame({"title": ["a"]}), PLAN.raw)
 
 
 def test_dask_runs_the_same_conditions_in_each_partition():

@@ -6,33 +6,23 @@ Os nomes abaixo só carregam seus módulos, e os pacotes deles, quando são usad
 from importlib import import_module
 
 _HOMES = {
-    "read_rows": "reading",
-    "curate": "pipeline",
-    "Curation": "pipeline",
-    "write": "outputs",
-    "write_comparison": "outputs",
-    "shared_test": "outputs",
-    "check_leaks": "outputs",
-    "alternatives": "wordings",
-    "clean": "cleaning",
-    "plan": "rules",
-    "keep_row": "rules",
-    "keep_frame": "rules",
-    "filter_frame": "rules",
-    "figures": "figures",
-    "training_structure": "figures",
-    "forecast": "outputs",
-    "summary": "outputs",
+    "reading": ["read_rows"],
+    "pipeline": ["curate", "Curation", "alternatives"],
+    "outputs": ["write", "write_comparison", "shared_test", "check_leaks", "forecast", "summary"],
+    "cleaning": ["clean"],
+    "rules": ["plan", "keep_row", "filter_frame"],
+    "figures": ["training_structure"],
 }
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOMES)
+__all__ = sorted([*_HOME, "figures"])
 
 
 def __getattr__(name: str):
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"{__name__} não tem {name}.")
-    module = import_module(f".{_HOMES[name]}", __name__)
-    return module if name == "figures" else getattr(module, name)
+    module = import_module(f".{_HOME.get(name, name)}", __name__)
+    return getattr(module, name, module)
 
 
 def __dir__() -> list[str]:

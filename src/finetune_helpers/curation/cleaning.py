@@ -5,7 +5,6 @@ Nada aqui apaga acento, apóstrofo ou pontuação do texto; só sai, inteira, um
 
 import html
 import re
-from dataclasses import dataclass
 from html.entities import html5
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -25,55 +24,29 @@ _OWNED = (
 )
 
 
-@dataclass(frozen=True)
-class Tail:
-    """Uma cauda editorial: nome, padrão que a reconhece e uma linha que serve de exemplo e de teste."""
-
-    name: str
-    pattern: re.Pattern[str]
-    trigger: str
-    sample: str
-
-
-TAILS = (
-    Tail(
-        "outra_edicao",
+# De cada cauda, pelo nome: um trecho que ela sempre tem, para procurar depressa, e o padrão que a reconhece inteira.
+TAILS = {
+    "outra_edicao": (
+        "This text refers to",
         re.compile(
             r"-{2,}\s?This text refers to (?:the|an?)\s?(?:alternate|out of print or unavailable)?\s?"
             r"[A-Za-z0-9 ,'()/:&-]{0,50}?\s?edition(?: of this title)?(?:\.|(?=\s|$))"
         ),
-        "This text refers to",
-        "A fine book.--This text refers to theHardcoveredition.",
     ),
-    Tail(
-        "direitos_com_simbolo",
-        re.compile(rf"(?:©|\(c\)) Copyright {_OWNED}"),
-        " Copyright",
-        "Visit the popular site of the maker.© Copyright Pearson Education. All rights reserved.",
-    ),
-    Tail(
-        "direitos_de_resenha",
-        re.compile(rf"Copyright\s?(?:©|\(c\))?\s?{_OWNED}"),
-        "Copyright",
-        "Recommended for all libraries.Copyright 1989 Reed Business Information, Inc.",
-    ),
-    Tail(
-        "direitos_de_revista",
+    "direitos_com_simbolo": (" Copyright", re.compile(rf"(?:©|\(c\)) Copyright {_OWNED}")),
+    "direitos_de_resenha": ("Copyright", re.compile(rf"Copyright\s?(?:©|\(c\))?\s?{_OWNED}")),
+    "direitos_de_revista": (
+        "Library Journals LLC",
         re.compile(
             r"(?:\([cC]\)|©)\s?Copyright [12][0-9]{3}\.\s+Library Journals LLC, "
             r"a wholly owned subsidiary of Media Source, Inc\.(?:\s+No redistribution permitted\.?)?"
         ),
-        "Library Journals LLC",
-        "Give it a place in any collection.(c) Copyright 2011. Library Journals LLC, a wholly owned subsidiary of "
-        "Media Source, Inc. No redistribution permitted.",
     ),
-    Tail(
-        "material_protegido",
-        re.compile(r"(?:\([cC]\)|©)\s?Copyrighted [Mm]aterial\.(?:\s+All [Rr]ights [Rr]eserved\.)?"),
+    "material_protegido": (
         "Copyrighted",
-        "A long feud lies at its centre.(c) Copyrighted material. All rights reserved.",
+        re.compile(r"(?:\([cC]\)|©)\s?Copyrighted [Mm]aterial\.(?:\s+All [Rr]ights [Rr]eserved\.)?"),
     ),
-)
+}
 
 
 def clean(text: str) -> str:
@@ -92,9 +65,9 @@ def _clean_once(text: str) -> str:
         text = _ENTITY.sub(_decode_entity, text)
     if not text.isprintable():
         text = " ".join(_INVISIBLE.sub(_replace_invisible, text).split())
-    for tail in TAILS:
-        if tail.trigger in text:
-            text = tail.pattern.sub(" ", text)
+    for trigger, pattern in TAILS.values():
+        if trigger in text:
+            text = pattern.sub(" ", text)
     if "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
     return _GLUED.sub(r"\g<0> ", text)
@@ -102,8 +75,8 @@ def _clean_once(text: str) -> str:
 
 def _decode_entity(match: re.Match[str]) -> str:
     # html.unescape aceita prefixos (`&notit;` viraria `¬it;`); só nomes inteiros da tabela são decodificados.
-    found = match.group()
-    return html.unescape(found) if found[1] == "#" else html5.get(found[1:], found)
+    entity = match.group()
+    return html.unescape(entity) if entity[1] == "#" else html5.get(entity[1:], entity)
 
 
 def _replace_invisible(match: re.Match[str]) -> str:

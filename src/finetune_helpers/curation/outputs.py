@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from .. import estimates, progress, prompts
 from ..errors import InputError
 from ..portuguese import number, percent
 from ..records import Example, read_json, read_jsonl, sha256_file, write_json, write_jsonl
-from . import remote
 from .duplicates import Near, clusters, near_pairs
 from .pipeline import SMALL, Curation
-from .sources import find_sample
+from .sources import KNOWN_SIZES, OFFICIAL_DRIVE_ID, find_sample
 
 FORMATS: dict[str, Callable[[Example], dict]] = {"llama": prompts.to_alpaca, "gpt": prompts.to_chat}
 REPORT = "curadoria.json"
@@ -27,17 +25,19 @@ _PACKED = 2.1  # o arquivo de treino descompactado sobre o zip oficial inteiro
 
 def write(curation: Curation, folder: str | Path) -> Path:
     """Grava ``treino.jsonl``, ``teste.jsonl`` e, por último, ``curadoria.json`` em ``folder``; devolve a pasta."""
-    folder = Path(folder)
-    # A marca antiga sai antes: com arquivos novos pela metade ela mentiria.
-    (folder / REPORT).unlink(missing_ok=True)
     row = FORMATS[curation.model]
-    train = write_jsonl(folder / "treino.jsonl", map(row, curation.train))
-    test = write_jsonl(folder / "teste.jsonl", map(row, curation.test))
-    files = {
-        path.name: {"linhas": len(rows), "sha256": sha256_file(path)}
-        for path, rows in ((train, curation.train), (test, curation.test))
+    files = {"treino.jsonl": [*map(row, curation.train)], "teste.jsonl": [*map(row, curation.test)]}
+    return _write(Path(folder), files, REPORT, lambda: curation.report() | {"prompt": prompts.fingerprint()})
+
+
+def _write(folder: Path, files: Mapping[str, list[dict]], marker: str, report: Callable[[], dict]) -> Path:
+    # A marca antiga sai antes: com arquivos novos pela metade ela mentiria.
+    (folder / marker).unlink(missing_ok=True)
+    written = {
+        name: {"linhas": len(rows), "sha256": sha256_file(write_jsonl(folder / name, rows))}
+        for name, rows in files.items()
     }
-    write_json(folder / REPORT, curation.report() | {"prompt": prompts.fingerprint(), "arquivos": files})
+    write_json(folder / marker, report() | {"arquivos": written})
     return folder
 
 
@@ -56,15 +56,11 @@ def shared_test(curations: Sequence[Curation]) -> SharedTest:
     Os itens são os dos testes das curadorias, os longos primeiro; sai quem repete outro ou se parece com um treino de
     qualquer modelo. InputError se sobram menos de dois.
     """
-    tests = list(chain.from_iterable(one.test for one in curations))
-    trains = list(chain.from_iterable(one.train for one in curations))
+    tests = [item for one in curations for item in one.test]
+    trains = [item for one in curations for item in one.train]
     near = {pair.left for pair in near_pairs(tests, trains)}
     # Um mesmo produto pode ser curto para um tokenizador e longo para o outro: fica a primeira vez que aparece.
-    repeated = {
-        max(pair.left, pair.right)
-        for pair in near_pairs(tests, tests)
-        if pair.kind == "conteúdo" and pair.left != pair.right
-    }
+    repeated = {pair.left for pair in near_pairs(tests, tests) if pair.kind == "conteúdo" and pair.left > pair.right}
     items = [item for at, item in enumerate(tests) if at not in near | repeated]
     items.sort(key=lambda item: item.regime != "longo")
     if len(items) < 2:
@@ -81,14 +77,12 @@ def write_comparison(curations: Sequence[Curation], folder: str | Path) -> Path:
 
     Os itens são os de ``shared_test``; a proporção entre as faixas fica registrada.
     """
-    shared, folder = shared_test(curations), Path(folder)
+    shared = shared_test(curations)
     groups = clusters(shared.items)
-    (folder / SHARED_REPORT).unlink(missing_ok=True)
     rows = [
         {"item_id": item.item_id, "title": item.title, "content": item.content, "regime": item.regime, "cluster": group}
         for item, group in zip(shared.items, groups, strict=True)
     ]
-    path = write_jsonl(folder / "teste.jsonl", rows)
     report = {
         "itens": len(rows),
         "por_regime": shared.sizes,
@@ -96,10 +90,8 @@ def write_comparison(curations: Sequence[Curation], folder: str | Path) -> Path:
         "grupos": len(set(groups)),
         "perto_de_um_treino": {"total": len(shared.near_train), "titulos": shared.near_train[:20]},
         "curadorias": [{"modelo": one.model, "modo": one.mode} for one in curations],
-        "arquivos": {path.name: {"linhas": len(rows), "sha256": sha256_file(path)}},
     }
-    write_json(folder / SHARED_REPORT, report)
-    return folder
+    return _write(Path(folder), {"teste.jsonl": rows}, SHARED_REPORT, lambda: report)
 
 
 @dataclass(frozen=True)
@@ -132,35 +124,18 @@ def check_leaks(folder: str | Path) -> list[LeakCheck]:
     pairs = [(train.with_name("teste.jsonl"), train) for train in trains]
     shared = folder / "comparacao" / "teste.jsonl"
     pairs += [(shared, train) for train in trains] if shared.exists() else []
-    loaded = {path: read_examples(path) for pair in pairs for path in pair}
     watched = progress.bar("procurando vazamentos", "pares de arquivos", items=pairs, delay=1.0)
-    return [_compare(test, train, loaded[test], loaded[train]) for test, train in watched]
+    return [_compare(test, train) for test, train in watched]
 
 
-def read_examples(path: str | Path) -> list[Example]:
-    """Exemplos de um arquivo da curadoria, em qualquer dos três formatos; InputError se não é nenhum deles."""
-    return [_example(Path(path), number, row) for number, row in enumerate(read_jsonl(Path(path)), start=1)]
-
-
-def _example(path: Path, line: int, row: dict) -> Example:
-    try:
-        if "messages" in row:
-            return prompts.from_chat(row)
-        if "output" in row:
-            return prompts.from_alpaca(row)
-        return Example(row["title"], row["content"], row["regime"], row["cluster"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(
-            f"{path}, linha {line}: as chaves são {', '.join(row)}; esperava-se instruction/input/output, messages "
-            "ou item_id/title/content/regime/cluster. Refaça o caderno 01."
-        ) from None
-
-
-def _compare(test: Path, train: Path, tests: list[Example], trains: list[Example]) -> LeakCheck:
+def _compare(test: Path, train: Path) -> LeakCheck:
     names = [f"{path.parent.name}/{path.name}" for path in (test, train)]
+    tests, trains = _examples(test), _examples(train)
     pairs = near_pairs(tests, trains)
     leaked = {pair.left for pair in pairs}
-    if {tests[at].title for at in leaked} - _declared(test):
+    report = test.with_name(REPORT)
+    declared = {leak["test"] for leak in read_json(report).get("leaks", [])} if report.exists() else set()
+    if {tests[at].title for at in leaked} - declared:
         listed = "\n".join(_pair(one, tests, trains) for one in pairs[:5])
         raise InputError(
             f"Vazamento: linhas de {names[0]} que se parecem com linhas de {names[1]}: {number(len(leaked))}.\n"
@@ -169,23 +144,41 @@ def _compare(test: Path, train: Path, tests: list[Example], trains: list[Example
     return LeakCheck(names[0], names[1], len(tests), len(trains), len(leaked))
 
 
-def _declared(test: Path) -> set[str]:
-    """Os títulos de teste que a curadoria disse parecerem com um de treino."""
-    report = test.with_name(REPORT)
-    return {leak["test"] for leak in read_json(report).get("leaks", [])} if report.exists() else set()
+def _examples(path: Path) -> list[Example]:
+    """Exemplos de um arquivo da curadoria, em qualquer dos três formatos; InputError se não é nenhum deles."""
+    examples = []
+    for line, row in enumerate(read_jsonl(path), start=1):
+        try:
+            if "messages" in row:
+                examples.append(prompts.from_chat(row))
+            elif "output" in row:
+                examples.append(prompts.from_alpaca(row))
+            else:
+                examples.append(Example(row["title"], row["content"]))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{path}, linha {line}: as chaves são {', '.join(row)}; esperava-se instruction/input/output, messages "
+                "ou item_id/title/content/regime/cluster. Refaça o caderno 01."
+            ) from None
+    return examples
 
 
 def _pair(near: Near, tests: list[Example], trains: list[Example]) -> str:
     return (
         f'- linha {near.left + 1} ("{tests[near.left].title[:60]}") e linha {near.right + 1} '
-        f'("{trains[near.right].title[:60]}"): {near.kind}, semelhança {percent(near.share)}'
+        f'("{trains[near.right].title[:60]}"): {near.kind}, semelhança {percent(near.score)}'
     )
 
 
 def forecast(run: Path, source: str, *, n_train: int, n_test: int, full_scan: bool = False, **_: object) -> str:
     """O tempo e o custo previstos do caderno 01; a rede não se prevê."""
-    size = _size(source)
-    if size is None:
+    path = find_sample() if source == "amostra" else Path(source)
+    if source == "oficial":
+        size = _PACKED * KNOWN_SIZES[OFFICIAL_DRIVE_ID]
+    elif path.exists():
+        files = [path] if path.is_file() else [one for one in path.iterdir() if one.is_file()]
+        size = sum(one.stat().st_size * (_PACKED if one.suffix in (".gz", ".zip") else 1) for one in files)
+    else:
         return "Tempo previsto: não medido (a fonte ainda está na rede)\nCusto previsto: nenhum"
     rows = size / _BYTES_PER_ROW
     if not full_scan and size > SMALL:
@@ -195,33 +188,18 @@ def forecast(run: Path, source: str, *, n_train: int, n_test: int, full_scan: bo
 
 def summary(run: Path, data: Path, seconds: Mapping[str, float]) -> str:
     """O resumo do caderno 01, lido de ``curadoria.json`` e dos arquivos gravados em ``data``."""
-    reports = {model: read_json(data / model / "curadoria.json") for model in ("llama", "gpt")}
-    shared = read_json(data / "comparacao" / "comparacao.json")
+    reports = {model: read_json(data / model / REPORT) for model in FORMATS}
+    shared = read_json(data / "comparacao" / SHARED_REPORT)
     facts = {
-        f"dados do {model}": f"{_rows(report)} de {number(report['fonte']['linhas_lidas'])} linhas lidas; "
+        f"dados do {model}": f"{number(report['treino']['linhas'])} de treino "
+        f"({number(report['treino']['tokens'])} tokens) e {number(report['teste']['linhas'])} de teste de "
+        f"{number(report['fonte']['linhas_lidas'])} linhas lidas; "
         + estimates.files(data / model, "treino.jsonl", "teste.jsonl")
         for model, report in reports.items()
     }
-    facts["teste da comparação"] = (
-        f"{number(shared['itens'])} itens; {estimates.files(data / 'comparacao', 'teste.jsonl')}"
-    )
+    files = estimates.files(data / "comparacao", "teste.jsonl")
+    facts["teste da comparação"] = f"{number(shared['itens'])} itens; {files}"
     leaks = sum(len(report["leaks"]) for report in reports.values())
     facts["vazamento"] = f"{number(leaks)} linhas de teste parecidas com o treino do mesmo modelo"
     units = sum(report["fonte"]["linhas_lidas"] for report in reports.values()) + FIXED_ROWS
     return estimates.after(run, STEP, (MACHINE, units), seconds, facts | {"custo": "nenhum"})
-
-
-def _rows(report: Mapping) -> str:
-    train, test = report["treino"], report["teste"]
-    return f"{number(train['linhas'])} de treino ({number(train['tokens'])} tokens) e {number(test['linhas'])} de teste"
-
-
-def _size(source: str) -> float | None:
-    """Bytes da fonte já descompactada; None se ela ainda está na rede."""
-    if source == "oficial":
-        return _PACKED * remote.KNOWN_SIZES[remote.OFFICIAL_DRIVE_ID]
-    path = find_sample() if source == "amostra" else Path(source)
-    if not path.exists():
-        return None
-    files = [path] if path.is_file() else [one for one in path.iterdir() if one.is_file()]
-    return sum(one.stat().st_size * (_PACKED if one.suffix in (".gz", ".zip") else 1) for one in files)

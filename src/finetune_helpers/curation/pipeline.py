@@ -11,17 +11,16 @@ from .. import tokens
 from ..errors import InputError
 from ..portuguese import number
 from ..records import Example
-from . import splits
 from .cleaning import clean
 from .duplicates import JACCARD, SHINGLE, TITLE_RATIO, Near, clusters, near_pairs
-from .funnel import Candidate, Funnel, Step, as_text, explained
-from .reading import Damage, Reader, reading
-from .rules import Plan, passed, plan
+from .reading import BLOCK, Damage, Reader, reading
+from .rules import BORDER, COMPLETE, KEYWORDS, LONG_CONTENT, LONG_TITLE, Plan, Rule, passed, plan, with_keyword
+from .selection import REPEATS, SURPLUS, Candidate, Funnel, Selection, Step, as_text
 
 SMALL = 64 * 1024 * 1024  # bytes; um arquivo até este tamanho é sempre lido inteiro
-NEAR = {"jaccard": JACCARD, "trecho": SHINGLE, "titulo": TITLE_RATIO}
-BATCH = 1024  # linhas que chegam juntas à limpeza e à contagem de tokens
+LARGE = 16 * BLOCK  # linhas
 RAW, CLEANED, TOKENS = range(3)  # os estágios do funil
+Counting = Callable[[list[str]], list[int]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Curation:
     damages: list[Damage]
     token_histogram: dict[int, int]
     facts: dict
-    seconds: float = 0.0
+    seconds: float
 
     def funnel_text(self) -> str:
         """O funil em linhas de texto."""
@@ -49,7 +48,14 @@ class Curation:
 
     def funnel_reading(self) -> str:
         """Como ler o funil, numa frase com os números desta curadoria."""
-        return explained(self.funnel)
+        # O excedente não é um defeito das linhas: o treino e o teste já estavam completos.
+        worst = max((step for step in self.funnel if step.rule != "excedente"), key=lambda step: step.dropped)
+        shorter = sum(step.dropped for step in self.funnel if step.rule.endswith("_apos_limpeza"))
+        cleaning = f" A limpeza encurtou {number(shorter)}, que só passavam no texto bruto." if shorter else ""
+        return (
+            f"de {number(self.funnel[0].rows_in)} linhas lidas, {number(self.funnel[-1].rows_out)} foram escolhidas. A "
+            f"regra que mais cortou foi {worst.rule} ({worst.says}): {number(worst.dropped)}.{cleaning}"
+        )
 
     def report(self) -> dict:
         """O conteúdo de ``curadoria.json``; fora a chave ``tempo``, a mesma entrada dá sempre o mesmo."""
@@ -72,7 +78,7 @@ def curate(
     mode: str = "recomendada",
     n_train: int = 1500,
     n_test: int = 500,
-    token_counter: Callable[[list[str]], list[int]] | None = None,
+    token_counter: Counting | None = None,
     full_scan: bool = False,
     rules: Plan | None = None,
     damage_limit: int = 0,
@@ -96,7 +102,7 @@ def curate(
     except _TooFewRows:
         if if_short == "parar" or not chosen.tokens:
             raise
-    without_tokens = replace(order, plan=chosen.without(*(rule.name for rule in chosen.tokens)))
+    without_tokens = replace(order, plan=replace(chosen, tokens=()))
     return reading(source, damage_limit, partial(_fill, without_tokens))
 
 
@@ -110,62 +116,68 @@ class _Order:
 
     model: str
     plan: Plan
-    counter: Callable[[list[str]], list[int]]
+    counter: Counting
     n_train: int
     n_test: int
     full_scan: bool
 
 
-@dataclass
-class _Work:
-    """O que se acumula ao percorrer a fonte."""
-
-    funnel: Funnel
-    selection: splits.Selection
-    histogram: Counter[int]
-
-
 def _fill(order: _Order, reader: Reader) -> Curation:
     """A história de uma linha: regras no texto bruto, limpeza, regras no texto limpo, tokens, repetições, escolha."""
-    started, chosen = time.perf_counter(), order.plan
-    repeats = splits.REPEATS if chosen.unique else ()
-    funnel = Funnel((chosen.raw, chosen.cleaned, chosen.tokens), (splits.SURPLUS, *repeats))
-    work = _Work(funnel, splits.Selection(order.n_train, order.n_test, chosen.unique, funnel), Counter())
+    started, wanted = time.perf_counter(), order.plan
+    funnel = Funnel((wanted.raw, wanted.cleaned, wanted.tokens), SURPLUS | (REPEATS if wanted.unique else {}))
+    selection, histogram = Selection(order.n_train, order.n_test, wanted.unique, funnel), Counter[int]()
     read_all = order.full_scan or reader.path.stat().st_size <= SMALL
-    waiting: list[Candidate] = []
-    for block in reader.blocks(chosen.raw):
-        first = reader.rows - len(block) + 1
-        kept = funnel.sift(RAW, [row[0] for row in block], range(first, reader.rows + 1))
-        waiting += [Candidate(first + at, block[at][1] or "", block[at][2] or "") for at in kept]
-        if len(waiting) >= BATCH or not read_all:
-            _offer(order, work, waiting)
-            waiting = []
-        if work.selection.full and not read_all:
+    # Quem lê tudo não precisa parar logo: blocos maiores rendem mais na limpeza e na contagem de tokens.
+    for block in reader.blocks(wanted.raw, len(wanted.raw), LARGE if read_all else BLOCK):
+        numbers = range(reader.rows - len(block) + 1, reader.rows + 1)
+        kept = funnel.sift(RAW, [mask for mask, _, _ in block], numbers)
+        rows = [Candidate(numbers[at], block[at][1] or "", block[at][2] or "") for at in kept]
+        if wanted.cleans:
+            rows = [Candidate(row.row, clean(row.title), clean(row.content)) for row in rows]
+            rows = _keep(funnel, CLEANED, wanted.cleaned, rows)
+        rows = [replace(row, tokens=count) for row, count in zip(rows, _count(order.counter, rows), strict=True)]
+        histogram.update(row.tokens for row in rows)
+        selection.offer(_keep(funnel, TOKENS, wanted.tokens, rows))
+        if selection.full and not read_all:
             break
-    _offer(order, work, waiting)
-    if not work.selection.full:
-        raise _TooFewRows(_too_few(work.selection, funnel.steps(), reader))
-    made = _result(order, work, reader)
-    return replace(made, seconds=time.perf_counter() - started)
+    if not selection.full:
+        raise _TooFewRows(_too_few(selection, funnel.steps(), reader))
+    chosen, cut = [*selection.train, *selection.test], len(selection.train)
+    examples = [Example(row.title, row.content, "longo" if row.tokens > BORDER else "curto") for row in chosen]
+    pairs = near_pairs(examples, examples)
+    groups = clusters(examples, pairs)
+    examples = [replace(example, cluster=group) for example, group in zip(examples, groups, strict=True)]
+    return Curation(
+        order.model,
+        wanted.mode,
+        train=examples[:cut],
+        test=examples[cut:],
+        funnel=funnel.steps(),
+        dropped_examples=_dropped(funnel, reader),
+        leaks=_leaks([pair for pair in pairs if pair.left >= cut > pair.right], examples),
+        damages=reader.skipped(),
+        token_histogram=dict(sorted(histogram.items())),
+        facts=_facts(order, reader, selection),
+        seconds=time.perf_counter() - started,
+    )
 
 
-def _offer(order: _Order, work: _Work, rows: list[Candidate]) -> None:
-    """Limpa as linhas, aplica as regras do texto limpo e as de tokens e oferece à escolha as que ficam."""
-    if order.plan.cleans:
-        rows = [Candidate(row.row, clean(row.title), clean(row.content)) for row in rows]
-        masks = passed(order.plan.cleaned, [row.title for row in rows], [row.content for row in rows])
-        rows = [rows[at] for at in work.funnel.sift(CLEANED, masks, rows)]
-    counts = order.counter([row.title for row in rows] + [row.content for row in rows])
-    rows = [replace(row, tokens=sum(counts[at :: len(rows)])) for at, row in enumerate(rows)]
-    work.histogram.update(row.tokens for row in rows)
-    masks = [sum(rule.keeps(row.tokens) << at for at, rule in enumerate(order.plan.tokens)) for row in rows]
-    for at in work.funnel.sift(TOKENS, masks, rows):
-        work.selection.offer(rows[at])
+def _keep(funnel: Funnel, stage: int, rules: Sequence[Rule], rows: list[Candidate]) -> list[Candidate]:
+    # Uma regra de tokens não olha os textos: levá-los ao DuckDB custaria mais do que aplicá-la.
+    masks = passed(rules, [("", "", row.tokens) if stage == TOKENS else (row.title, row.content, 0) for row in rows])
+    return [rows[at] for at in funnel.sift(stage, masks, rows)]
 
 
-def _too_few(selection: splits.Selection, steps: tuple[Step, ...], reader: Reader) -> str:
+def _count(counter: Counting, rows: Sequence[Candidate]) -> list[int]:
+    """Tokens de título e conteúdo, somados, de cada linha."""
+    counts = counter([row.title for row in rows] + [row.content for row in rows])
+    return [title + content for title, content in zip(counts[: len(rows)], counts[len(rows) :], strict=True)]
+
+
+def _too_few(selection: Selection, steps: Sequence[Step], reader: Reader) -> str:
     where, funnel = f"{reader.source.name} ({_rows(reader.rows)} lidas)", f"Funil:\n{as_text(steps)}"
-    n_train, n_test = splits.largest_fit(selection)
+    n_train, n_test = selection.largest_fit()
     if not n_test:
         worst = max(steps, key=lambda step: step.dropped)
         return (
@@ -184,54 +196,27 @@ def _rows(count: int) -> str:
     return f"{number(count)} linha" + ("" if count == 1 else "s")
 
 
-def _result(order: _Order, work: _Work, reader: Reader) -> Curation:
-    """Junta o que a leitura, as regras e a escolha deixaram; agrupa as quase duplicatas e mede o que vazou."""
-    selection = work.selection
-    rows, cut = [*selection.train, *selection.test], len(selection.train)
-    plain = [Example(row.title, row.content) for row in rows]
-    pairs = near_pairs(plain, plain)
-    groups = clusters(plain, pairs)
-    return Curation(
-        order.model,
-        order.plan.mode,
-        train=splits.examples(selection.train, groups[:cut]),
-        test=splits.examples(selection.test, groups[cut:]),
-        funnel=work.funnel.steps(),
-        dropped_examples=_examples(work.funnel, reader),
-        leaks=_leaks([pair for pair in pairs if pair.left >= cut > pair.right], plain),
-        damages=reader.skipped(),
-        token_histogram=dict(sorted(work.histogram.items())),
-        facts=_facts(order, reader, selection),
-    )
-
-
-def _examples(funnel: Funnel, reader: Reader) -> dict[str, list[dict]]:
+def _dropped(funnel: Funnel, reader: Reader) -> dict[str, list[dict]]:
     """As linhas cortadas por motivo, com o número no arquivo; as do texto bruto são lidas de novo."""
-    unread = {one["row"] for examples in funnel.examples.values() for one in examples if "title" not in one}
-    texts = reader.texts(unread)
+    shown = reader.texts({one["row"] for rows in funnel.examples.values() for one in rows if "title" not in one})
 
-    def whole(example: dict) -> dict:
-        row = example.pop("row")
-        shown = dict(zip(("title", "content"), texts[row], strict=True)) if row in unread else {}
-        like = {"like_line": reader.line(example.pop("like_row"))} if "like_row" in example else {}
-        example.pop("tokens", None)
-        return {"line": reader.line(row)} | shown | example | like
+    def whole(row: int, like_row: int | None = None, **why) -> dict:
+        like = {"like_line": reader.line(like_row)} if like_row else {}
+        return {"line": reader.line(row)} | shown.get(row, {}) | why | like
 
-    return {name: [whole(one) for one in examples] for name, examples in funnel.examples.items()}
+    return {name: [whole(**one) for one in rows] for name, rows in funnel.examples.items()}
 
 
 def _leaks(pairs: Sequence[Near], rows: Sequence[Example]) -> list[dict]:
     """Cada linha de teste que se parece com uma de treino, com a mais parecida e quanto (0 a 1)."""
-    closest: dict[int, Near] = {}
-    for pair in sorted(pairs, key=lambda pair: pair.share):
-        closest[pair.left] = pair
+    closest = {pair.left: pair for pair in sorted(pairs, key=lambda pair: pair.score)}
     return [
-        {"test": rows[at].title, "train": rows[pair.right].title, "score": round(pair.share, 3)}
+        {"test": rows[at].title, "train": rows[pair.right].title, "score": pair.score}
         for at, pair in sorted(closest.items())
     ]
 
 
-def _facts(order: _Order, reader: Reader, selection: splits.Selection) -> dict:
+def _facts(order: _Order, reader: Reader, selection: Selection) -> dict:
     size, sha256 = reader.digest()
     return {
         "modelo": order.model,
@@ -254,15 +239,58 @@ def _facts(order: _Order, reader: Reader, selection: splits.Selection) -> dict:
             "retiradas": order.plan.unique,
         },
         "tokenizador": getattr(order.counter, "name", "contador de quem chamou"),
-        "treino": _totals(selection.train, reader),
-        "teste": _totals(selection.test, reader),
+    } | {
+        name: {
+            "linhas": len(rows),
+            "tokens": sum(row.tokens for row in rows),
+            "primeira_linha": reader.line(rows[0].row),
+            "ultima_linha": reader.line(rows[-1].row),
+        }
+        for name, rows in (("treino", selection.train), ("teste", selection.test))
     }
 
 
-def _totals(rows: Sequence[Candidate], reader: Reader) -> dict:
-    return {
-        "linhas": len(rows),
-        "tokens": sum(row.tokens for row in rows),
-        "primeira_linha": reader.line(rows[0].row),
-        "ultima_linha": reader.line(rows[-1].row),
-    }
+@dataclass(frozen=True)
+class Alternative:
+    """Uma leitura do texto do projeto: a pergunta, a leitura, se é a adotada e quantas linhas ela mantém."""
+
+    question: str
+    reading: str
+    adopted: bool
+    rows: int
+
+
+def alternatives(
+    source: str | Path, *, model: str = "llama", token_counter: Counting | None = None
+) -> list[Alternative]:
+    """Linhas que cada leitura do enunciado mantém na fonte inteira, no texto bruto, com as regras de tamanho.
+
+    Três perguntas: "ou" ou "e" entre as palavras-chave; pedaço de palavra ou palavra inteira; 257 tokens ou mais, ou
+    até 256, com o tokenizador de ``model``.
+    """
+    counter = token_counter or tokens.counter(model)
+    either, both, whole, above = reading(source, 0, partial(_readings, counter))
+    words, long_is_ours = " {} ".join(f'"{word}"' for word in KEYWORDS), model == "llama"
+    return [
+        Alternative("palavras-chave", words.format("ou"), True, either),
+        Alternative("palavras-chave", words.format("e"), False, both),
+        Alternative("o que é conter a palavra", "como pedaço de palavra", True, either),
+        Alternative("o que é conter a palavra", "palavra inteira", False, whole),
+        Alternative(f"tokens ({model})", f"{BORDER + 1} ou mais", long_is_ours, above),
+        Alternative(f"tokens ({model})", f"até {BORDER}", not long_is_ours, either - above),
+    ]
+
+
+def _readings(counter: Counting, reader: Reader) -> list[int]:
+    """Linhas com uma das palavras, com as duas, com uma inteira, e as que, com uma, passam da fronteira de tokens."""
+    sizes = (COMPLETE, LONG_TITLE, LONG_CONTENT, with_keyword(KEYWORDS))
+    words = (*(with_keyword([word]) for word in KEYWORDS), with_keyword(KEYWORDS, whole_word=True))
+    totals = [0, 0, 0, 0]
+    # Quem tem as duas palavras, ou uma inteira, tem uma: basta ver os textos de quem passa pelas quatro primeiras.
+    for block in reader.blocks((*sizes, *words), len(sizes), LARGE):
+        masks = [mask >> len(sizes) for mask, title, _ in block if title]
+        counts = _count(counter, [Candidate(0, title, content or "") for _, title, content in block if title])
+        above = sum(count > BORDER for count in counts)
+        counted = (len(masks), sum(mask & 3 == 3 for mask in masks), sum(mask >> 2 for mask in masks), above)
+        totals = [total + more for total, more in zip(totals, counted, strict=True)]
+    return totals

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tempfile
 import warnings
 from array import array
@@ -15,11 +16,10 @@ from .. import progress
 from ..errors import InputError
 from ..runs import cache_folder
 from .rules import Rule, passed_sql
-from .sources import Source, open_source
+from .sources import LONGEST_LINE, Source, open_source
 
 BLOCK = 2048  # linhas
-LONGEST_LINE = 16 * 1024 * 1024  # bytes: o que o DuckDB aceita num objeto
-_KINDS = {bool: "verdadeiro ou falso", int: "número", float: "número", list: "lista", dict: "objeto"}
+_KINDS = {bool: "verdadeiro ou falso", int: "número", float: "número", list: "lista", dict: "objeto", str: "um texto"}
 Done = TypeVar("Done")
 Row = tuple[int, str | None, str | None]  # regras por que passa, título e conteúdo (None se não precisam ser vistos)
 
@@ -52,21 +52,20 @@ class Reader:
     rows: int = 0
     complete: bool = False
 
-    def blocks(self, rules: Sequence[Rule], emit: int | None = None) -> Iterator[list[Row]]:
-        """As linhas, em ordem e em blocos; o texto só vem em quem passa pelas ``emit`` primeiras regras (None: todas).
+    def blocks(self, rules: Sequence[Rule], needed: int, size: int = BLOCK) -> Iterator[list[Row]]:
+        """As linhas, em ordem e em blocos de ``size``; o texto só vem em quem passa pelas ``needed`` primeiras regras.
 
         Untidy se é preciso uma cópia; InputError, no fim, se as linhas danificadas passam do limite ou não há linhas.
         """
         import duckdb
 
-        every = (1 << (len(rules) if emit is None else emit)) - 1
         try:
             with (
                 duckdb.connect() as database,
                 progress.bar(f"lendo {self.source.name}", "linhas", self._expected_rows(), delay=1.0) as bar,
             ):
-                database.execute(_query(self.path, rules, every))
-                while block := database.fetchmany(BLOCK):
+                database.execute(_query(self.path, rules, (1 << needed) - 1))
+                while block := database.fetchmany(size):
                     if min([row[0] for row in block]) < 0:
                         raise Untidy
                     self.rows += len(block)
@@ -86,23 +85,20 @@ class Reader:
         """O número, no arquivo original, da linha de ordem ``row`` (a partir de 1)."""
         return row if self.lines is None else self.lines[row - 1]
 
-    def texts(self, rows: Collection[int]) -> dict[int, tuple[str, str]]:
+    def texts(self, rows: Collection[int]) -> dict[int, dict[str, str]]:
         """Título e conteúdo das linhas pedidas pela ordem; lê só até a última delas."""
-        wanted, texts = set(rows), {}
         with open(self.path, "rb") as file:
-            for row, line in enumerate(islice(file, max(wanted, default=0)), start=1):
-                if row in wanted:
-                    values = json.loads(line)
-                    texts[row] = (values["title"], values["content"])
-        return texts
+            lines = enumerate(islice(file, max(rows, default=0)), start=1)
+            wanted = {row: json.loads(line) for row, line in lines if row in rows}
+        return {row: {key: values[key] for key in ("title", "content")} for row, values in wanted.items()}
 
     def digest(self) -> tuple[int, str]:
         """Quantos bytes do original (descompactado) foram lidos e o SHA-256 deles; Untidy se há linhas em branco."""
         sha, size, newlines, piece = hashlib.sha256(), 0, 0, b""
         last = None if self.complete else self.line(self.rows)
         with open(self.source.path, "rb") as file:
-            for piece in iter(lambda: file.read(1 << 22), b"") if last is None else islice(file, last):
-                if last is not None and self.lines is None and piece.isspace():
+            for piece in islice(file, last) if last else iter(lambda: file.read(1 << 22), b""):
+                if last and self.lines is None and piece.isspace():
                     raise Untidy
                 sha.update(piece)
                 size, newlines = size + len(piece), newlines + piece.count(b"\n")
@@ -124,8 +120,6 @@ def reading(source: str | Path, damage_limit: int, work: Callable[[Reader], Done
     """Faz ``work`` com o leitor da fonte: no próprio arquivo ou, se é preciso, numa cópia só com as linhas boas."""
     opened = open_source(source)
     try:
-        if opened.problem:
-            raise Untidy
         return work(Reader(opened, opened.path, damage_limit))
     except Untidy:
         pass
@@ -153,7 +147,7 @@ def read_rows(source: str | Path, *, damage_limit: int = 0) -> Iterator[dict]:
     _warn(damages)
 
 
-def _query(path: Path, rules: Sequence[Rule], every: int) -> str:
+def _query(path: Path, rules: Sequence[Rule], needed: int) -> str:
     file = str(path).replace("'", "''")
     # Como JSON, e não VARCHAR, a coluna diz se o valor era mesmo um texto: um número viraria texto sem aviso.
     return f"""
@@ -165,8 +159,8 @@ def _query(path: Path, rules: Sequence[Rule], every: int) -> str:
         ), judged AS (
             SELECT CASE WHEN are_texts THEN {passed_sql(rules)} ELSE -1 END AS passed, title, content FROM texts
         )
-        SELECT passed, CASE WHEN passed & {every} = {every} THEN title END,
-               CASE WHEN passed & {every} = {every} THEN content END
+        SELECT passed, CASE WHEN passed & {needed} = {needed} THEN title END,
+               CASE WHEN passed & {needed} = {needed} THEN content END
         FROM judged
     """
 
@@ -174,7 +168,7 @@ def _query(path: Path, rules: Sequence[Rule], every: int) -> str:
 def _tidied(source: Source, path: Path, damage_limit: int) -> Reader:
     """Uma cópia só das linhas boas, até a linha danificada que passa do limite: quem chega ao fim dela reclama."""
     lines, damages = array("q"), list[Damage]()
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         for number, row in _numbered(source):
             if isinstance(row, Damage):
                 damages.append(row)
@@ -182,42 +176,26 @@ def _tidied(source: Source, path: Path, damage_limit: int) -> Reader:
                     break
             else:
                 lines.append(number)
-                file.write(json.dumps({"title": row["title"], "content": row["content"]}, ensure_ascii=False) + "\n")
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return Reader(source, path, damage_limit, lines, damages)
 
 
 def _numbered(source: Source) -> Iterator[tuple[int, dict | Damage]]:
     """As linhas que não estão em branco, cada uma com o seu número: a linha, com textos, ou o dano."""
-    number, line = 0, b"\n"
     with open(source.path, "rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
             if len(line) > LONGEST_LINE:
                 limit = LONGEST_LINE // 2**20
                 raise InputError(f"{source.name}, linha {number}: mais de {limit} MB sem quebra; não é JSON Lines.")
-            if source.problem and not line.endswith(b"\n"):
-                break  # o fim de um arquivo cortado: o problema dele já vem abaixo
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
-                yield number, _row(line) or Damage(source.name, number, _problem(line))
-    if source.problem:
-        yield number, Damage(source.name, number + line.endswith(b"\n"), source.problem)
+                row = _row(line)
+                yield number, Damage(source.name, number, row) if isinstance(row, str) else row
 
 
-def _row(line: bytes) -> dict | None:
-    """O objeto de uma linha, com os textos nulos vazios; None se ela não serve."""
-    try:
-        row = json.loads(line.decode("utf-8"))
-        texts = {key: row[key] if row[key] is not None else "" for key in ("title", "content")}
-        # Uma metade solta de caractere não tem como ser gravada em UTF-8.
-        "".join(texts.values()).encode("utf-8")
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
-    return texts | ({"uid": row["uid"]} if row.get("uid") is not None else {})
-
-
-def _problem(line: bytes) -> str:
-    """Em uma frase, por que a linha não serve."""
+def _row(line: bytes) -> dict | str:
+    """O objeto de uma linha, com os textos nulos vazios; ou, em uma frase, por que ela não serve."""
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -225,13 +203,17 @@ def _problem(line: bytes) -> str:
     except (ValueError, RecursionError):
         return f"não é JSON ({line[:40].decode('utf-8', 'replace').rstrip()!r})"
     if not isinstance(row, dict):
-        return f"é {_KINDS.get(type(row), 'um texto')}, não um objeto JSON"
-    if missing := [key for key in ("title", "content") if key not in row]:
-        return f'falta a chave "{missing[0]}"; as chaves são {", ".join(list(row)[:8]) or "nenhuma"}'
+        return f"é {_KINDS.get(type(row), 'nulo')}, não um objeto JSON"
+    texts = {}
     for key in ("title", "content"):
-        if type(row[key]) in _KINDS:
+        if key not in row:
+            return f'falta a chave "{key}"; as chaves são {", ".join(list(row)[:8]) or "nenhuma"}'
+        texts[key] = "" if row[key] is None else row[key]
+        if not isinstance(texts[key], str):
             return f'"{key}" deveria ser texto e é {_KINDS[type(row[key])]}'
-    return "tem a metade de um caractere (como \\ud800), que o UTF-8 não admite"
+        if not texts[key].isprintable() and re.search("[\ud800-\udfff]", texts[key]):
+            return "tem a metade de um caractere (como \\ud800), que o UTF-8 não admite"
+    return texts | ({"uid": row["uid"]} if row.get("uid") is not None else {})
 
 
 def _refuse(source: Source, rows: int, damages: Sequence[Damage], limit: int) -> None:

@@ -2,36 +2,42 @@
 
 import gzip
 import hashlib
+import re
+import urllib.parse
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from .. import progress
-from ..errors import InputError
+from ..errors import InputError, MachineError
+from ..portuguese import number
 from ..records import atomic_write
-from ..runs import cache_folder
-from . import remote
+from ..runs import cache_folder, need_disk, refuse_credentials
 
 SAMPLE = Path("dados") / "amostra" / "catalogo.jsonl"
+OFFICIAL_DRIVE_ID = "12zH4mL2RX8iSvH0VCNnd3QxO4DzuHWnK"  # LF-Amazon-1.3M.raw.zip
+KNOWN_SIZES = {OFFICIAL_DRIVE_ID: 889_969_656}  # bytes
+LONGEST_LINE = 16 * 1024 * 1024  # bytes: o que o DuckDB aceita num objeto
 MB = 10**6  # bytes
 _ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".zip", ".parquet")
-_BROKEN = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile)
-_CHUNK = 1024 * 1024
-_FIRST_LINE = 16 * 1024 * 1024
+_DRIVE_ID = re.compile(r"(?:drive:|https?://drive\.google\.com/\S*?(?:/d/|[?&]id=))([\w-]{20,})")
+_QUOTA = (
+    "O Google Drive atingiu a cota de downloads deste arquivo hoje. Tente amanhã, copie-o para o seu Drive e "
+    'use "drive:ID" da cópia em `source`, ou um espelho do Hub, como "hub:rrantz/LF-Amazon-1.3M".'
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """O que foi pedido: o nome nas mensagens, os bytes no disco, o arquivo a ler e o que há de errado no fim dele."""
+    """O que foi pedido: o nome nas mensagens, os bytes no disco e o arquivo a ler."""
 
     name: str
     size: int
     path: Path
-    problem: str = ""
 
 
 def open_source(source: str | Path) -> Source:
@@ -41,19 +47,23 @@ def open_source(source: str | Path) -> Source:
     o arquivo está vazio, se o zip está danificado ou se não é JSON Lines; MachineError se o que vem da rede não chega.
     """
     text = str(source)
-    if text == "amostra":
-        return _from_files(text, [find_sample()])
-    if Path(text).exists():
-        return _from_files(Path(text).name, _inside(Path(text)))
-    if remote.is_address(text):
-        path = remote.download(text)
-        return _from_files(path.name, [path])
-    if remote.is_hub_name(text):
-        return _from_files(text, remote.from_hub(text, chosen))
-    raise InputError(
-        f'A fonte "{text}" não existe. Em `source`, use um arquivo .json, .jsonl, .gz, .zip ou .parquet, uma pasta, um '
-        'endereço http(s), "drive:ID", "hub:dono/nome", "oficial" ou "amostra".'
-    )
+    path = find_sample() if text == "amostra" else Path(text)
+    if path.is_dir():
+        files = [path / name for name in _with_rows(file.name for file in path.iterdir())]
+        if not files:
+            raise InputError(f"A pasta {path} não tem arquivo {', '.join(_ENDINGS)}. Aponte a que tem os dados.")
+    elif path.exists():
+        files = [path]
+    elif is_address(text):
+        files = [download(text)]
+    elif is_hub_name(text):
+        files = _from_hub(text)
+    else:
+        raise InputError(
+            f'A fonte "{text}" não existe. Em `source`, use um arquivo .json, .jsonl, .gz, .zip ou .parquet, uma '
+            'pasta, um endereço http(s), "drive:ID", "hub:dono/nome", "oficial" ou "amostra".'
+        )
+    return _ready(path.name if path.is_dir() else files[0].name, files)
 
 
 def find_sample() -> Path:
@@ -64,38 +74,30 @@ def find_sample() -> Path:
     raise InputError(f"A amostra {SAMPLE} não foi encontrada. Execute dentro do repositório ou passe outro arquivo.")
 
 
-def chosen(names: Iterable[str]) -> list[str]:
+# O que está aqui -----------------------------------------------------------------------------------------------------
+
+
+def _with_rows(names: Iterable[str]) -> list[str]:
     """Dos arquivos de um zip, de uma pasta ou de um conjunto, os que têm linhas de treino, em ordem."""
-    with_rows = sorted(name for name in names if name.endswith(_ENDINGS) and not name.startswith("__MACOSX"))
+    readable = sorted(name for name in names if name.endswith(_ENDINGS) and not name.startswith("__MACOSX"))
     # O conjunto oficial traz também o teste e os rótulos; só o arquivo de treino serve de fonte.
-    official = [name for name in with_rows if name.rsplit("/", 1)[-1].startswith("trn.")][:1]
-    return official or [name for name in with_rows if "train" in name] or with_rows
+    official = [name for name in readable if name.rsplit("/", 1)[-1].startswith("trn.")][:1]
+    return official or [name for name in readable if "train" in name] or readable
 
 
-def _inside(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    files = [path / name for name in chosen(one.name for one in path.iterdir())]
-    if not files:
-        raise InputError(f"A pasta {path} não tem arquivo {', '.join(_ENDINGS)}. Aponte a que tem os dados.")
-    return files
-
-
-def _from_files(name: str, files: list[Path]) -> Source:
-    kinds = {_kind(path) for path in files}
-    size = sum(path.stat().st_size for path in files)
-    if kinds == {"linhas"} and len(files) == 1:
-        _refuse_other_forms(files[0])
-        return Source(files[0].name, size, files[0])
-    key = "\n".join(f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
-    path = cache_folder() / "fontes" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
-    if path.exists():
-        return Source(name, size, path)
-    problem = _from_parquet(files, path) if kinds == {"parquet"} else _unpack(name, files, path)
-    if problem:  # o que sobrou serve a esta leitura; a próxima refaz o arquivo
-        path = path.replace(path.with_name(f"cortado-{path.name}"))
-    _refuse_other_forms(path)
-    return Source(name, size, path, problem)
+def _ready(name: str, files: list[Path]) -> Source:
+    """A fonte pronta para ler: o próprio arquivo ou, se são vários ou estão compactados, um só no cache."""
+    kinds, size = [_kind(path) for path in files], sum(path.stat().st_size for path in files)
+    path = files[0]
+    if kinds != ["linhas"]:
+        key = "\n".join(f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
+        path = cache_folder() / "fontes" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
+        if not path.exists():
+            _from_parquet(files, path) if set(kinds) == {"parquet"} else _unpack(name, files, path)
+    with open(path, "rb") as file:
+        if file.readline(LONGEST_LINE).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"[":
+            raise InputError(f'{name}, linha 1: o arquivo é uma lista JSON ("["); esperava-se um objeto por linha.')
+    return Source(name, size, path)
 
 
 def _kind(path: Path) -> str:
@@ -107,63 +109,49 @@ def _kind(path: Path) -> str:
     return "parquet" if magic == b"PAR1" else kinds.get(magic[:2], "linhas")
 
 
-def _refuse_other_forms(path: Path) -> None:
-    with open(path, "rb") as file:
-        first = file.readline(_FIRST_LINE + 1)
-    if len(first) > _FIRST_LINE:
-        raise InputError(f"{path.name}, linha 1: mais de {_FIRST_LINE // 2**20} MB sem quebra; não é JSON Lines.")
-    if first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"[":
-        raise InputError(f'{path.name}, linha 1: o arquivo é uma lista JSON ("["); esperava-se um objeto por linha.')
-
-
-def _unpack(name: str, files: list[Path], path: Path) -> str:
-    """Escreve em ``path`` as linhas dos arquivos, seguidas; devolve o problema, se um deles está cortado."""
+def _unpack(name: str, files: list[Path], path: Path) -> None:
+    """Escreve em ``path`` as linhas dos arquivos, seguidas; InputError se um deles está danificado."""
     with atomic_write(path, "wb") as target, progress.bar(f"descompactando {name}", "MB", None, delay=1.0) as bar:
         for file in files:
             try:
-                for chunk in _chunks(file):
-                    target.write(chunk)
-                    bar.update(target.tell() // MB - bar.n)
-            except _BROKEN as error:
+                with _opened(file) as stream:
+                    while chunk := stream.read(MB):
+                        last = target.write(chunk) and chunk[-1:]
+                        bar.update(target.tell() // MB - bar.n)
+            except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
                 said = "acaba antes do fim" if isinstance(error, EOFError) else error
-                return f"o arquivo compactado está truncado ou danificado ({said})"
-            if len(files) > 1 and not chunk.endswith(b"\n"):
+                raise InputError(f"{file} está truncado ou danificado ({said}). Apague-o e baixe de novo.") from None
+            if len(files) > 1 and last != b"\n":
                 target.write(b"\n")
-    return ""
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    """Os bytes de um arquivo, descompactados, até onde for possível."""
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Os bytes de um arquivo, descompactados."""
+    kind = _kind(path)
     with ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(open(path, "rb"))
-        packed = _kind(path) == "gzip"
-        if _kind(path) == "zip":
-            member = _zip_member(path)
-            file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
-            packed = member.endswith(".gz")
-        stream: Any = stack.enter_context(gzip.open(file)) if packed else file
-        # read1 entrega o que já saiu: com read, o fim de um arquivo cortado se perderia.
-        yield from iter(lambda: stream.read1(_CHUNK), b"")
+        file: Any = stack.enter_context(open(path, "rb"))
+        if kind == "zip":
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            member = _member(path, archive)
+            file, kind = stack.enter_context(archive.open(member)), "gzip" if member.endswith(".gz") else ""
+        yield stack.enter_context(gzip.open(file)) if kind == "gzip" else file
 
 
-def _zip_member(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            members = chosen(name for name in names if not name.endswith((".zip", ".parquet")))
-            if len(members) != 1:
-                raise InputError(
-                    f"O zip {path} deveria ter trn.json.gz (ou um só arquivo .jsonl); dentro há: "
-                    f"{', '.join(names[:8]) or 'nada'}."
-                )
-            if archive.getinfo(members[0]).flag_bits & 1:
-                raise InputError(f"O zip {path} tem senha. Passe um zip sem senha ou o arquivo já extraído.")
-    except zipfile.BadZipFile as error:
-        raise InputError(f"O zip {path} está danificado ({error}). Apague-o e baixe de novo.") from None
+def _member(path: Path, archive: zipfile.ZipFile) -> str:
+    names = archive.namelist()
+    members = _with_rows(name for name in names if not name.endswith((".zip", ".parquet")))
+    if len(members) != 1:
+        raise InputError(
+            f"O zip {path} deveria ter trn.json.gz (ou um só arquivo .jsonl); dentro há: "
+            f"{', '.join(names[:8]) or 'nada'}."
+        )
+    if archive.getinfo(members[0]).flag_bits & 1:
+        raise InputError(f"O zip {path} tem senha. Passe um zip sem senha ou o arquivo já extraído.")
     return members[0]
 
 
-def _from_parquet(files: list[Path], path: Path) -> str:
+def _from_parquet(files: list[Path], path: Path) -> None:
     import duckdb
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,4 +162,101 @@ def _from_parquet(files: list[Path], path: Path) -> str:
         texts = table.project("coalesce(title, '') AS title, coalesce(content, '') AS content")
         database.execute(f"COPY ({texts.sql_query()}) TO '{path}.parcial' (FORMAT json)")
     Path(f"{path}.parcial").replace(path)
+
+
+# O que está na rede --------------------------------------------------------------------------------------------------
+
+
+def is_address(source: str) -> bool:
+    """Se a fonte é um endereço http(s), ``drive:ID``, um id do Drive sozinho ou ``"oficial"``."""
+    return source == "oficial" or source.startswith(("http://", "https://", "drive:")) or source in KNOWN_SIZES
+
+
+def is_hub_name(source: str) -> bool:
+    """Se a fonte é ``hub:dono/nome``, ou ``dono/nome`` quando não há aqui uma pasta ``dono``."""
+    match = re.fullmatch(r"(hub:)?([\w.-]+)/[\w.-]+", source)
+    return match is not None and (bool(match[1]) or not (Path(match[2]).exists() or Path(source).suffix))
+
+
+def download(source: str) -> Path:
+    """Traz a fonte para o cache, uma vez só, e devolve o arquivo.
+
+    MachineError se a rede falha, se não há espaço, se vem uma página no lugar do arquivo (como a da cota do Drive) ou
+    se o tamanho não é o esperado; InputError se o endereço traz usuário e senha.
+    """
+    match = _DRIVE_ID.match(source)
+    drive_id = match[1] if match else OFFICIAL_DRIVE_ID if source in ("oficial", OFFICIAL_DRIVE_ID) else ""
+    refuse_credentials("A fonte", source)
+    folder = cache_folder() / "fontes"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "drive" if drive_id else re.sub(r"[^\w.-]", "_", Path(urllib.parse.urlparse(source).path).name) or "fonte"
+    path = folder / f"{hashlib.sha256((drive_id or source).encode()).hexdigest()[:12]}_{name}"
+    if path.exists():
+        return path
+    partial = path.with_name(f"{path.name}.parcial")
+    try:
+        _from_drive(drive_id, partial) if drive_id else _from_address(source, partial)
+    except MachineError:
+        raise
+    except Exception as error:  # gdown e fsspec deixam passar erros de várias bibliotecas de rede
+        if re.search("many users|quota", str(error), re.IGNORECASE):
+            raise MachineError(_QUOTA) from None
+        raise MachineError(
+            f"{source} não respondeu como devia ({type(error).__name__}: {error}). Confira o endereço e a rede e "
+            "execute de novo."
+        ) from None
+    if problem := _unexpected(partial, KNOWN_SIZES.get(drive_id)):
+        partial.unlink()
+        raise MachineError(problem if problem == _QUOTA else f"{source} {problem}")
+    return partial.replace(path)
+
+
+def _from_drive(name: str, partial: Path) -> None:
+    import gdown
+
+    need_disk(partial.parent, KNOWN_SIZES.get(name, 0) / 1e9 + 0.1, "baixar a fonte")
+    gdown.download(id=name, output=str(partial), resume=True)
+
+
+def _from_address(url: str, partial: Path) -> None:
+    import fsspec  # type: ignore[import-untyped]  # o fsspec não traz tipos
+    from fsspec.callbacks import TqdmCallback  # type: ignore[import-untyped]  # o mesmo
+
+    files, path = fsspec.core.url_to_fs(url)
+    need_disk(partial.parent, (files.info(path).get("size") or 0) / 1e9 + 0.1, "baixar a fonte")
+
+    def bar(total: int | None = None, **_: object):
+        return progress.bar("baixando", "B", total, delay=1.0)
+
+    files.get_file(path, str(partial), callback=TqdmCallback(tqdm_cls=bar))
+
+
+def _unexpected(path: Path, expected: int | None) -> str:
+    """O que há de errado no que veio: uma página em vez do arquivo, ou outro tamanho; vazio se está certo."""
+    with open(path, "rb") as file:
+        page = file.read(200_000).lstrip().lower()
+    if page.startswith((b"<!doctype html", b"<html")):
+        quota = re.search(rb"quota|too many users|cota", page)
+        return _QUOTA if quota else "respondeu com uma página, não com o arquivo. Confira o endereço do download."
+    size = path.stat().st_size
+    if expected and size != expected:
+        return f"trouxe {number(size)} bytes e deviam ser {number(expected)}. Foi apagado; execute de novo."
     return ""
+
+
+def _from_hub(source: str) -> list[Path]:
+    """Os arquivos de treino de um conjunto do Hub, no cache da biblioteca; MachineError se não vêm."""
+    name = source.removeprefix("hub:")
+    try:
+        from huggingface_hub import hf_hub_download, list_repo_files
+
+        files = _with_rows(list_repo_files(name, repo_type="dataset"))
+        paths = [Path(hf_hub_download(name, file, repo_type="dataset")) for file in files]
+    except Exception as error:  # a biblioteca deixa passar erros de rede de vários tipos
+        raise MachineError(
+            f'O conjunto "{source}" do Hub não abriu ({type(error).__name__}: {error}). Confira o nome e a rede, ou '
+            "baixe o arquivo e use-o em `source`."
+        ) from None
+    if not paths:
+        raise MachineError(f'O conjunto "{source}" do Hub não tem arquivos .json, .jsonl, .gz, .zip nem .parquet.')
+    return paths
