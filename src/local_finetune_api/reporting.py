@@ -32,7 +32,7 @@ class Reporting(TrainerCallback):
         self.base = self._base_losses()
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Refaz o checkpoint da época quando a queda veio entre o ponto de retomada, que o Trainer grava antes, e ele."""
+        """Refaz o checkpoint da época se a queda veio logo depois do ponto de retomada, que o Trainer grava antes."""
         marker = self.task.folder / "models" / f"step-{state.global_step}" / "checkpoint.json"
         if state.global_step and float(state.epoch or 0.5).is_integer() and not marker.is_file():
             for logs in state.log_history:
