@@ -16,7 +16,7 @@ from local_api_server import KEY, MODEL, ask, connect, echo, never, serving, sub
 
 from local_finetune_api import Settings
 from local_finetune_api.chat import Chat, Engine
-from local_finetune_api.errors import ApiError
+from local_finetune_api.schemas import ApiError
 
 
 @pytest.fixture(scope="module")

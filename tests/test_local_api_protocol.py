@@ -1,22 +1,17 @@
 """O protocolo da OpenAI, rota por rota, com o cliente de verdade e HTTP de verdade."""
 
 import concurrent.futures
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import openai
 import pytest
 from gpt_rows import chat_file
 from local_api_server import MODEL, connect, never, serving, submit, trained, until, wait
-from local_api_tour import tour
 
 from finetune_helpers import gpt
 from finetune_helpers.errors import StorageError
 from local_finetune_api import store
-
-PREVIOUS = Path(os.environ.get("OPENAI_ANTERIOR", Path(sys.prefix) / "openai-2.54"))
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +28,79 @@ def busy(tmp_path):
 
 
 def test_every_route_answers_the_installed_client(server, tmp_path):
-    tour(server.base_url, server.api_key, str(chat_file(tmp_path / "treino.jsonl")))
+    client = connect(server)
+    job = files_and_jobs(client, chat_file(tmp_path / "treino.jsonl"))
+    models_and_chat(client, job)
+    errors(client, server.base_url)
 
 
-@pytest.mark.skipif(not PREVIOUS.is_dir(), reason="openai 2.54 não está instalado ao lado (veja OPENAI_ANTERIOR)")
-def test_every_route_answers_the_previous_major_version(server, tmp_path):
-    script, path = Path(__file__).with_name("local_api_tour.py"), chat_file(tmp_path / "treino.jsonl")
-    command = [sys.executable, str(script), server.base_url, server.api_key, str(path)]
-    paths = os.pathsep.join([str(PREVIOUS), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "openai 2.5" in done.stdout
+def files_and_jobs(client, training_file: Path):
+    sent = client.files.create(file=training_file, purpose="fine-tune")
+    assert client.files.retrieve(sent.id) == sent
+    assert sent.id in [file.id for file in client.files.list(purpose="fine-tune")]
+    assert client.files.content(sent.id).content == training_file.read_bytes()
+    chosen = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": "auto"}
+    job = client.fine_tuning.jobs.create(
+        model=MODEL,
+        training_file=sent.id,
+        method={"type": "supervised", "supervised": {"hyperparameters": chosen}},
+        seed=7,
+        suffix="Meu Teste",
+        metadata={"a": "b"},
+    )
+    assert (job.status, job.seed, job.metadata) == ("validating_files", 7, {"a": "b"})
+    job = wait(client, job, "succeeded")
+    assert job.hyperparameters.batch_size == job.method.supervised.hyperparameters.batch_size == 4
+    assert job.fine_tuned_model.startswith(f"ft:{MODEL}:local:meu-teste:")
+    assert job.id in [known.id for known in client.fine_tuning.jobs.list(limit=1)]
+    found = client.fine_tuning.jobs.list(metadata={"a": "b"}, limit=100)
+    assert job.id in [known.id for known in found]
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=2))
+    assert len(events) == len({event.id for event in events}) >= 5
+    assert [event.data["step"] for event in events if event.type == "metrics"] == [2, 1]
+    points = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=1))
+    assert [point.step_number for point in points] == [2, 1]
+    assert "train_loss" in client.files.content(job.result_files[0]).text
+    client.files.delete(sent.id)
+    return job
+
+
+def models_and_chat(client, job) -> None:
+    assert job.fine_tuned_model in [model.id for model in client.models.list()]
+    assert client.models.retrieve(job.fine_tuned_model).owned_by == "local"
+    ask = {"model": job.fine_tuned_model, "messages": [{"role": "user", "content": "um dois três"}], "temperature": 0}
+    given = client.chat.completions.create(**ask, max_tokens=2, n=1, top_p=0.9)
+    assert given.system_fingerprint
+    assert (given.choices[0].message.content, given.choices[0].finish_reason) == ("um dois", "length")
+    assert given.usage.total_tokens == given.usage.prompt_tokens + given.usage.completion_tokens
+    stream = client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True})
+    pieces = list(stream)
+    text = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+    assert (text, pieces[-2].choices[0].finish_reason) == ("um dois três", "stop")
+    assert pieces[-1].usage.completion_tokens == 3
+    assert client.models.delete(job.fine_tuned_model).deleted
+    assert job.fine_tuned_model not in [model.id for model in client.models.list()]
+
+
+def errors(client, base_url: str) -> None:
+    refused(openai.NotFoundError, "fine_tune_not_found", lambda: client.fine_tuning.jobs.retrieve("ftjob-x"))
+    refused(openai.NotFoundError, "model_not_found", lambda: client.models.retrieve("nada"))
+    bad = openai.OpenAI(base_url=base_url, api_key="errada", max_retries=0)
+    refused(openai.AuthenticationError, "invalid_api_key", bad.models.list)
+    ask = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
+    for name, value in (("logprobs", True), ("tools", []), ("stop", ["x"]), ("seed", 1), ("n", 2)):
+        call = partial(client.chat.completions.create, **ask, **{name: value})
+        error = refused(openai.BadRequestError, "unsupported_parameter", call)
+        assert error.param == name, error.param
+
+
+def refused(kind, code, call):
+    try:
+        call()
+    except kind as error:
+        assert code in (None, error.code), error.code
+        return error
+    raise AssertionError(f"esperava {kind.__name__}")
 
 
 def test_what_is_only_the_servers_never_leaves_it(server, tmp_path):

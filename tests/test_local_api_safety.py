@@ -17,8 +17,7 @@ from local_api_server import KEY, MODEL, connect, serving, until
 import local_finetune_api
 from finetune_helpers.errors import MachineError
 from local_finetune_api import Settings
-from local_finetune_api import server as server_module
-from local_finetune_api.app import create_app
+from local_finetune_api import __main__ as command
 from local_finetune_api.server import environment, without_paths
 
 
@@ -39,13 +38,12 @@ def request(server, method: str, path: str, body=b"", key: str | None = KEY, **h
     return answer.status, json.loads(text) if text else {}
 
 
-def test_nothing_but_health_answers_without_the_key(server):
+def test_nothing_answers_without_the_key(server):
     for path in ("/v1/models", "/v1/files", "/openapi.json", "/qualquer"):
         for key in (None, "", "errada", KEY + "x", KEY[:-1], "\xff" * 9):
             status, body = request(server, "GET", path, key=key)
             assert (status, body["error"]["code"]) == (401, "invalid_api_key"), (path, key)
             assert KEY not in json.dumps(body)
-    assert request(server, "GET", "/healthz", key=None) == (200, {"status": "ok"})
 
 
 def chunks(size: int):
@@ -176,9 +174,9 @@ def test_a_folder_has_one_server_and_what_it_stores_survives_it(tmp_path, monkey
     path = chat_file(tmp_path / "treino.jsonl")
     with local_finetune_api.running(tmp_path / "api") as first, open(path, "rb") as file:
         sent = connect(first).files.create(file=file, purpose="fine-tune")
-        monkeypatch.setattr(server_module, "LOCK_WAIT", 0.1)
+        monkeypatch.setattr(command, "LOCK_WAIT", 0.1)
         with pytest.raises(MachineError, match="Outro servidor"):
-            server_module.serve(create_app, Settings(tmp_path / "api", KEY), "127.0.0.1", 0)
+            command.serve(Settings(tmp_path / "api", KEY), "127.0.0.1", 0)
     with local_finetune_api.running(tmp_path / "api") as second:
         assert connect(second).files.content(sent.id).content == path.read_bytes()
         with pytest.raises(openai.AuthenticationError):

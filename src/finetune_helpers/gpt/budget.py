@@ -11,7 +11,7 @@ from .. import portuguese, prices
 from ..errors import InputError
 from ..portuguese import counted, number, plain, usd
 from . import validation
-from .providers import CHECKED_ON, O200K, PROVIDERS, Provider
+from .providers import O200K, PROVIDERS, Provider
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -260,8 +260,7 @@ def _can_train(client: "OpenAI", provider: Provider, model: str, today: date) ->
 
     known = provider.tunable(model)
     if known is None and provider.paid:
-        listed = ", ".join(known.model for known in provider.models)
-        day = portuguese.date(CHECKED_ON)
+        listed, day = ", ".join(known.model for known in provider.models), portuguese.date(provider.checked_on)
         return None, f"o modelo não está entre os que {provider.name} ajustava em {day}: {listed}"
     until = portuguese.date(known.create_until) if known and known.create_until else ""
     if known and known.create_until and today > known.create_until:

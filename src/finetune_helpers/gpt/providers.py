@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 O200K = "o200k_base"
-CHECKED_ON = date(2026, 11, 21)  # quando as listas de modelos e os prazos foram conferidos
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Provider:
     extra_body: dict = field(default_factory=dict)
     after: str = ""  # o que falta fazer depois do treino, fora deste pacote
     timeout: float = 120.0  # segundos até desistir de um pedido
+    checked_on: date = date(2026, 11, 21)
 
     @property
     def default_model(self) -> str:
