@@ -146,10 +146,6 @@ def test_only_the_local_api_loads_the_model_before_the_first_answer_and_only_onc
     assert [json.loads(raw)["max_tokens"] for _, raw, _ in server.bodies] == sent
 
 
-def test_the_local_api_is_waited_for_longer_than_a_service(server):
-    assert [caller(server.base_url, name).timeout for name in ("local", "openai")] == [1800, 120]
-
-
 def test_pieces_of_an_answer_arrive_in_order(server, client):
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     texts = [{"role": "assistant", "content": ""}, {"content": "Uma "}, {"content": "frase"}, {}]

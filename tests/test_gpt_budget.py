@@ -148,35 +148,31 @@ def test_a_local_folder_or_gguf_is_called_by_its_name_and_offered(tmp_path):
 
 def test_preflight_of_an_account_that_never_trained_says_no(server, openai):
     server.models[MINI] = {"id": MINI, "object": "model", "created": 1, "owned_by": "o", "shutdown_date": "2027-01-14"}
-    check = gpt.preflight(*openai, MINI, today=date(2026, 12, 15))
-    assert (check.can_train, check.days_left) == (False, 30)
+    said = gpt.preflight(*openai, MINI, today=date(2026, 12, 15))
+    assert said.startswith(f"{MINI}: não pode treinar; a conta nunca treinou") and "14/01/2027 (30 dias)" in said
 
 
 @pytest.mark.parametrize(
     ("today", "says"),
     [
-        (TODAY, "pode treinar; a conta tem acesso"),
+        (TODAY, ": pode treinar; a conta tem acesso"),
         (TODAY, "responde até 14/01/2027 (54 dias)"),
-        (date(2027, 1, 5), "pode treinar"),
-        (date(2027, 1, 6), "não pode treinar"),
+        (date(2027, 1, 5), ": pode treinar"),
+        (date(2027, 1, 6), ": não pode treinar"),
+        (date(2027, 1, 14), "responde até 14/01/2027 (0 dias)"),
         (date(2027, 1, 15), "deixou de responder em 14/01/2027"),
     ],
 )
 def test_preflight_is_read_as_a_sentence_on_each_side_of_each_date(server, openai, monkeypatch, today, says):
     monkeypatch.setattr(prices, "ends_on", lambda sku: "2027-01-14")
     server.jobs["ftjob-1"] = job("ftjob-1", {})
-    text = str(gpt.preflight(*openai, MINI, today=today))
-    assert says in text and text.startswith(f"{MINI}: ")
+    assert says in gpt.preflight(*openai, MINI, today=today)
 
 
-def test_preflight_of_a_model_nobody_lists_does_not_guess(openai):
-    check = gpt.preflight(*openai, "gpt-inventado", today=TODAY)
-    assert (check.can_train, check.shutdown_date, check.days_left) == (None, None, None)
-    assert "sem como saber" in str(check) and MINI in str(check) and "não tem data de fim" in str(check)
-
-
-def test_preflight_of_any_local_model_can_train(server):
-    assert gpt.preflight(caller(server.base_url, "local"), gpt.provider("local"), "dono/modelo").can_train is True
+def test_preflight_does_not_guess_of_a_paid_model_nobody_lists_and_any_local_one_can_train(server, openai):
+    said = gpt.preflight(*openai, "gpt-inventado", today=TODAY)
+    assert "sem como saber" in said and MINI in said and "não tem data de fim" in said
+    assert ": pode treinar" in gpt.preflight(caller(server.base_url, "local"), gpt.provider("local"), "dono/modelo")
 
 
 def test_preflight_with_a_refused_key_says_which_key_to_check(server, openai):

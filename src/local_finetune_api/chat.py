@@ -124,9 +124,7 @@ class Engine:
             )
         process = self._process
         assert process.stdin and process.stdout  # criado com os dois
-        names = ("source", "adapter", "temperature", "top_p", "stream")
-        request = dict(zip(names, batch[0].key, strict=True)) | {"rows": [chat.row for chat in batch]}
-        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.write(json.dumps(request_of(batch)).encode() + b"\n")
         await process.stdin.drain()
         stopping = False
         while True:
@@ -142,6 +140,12 @@ class Engine:
             if "failed" in message:
                 raise ApiError(500, message["failed"], "generation_failed")
             batch[message["row"]].deltas.put_nowait(message)
+
+
+def request_of(batch: list[Chat]) -> dict:
+    """O que se pede ao processo gerador: um lote de conversas ao mesmo modelo, com os mesmos parâmetros."""
+    names = ("source", "adapter", "temperature", "top_p", "stream")
+    return dict(zip(names, batch[0].key, strict=True)) | {"rows": [chat.row for chat in batch]}
 
 
 @router.post("/completions", **typed(ChatCompletion))
@@ -162,7 +166,7 @@ async def create(request: Request, configured: Configured, asked: ChatRequest) -
     head = {"id": store.new_id("chatcmpl"), "created": int(time.time()), "model": model.name}
     if asked.stream:
         usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        return StreamingResponse(_stream(chat, head, usage, configured.chat_timeout), media_type="text/event-stream")
+        return Flow(chat, _stream(chat, head, usage, configured.chat_timeout))
     try:
         done = await _finished(chat, request, configured.chat_timeout)
     finally:
@@ -171,6 +175,20 @@ async def create(request: Request, configured: Configured, asked: ChatRequest) -
     choice = {"index": 0, "message": message, "finish_reason": done["finish_reason"], "logprobs": None}
     body = {"object": "chat.completion", "choices": [choice], "usage": _usage(done)}
     return {**head, **body, "system_fingerprint": done["model_id"]}
+
+
+class Flow(StreamingResponse):
+    """Uma resposta em fluxo que libera o lugar na fila também de quem sai antes do primeiro trecho."""
+
+    def __init__(self, chat: Chat, pieces: AsyncIterator[str]):
+        super().__init__(pieces, media_type="text/event-stream")
+        self.chat = chat
+
+    async def __call__(self, scope, receive, send):
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.chat.cancelled = True
 
 
 def _message(message: Message) -> dict[str, str]:
@@ -223,8 +241,6 @@ async def _stream(chat: Chat, head: dict, include_usage: bool, timeout: float) -
         yield "data: [DONE]\n\n"
     except (ApiError, TimeoutError) as error:
         yield _sse(error_body(error if isinstance(error, ApiError) else _too_slow()))
-    finally:
-        chat.cancelled = True
 
 
 def _too_slow() -> ApiError:

@@ -36,7 +36,7 @@ def main() -> None:
     while request := requests.get():
         stop.clear()
         try:
-            _answer(loaded, request, send, stop)
+            answer(loaded, request, send, stop)
         except Exception as error:
             # O servidor descarta o processo assim que lê a falha: o rastro vai antes para o registro.
             print(trace(error), file=sys.stderr, flush=True)
@@ -63,7 +63,8 @@ def _listening() -> tuple[SimpleQueue, Event]:
     return requests, stop
 
 
-def _answer(loaded: dict, request: dict, send: Callable[[dict], None], stop: Event) -> None:
+def answer(loaded: dict, request: dict, send: Callable[[dict], None], stop: Event) -> None:
+    """Responde a um lote por ``send``; ``loaded`` guarda o modelo de um lote para o outro."""
     model, tokenizer, model_id = _ready(loaded, request["source"], request["adapter"])
     from finetune_helpers.training import measures  # só depois de carregar: o Unsloth entra antes do transformers
 
@@ -86,10 +87,10 @@ def _answer(loaded: dict, request: dict, send: Callable[[dict], None], stop: Eve
     }
     with nullcontext() if request["adapter"] else _without_adapter(model):
         written = measures.generate(model, tokenizer, asked, **options) if fits else []
-    for index, answer in zip(fits, written, strict=True):
-        counts = {"tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out}
-        ended = {"finish_reason": answer.finish_reason, "model_id": model_id}
-        send({"row": index, "text": answer.text, **counts, **ended})
+    for index, reply in zip(fits, written, strict=True):
+        counts = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
+        ended = {"finish_reason": reply.finish_reason, "model_id": model_id}
+        send({"row": index, "text": reply.text, **counts, **ended})
     send({"done": True})
 
 

@@ -1,4 +1,4 @@
-"""Os treinos: as rotas de ``/v1/fine_tuning/jobs`` e a fila, um por vez, cada um no seu processo e retomável."""
+"""Os treinos: as rotas de ``/v1/fine_tuning/jobs`` e a fila, um por vez, que continua o que uma queda interrompe."""
 
 import asyncio
 import logging

@@ -207,37 +207,21 @@ def check_budget(estimate: Estimate, provider: Provider, budget_usd: float) -> N
         )
 
 
-@dataclass(frozen=True)
-class Preflight:
-    """Se a conta pode treinar (None = não dá para saber), quando o modelo para de responder e quantos dias faltam."""
-
-    model: str
-    can_train: bool | None
-    reason: str
-    shutdown_date: date | None
-    days_left: int | None
-
-    def __str__(self) -> str:
-        verdicts = {True: "pode treinar", False: "não pode treinar", None: "sem como saber se pode treinar"}
-        ends = "O modelo não tem data de fim."
-        if self.shutdown_date and self.days_left is not None:
-            day = portuguese.date(self.shutdown_date)
-            ends = f"O modelo responde até {day} ({counted(self.days_left, 'dia')})."
-            if self.days_left < 0:
-                ends = f"O modelo deixou de responder em {day}: escolha outro."
-        return f"{self.model}: {verdicts[self.can_train]}; {self.reason}. {ends}"
-
-
-def preflight(client: "OpenAI", provider: Provider, model: str, *, today: date | None = None) -> Preflight:
-    """Pergunta à API, sem custo, se a conta treina e quando o modelo acaba; completa com as datas publicadas.
+def preflight(client: "OpenAI", provider: Provider, model: str, *, today: date | None = None) -> str:
+    """Se a conta pode treinar e até quando o modelo responde, numa frase: pergunta à API, sem custo, e completa com as
+    datas publicadas.
 
     MachineError se a chave não vale ou a API não responde.
     """
-    today = today or datetime.now(UTC).date()
-    known = provider.tunable(model)
-    shutdown = _announced(client, model) or (known.ends_on if known else None)
-    can_train, reason = _can_train(client, provider, model, today)
-    return Preflight(model, can_train, reason, shutdown, (shutdown - today).days if shutdown else None)
+    today, known = today or datetime.now(UTC).date(), provider.tunable(model)
+    ends_on = _announced(client, model) or (known.ends_on if known else None)
+    ends = "O modelo não tem data de fim."
+    if ends_on:
+        day, left = portuguese.date(ends_on), (ends_on - today).days
+        ends = f"O modelo responde até {day} ({counted(left, 'dia')})."
+        if left < 0:
+            ends = f"O modelo deixou de responder em {day}: escolha outro."
+    return f"{model}: {_can_train(client, provider, model, today)}. {ends}"
 
 
 def _announced(client: "OpenAI", model: str) -> date | None:
@@ -255,17 +239,17 @@ def _announced(client: "OpenAI", model: str) -> date | None:
         raise explain(error) from None
 
 
-def _can_train(client: "OpenAI", provider: Provider, model: str, today: date) -> tuple[bool | None, str]:
+def _can_train(client: "OpenAI", provider: Provider, model: str, today: date) -> str:
     from .chat import retrying
 
     known = provider.tunable(model)
     if known is None and provider.paid:
         listed, day = ", ".join(known.model for known in provider.models), portuguese.date(provider.checked_on)
-        return None, f"o modelo não está entre os que {provider.name} ajustava em {day}: {listed}"
+        return f"sem como saber se pode treinar; não está entre os que {provider.name} ajustava em {day}: {listed}"
     until = portuguese.date(known.create_until) if known and known.create_until else ""
     if known and known.create_until and today > known.create_until:
-        return False, f"a criação de treinos acabou em {until}"
+        return f"não pode treinar; a criação de treinos acabou em {until}"
     jobs = retrying(lambda: client.fine_tuning.jobs.list(limit=1))
     if provider.name == "openai" and not jobs.data:
-        return False, "a conta nunca treinou, e a OpenAI não aceita contas novas desde 07/05/2026"
-    return True, "a conta tem acesso à API de treinos" + (f" até {until}" if until else "")
+        return "não pode treinar; a conta nunca treinou, e a OpenAI não aceita contas novas desde 07/05/2026"
+    return "pode treinar; a conta tem acesso à API de treinos" + (f" até {until}" if until else "")
