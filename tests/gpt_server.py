@@ -5,8 +5,11 @@ import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from finetune_helpers import gpt
 
 
 @dataclass
@@ -23,6 +26,11 @@ class Scripted:
     models: dict = field(default_factory=dict)
     on_chat: object = None
     base_url: str = ""
+
+    def reset(self):
+        """Esquece tudo, menos o endereço: o serviço de um arquivo de testes atende a todos eles."""
+        self.__init__(base_url=self.base_url)
+        return self
 
     def script(self, route: str, *answers):
         """Responde ``answers`` às próximas chamadas: (código, corpo[, cabeçalhos]), "cut", "garbage", "lost" ou
@@ -57,6 +65,19 @@ def job(identifier: str, body: dict, **changes) -> dict:
         "seed": body.get("seed", 0),
         "metadata": body.get("metadata"),
     } | changes
+
+
+def event(number: int, message: str = "", **measured) -> dict:
+    """Um evento de um treino, criado dez segundos por ``number`` depois dele; com ``measured``, de medidas."""
+    shape = {"type": "metrics", "data": measured} if measured else {}
+    stamped = {"id": f"e{number}", "object": "fine_tuning.job.event", "created_at": 1000 + 10 * number}
+    return stamped | {"level": "info", "message": message} | shape
+
+
+@cache
+def caller(base_url: str, name: str = "openai"):
+    """O cliente de um provedor neste endereço; criar um lê os certificados do sistema, o que demora."""
+    return gpt.client(gpt.provider(name, base_url=base_url), api_key="chave-de-teste")
 
 
 @contextmanager
@@ -115,38 +136,35 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _default(self, path, raw):
-        state = self.state
-        if path == "/files" and self.command == "POST":
-            return 200, self._upload(raw)
-        if path == "/files":
-            return 200, _page([row for row in state.files.values()])
-        if match := re.fullmatch(r"/files/([\w-]+)/content", path):
-            return 200, state.contents[match[1]]
-        if (match := re.fullmatch(r"/files/([\w-]+)", path)) and self.command == "GET":
-            return 200, state.files[match[1]]
-        if match := re.fullmatch(r"/files/([\w-]+)", path):
-            gone = state.files.pop(match[1], None)
-            return (200, {"id": match[1], "object": "file", "deleted": True}) if gone else error(404, "not_found")[:2]
-        if path == "/fine_tuning/jobs" and self.command == "POST":
-            body = json.loads(raw)
-            created = job(f"ftjob-{len(state.jobs) + 1}", body)
-            state.jobs[created["id"]] = created
-            return 200, created
-        if path == "/fine_tuning/jobs":
-            return 200, _page(list(reversed(state.jobs.values())))
-        if match := re.fullmatch(r"/fine_tuning/jobs/([\w-]+)", path):
-            return (200, state.jobs[match[1]]) if match[1] in state.jobs else error(404, "not_found")[:2]
-        if match := re.fullmatch(r"/fine_tuning/jobs/([\w-]+)/cancel", path):
-            state.jobs[match[1]]["status"] = "cancelled"
-            return 200, state.jobs[match[1]]
-        if re.fullmatch(r"/fine_tuning/jobs/[\w-]+/events", path):
-            return 200, _page(state.events)
-        if re.fullmatch(r"/fine_tuning/jobs/[\w-]+/checkpoints", path):
-            return 200, _page([])
-        if match := re.fullmatch(r"/models/(.+)", path):
-            return (200, state.models[match[1]]) if match[1] in state.models else error(404, "model_not_found")[:2]
-        if path == "/chat/completions":
-            return 200, state.on_chat(json.loads(raw))
+        state, creating = self.state, self.command == "POST"
+        match path.strip("/").split("/"):
+            case ["files"]:
+                return 200, self._upload(raw) if creating else _page(list(state.files.values()))
+            case ["files", name, "content"]:
+                return 200, state.contents[name]
+            case ["files", name] if self.command == "GET":
+                return 200, state.files[name]
+            case ["files", name] if state.files.pop(name, None):
+                return 200, {"id": name, "object": "file", "deleted": True}
+            case ["fine_tuning", "jobs"] if creating:
+                created = job(f"ftjob-{len(state.jobs) + 1}", json.loads(raw))
+                state.jobs[created["id"]] = created
+                return 200, state.jobs[created["id"]]
+            case ["fine_tuning", "jobs"]:
+                return 200, _page(list(reversed(state.jobs.values())))
+            case ["fine_tuning", "jobs", name] if name in state.jobs:
+                return 200, state.jobs[name]
+            case ["fine_tuning", "jobs", name, "cancel"]:
+                state.jobs[name]["status"] = "cancelled"
+                return 200, state.jobs[name]
+            case ["fine_tuning", "jobs", _, "events"]:
+                return 200, _page(state.events)
+            case ["fine_tuning", "jobs", _, "checkpoints"]:
+                return 200, _page([])
+            case ["models", *name] if "/".join(name) in state.models:
+                return 200, state.models["/".join(name)]
+            case ["chat", "completions"]:
+                return 200, state.on_chat(json.loads(raw))
         return error(404, "not_found")[:2]
 
     def _upload(self, raw):

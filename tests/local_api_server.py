@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import openai
 from gpt_rows import chat_file
@@ -51,13 +52,18 @@ def serving(folder, *, work=None, exchange=None, **changes):
 
 
 def connect(running) -> openai.OpenAI:
-    return openai.OpenAI(base_url=running.base_url, api_key=running.api_key, max_retries=0, timeout=120)
+    return _client(running.base_url, running.api_key)
+
+
+@cache
+def _client(base_url: str, api_key: str) -> openai.OpenAI:
+    # Criar um cliente lê os certificados do sistema, o que demora.
+    return openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0, timeout=600)
 
 
 def submit(client, folder, count: int = 12, **changes):
     """Envia um arquivo de treino e cria um job com ele."""
-    with open(chat_file(folder / "treino.jsonl", count), "rb") as file:
-        sent = client.files.create(file=file, purpose="fine-tune")
+    sent = client.files.create(file=chat_file(folder / "treino.jsonl", count), purpose="fine-tune")
     return client.fine_tuning.jobs.create(**({"model": MODEL, "training_file": sent.id} | changes))
 
 
@@ -100,9 +106,7 @@ async def trained(scheduler: Scheduler, job: dict) -> int:
         write_json(folder / "models" / f"step-{step}" / "checkpoint.json", row)
     table = io.BytesIO(b"step,train_loss\n1,2.0\n2,1.0\n")
     results = store.add_file(root, table, "step_metrics.csv", "fine-tune-results")
-    resolved = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0}
-    done = {"result_files": [results["id"]], "trained_tokens": 100, "hyperparameters": resolved}
-    write_json(folder / "outcome.json", {"status": "succeeded", **done})
+    write_json(folder / "outcome.json", {"result_files": [results["id"]], "trained_tokens": 100})
     return 0
 
 

@@ -143,7 +143,7 @@ def test_a_full_disk_stops_the_local_api_with_the_reason_and_its_next_start_goes
 
     from local_finetune_api import store
 
-    monkeypatch.setattr("finetune_helpers.gpt.failures.ATTEMPTS", 1)
+    monkeypatch.setattr("finetune_helpers.gpt.chat.ATTEMPTS", 1)
     training, full = tmp_path / "treino.jsonl", []
     turn = [{"role": "user", "content": "oi"}, {"role": "assistant", "content": "olá"}]
     records.write_jsonl(training, [{"messages": turn}] * 12)
@@ -158,7 +158,7 @@ def test_a_full_disk_stops_the_local_api_with_the_reason_and_its_next_start_goes
         client = OpenAI(base_url=api.base_url, api_key=api.api_key, max_retries=0)
         job = gpt.find_or_create(client, tmp_path, gpt.Request(training, n_epochs=1), provider=provider)
         with pytest.raises(MachineError, match="Disco cheio"):
-            gpt.follow(client, job.id, poll_seconds=0.05, sleep=lambda seconds: None)
+            gpt.follow(client, job.id, poll_seconds=0.05)
     full[0].__exit__(None, None, None)
     with serving(disk / "api") as api:
         client = OpenAI(base_url=api.base_url, api_key=api.api_key)

@@ -5,42 +5,44 @@ import threading
 
 import pytest
 from gpt_rows import examples
-from gpt_server import completion, error, scripted
+from gpt_server import caller, completion, error, scripted
 
 from finetune_helpers import answers, gpt, prompts
 from finetune_helpers.errors import MachineError, RunMismatchError
-from finetune_helpers.gpt import chat, failures
+from finetune_helpers.gpt import chat
 
 QUESTIONS = [prompts.question(example) for example in examples(10)]
 CHAT = "POST /chat/completions"
 
 
-@pytest.fixture
-def server():
+@pytest.fixture(scope="module")
+def service():
     with scripted() as state:
-        state.on_chat = lambda body: completion(body["messages"][-1]["content"].upper())
         yield state
 
 
 @pytest.fixture
+def server(service):
+    service.reset().on_chat = lambda body: completion(body["messages"][-1]["content"].upper())
+    return service
+
+
+@pytest.fixture
 def client(server):
-    return gpt.client(gpt.provider("openai", base_url=server.base_url), api_key="k")
+    return caller(server.base_url)
 
 
 @pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    waited = []
-    monkeypatch.setattr(
-        failures.retrying, "__kwdefaults__", failures.retrying.__kwdefaults__ | {"sleep": waited.append}
-    )
-    return waited
+def no_waiting(monkeypatch):
+    """As esperas entre repetições não dormem."""
+    monkeypatch.setattr(chat.time, "sleep", lambda seconds: None)
 
 
 def expected() -> list[str]:
     return [prompts.chat_messages(asked)[-1]["content"].upper() for asked in QUESTIONS]
 
 
-def test_answers_come_in_the_order_of_the_questions(server, client):
+def test_answers_come_in_the_order_of_the_questions_greedy_and_limited(server, client):
     first = threading.Event()
 
     def last_one_first(body):
@@ -49,15 +51,11 @@ def test_answers_come_in_the_order_of_the_questions(server, client):
         return completion(text)
 
     server.on_chat = lambda body: completion("pronto") if body["max_tokens"] == 1 else last_one_first(body)
-    replies = gpt.answerer(client, "m", concurrency=5)(QUESTIONS)
+    replies = gpt.answerer(client, "m", concurrency=5, max_tokens=33)(QUESTIONS)
     assert [answer.answer for answer in replies] == expected()
+    sent = [json.loads(raw) for _, raw, _ in server.bodies[1:]]
+    assert {(body["temperature"], body["max_tokens"]) for body in sent} == {(0, 33)}
     assert (replies[0].tokens_in, replies[0].tokens_out, replies[0].finish_reason) == (7, 3, "stop")
-
-
-def test_temperature_is_zero_and_the_limit_is_sent(server, client):
-    gpt.answerer(client, "m", max_tokens=33)(QUESTIONS[:1])
-    body = json.loads(server.bodies[-1][1])
-    assert (body["temperature"], body["max_tokens"], body["messages"]) == (0, 33, prompts.chat_messages(QUESTIONS[0]))
 
 
 def test_concurrency_is_bounded_and_used(server, client):
@@ -137,25 +135,15 @@ def test_answers_of_another_base_are_refused(server, client, tmp_path):
         answers.answer_all(QUESTIONS[:2], "gpt-base", gpt.answerer(client, "gpt-4.1"), path)
 
 
-def test_the_local_api_loads_the_model_before_the_first_answer_and_only_once(server, client):
+@pytest.mark.parametrize(("loopback", "sent"), [(chat.LOOPBACK, [1, 256, 256, 256, 256]), ((), [256] * 4)])
+def test_only_the_local_api_loads_the_model_before_the_first_answer_and_only_once(
+    server, client, monkeypatch, loopback, sent
+):
+    monkeypatch.setattr(chat, "LOOPBACK", loopback)
     ask = gpt.answerer(client, "m")
     ask(QUESTIONS[:2])
     ask(QUESTIONS[2:4])
-    sent = [json.loads(raw) for route, raw, _ in server.bodies if route == CHAT]
-    assert [body["max_tokens"] for body in sent] == [1, 256, 256, 256, 256]
-
-
-def test_a_hosted_service_is_not_charged_for_a_warm_up(server, client, monkeypatch):
-    monkeypatch.setattr(chat, "LOOPBACK", ())
-    gpt.answerer(client, "m")(QUESTIONS[:2])
-    assert server.count(CHAT) == 2
-
-
-def test_the_local_api_is_waited_for_longer_than_a_service(server):
-    patience = [
-        gpt.client(gpt.provider(name, base_url=server.base_url), api_key="k").timeout for name in ("local", "openai")
-    ]
-    assert patience == [1800, 120]
+    assert [json.loads(raw)["max_tokens"] for _, raw, _ in server.bodies] == sent
 
 
 def test_pieces_of_an_answer_arrive_in_order(server, client):

@@ -1,36 +1,39 @@
 """Orçamento: o custo é conhecido antes, conta os tokens que serão cobrados, e nada se envia sem ele."""
 
-from dataclasses import replace
 from datetime import date
 
 import pytest
 from gpt_rows import chat_file
-from gpt_server import error, job, scripted
+from gpt_server import caller, error, job, scripted
 
 from finetune_helpers import gpt, prices
 from finetune_helpers.errors import InputError, MachineError
-from finetune_helpers.gpt import budget, validation
+from finetune_helpers.gpt import validation
 
 MINI = "gpt-4o-mini-2024-07-18"
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 TODAY = date(2026, 11, 21)
 
 
-@pytest.fixture
-def file(tmp_path):
-    return chat_file(tmp_path / "treino.jsonl")
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return chat_file(tmp_path_factory.mktemp("dados") / "treino.jsonl")
 
 
-@pytest.fixture
-def server():
+@pytest.fixture(scope="module")
+def service():
     with scripted() as state:
         yield state
 
 
 @pytest.fixture
+def server(service):
+    return service.reset()
+
+
+@pytest.fixture
 def openai(server):
-    provider = gpt.provider("openai", base_url=server.base_url)
-    return gpt.client(provider, api_key="k"), provider
+    return caller(server.base_url), gpt.provider("openai", base_url=server.base_url)
 
 
 def words(rows: list[dict]) -> list[int]:
@@ -38,22 +41,17 @@ def words(rows: list[dict]) -> list[int]:
     return [sum(len(message["content"].split()) for message in row["messages"]) for row in rows]
 
 
-def test_estimate_multiplies_tokens_by_the_dated_price(file):
-    estimate = gpt.estimate(file, MINI, 3, provider=gpt.provider("openai"))
+def test_tokens_are_multiplied_by_the_dated_price_of_training_and_of_both_models_answers(file):
+    terms = gpt.Terms(questions=100, answer_tokens=200)
+    estimate = gpt.estimate(file, MINI, 3, provider=gpt.provider("openai"), terms=terms)
     assert estimate.training_tokens == 3 * sum(validation.example_tokens(validation.read_rows(file)))
     assert estimate.training_usd == pytest.approx(estimate.training_tokens * 3.00 / 1e6)
-    assert (
-        "21/11/2026" in str(estimate) and "https://" in str(estimate) and "cerca de" not in str(estimate).split("·")[0]
-    )
-
-
-def test_answers_cost_base_plus_tuned(file):
-    terms = gpt.Terms(questions=100, answer_tokens=200)
-    estimate = gpt.estimate(file, MINI, 1, provider=gpt.provider("openai"), terms=terms)
     expected = (estimate.tokens_in * (0.15 + 0.30) + estimate.tokens_out * (0.60 + 1.20)) / 1e6
     assert estimate.answering_usd == pytest.approx(expected)
     assert estimate.total_usd == pytest.approx(expected + estimate.training_usd)
     assert estimate.work == ("openai", estimate.training_tokens + 2 * 100 * 200)
+    said = str(estimate)
+    assert "21/11/2026" in said and "https://" in said and "cerca de" not in said.split("·")[0]
 
 
 def test_tokens_are_counted_by_the_counter_of_the_model_that_is_billed(file):
@@ -78,17 +76,12 @@ def test_the_margin_counts_against_the_limit(file):
         gpt.check_budget(estimate, provider, estimate.total_usd)
 
 
-def test_local_training_is_free_and_needs_no_budget(file):
+def test_local_training_is_free_needs_no_budget_and_each_model_has_its_pace(file):
     local = gpt.provider("local")
-    estimate = gpt.estimate(file, local.default_model)
-    gpt.check_budget(estimate, local, 0)
-    assert estimate.total_usd == 0 and "sem cobrança" in estimate.cost and "US$" not in str(estimate)
-
-
-def test_another_local_model_has_its_own_pace(file):
-    local = gpt.provider("local")
-    machines = [gpt.estimate(file, model, provider=local).work[0] for model in (local.default_model, "outro")]
-    assert machines == ["local", "local outro"]
+    usual, other = (gpt.estimate(file, model, provider=local) for model in (local.default_model, "outro"))
+    gpt.check_budget(usual, local, 0)
+    assert usual.total_usd == 0 and "sem cobrança" in usual.cost and "US$" not in str(usual)
+    assert (usual.work[0], other.work[0]) == ("local", "local outro")
 
 
 @pytest.mark.parametrize(
@@ -105,14 +98,11 @@ def test_a_paid_provider_is_refused_without_budget_or_price(file, name, model, l
         gpt.check_budget(gpt.estimate(file, model, 3, provider=chosen), chosen, limit)
 
 
-def test_prices_given_by_the_user_are_used(file):
+def test_prices_given_by_the_user_are_used_if_all_three_come(file):
     terms = gpt.Terms(questions=5, answer_tokens=10, own_prices="10 1 2,5")
     estimate = gpt.estimate(file, LLAMA, 2, terms=terms)
     assert estimate.training_usd == pytest.approx(estimate.training_tokens * 10 / 1e6)
     assert estimate.answering_usd == pytest.approx(2 * (estimate.tokens_in * 1 + 50 * 2.5) / 1e6)
-
-
-def test_two_prices_are_not_enough(file):
     with pytest.raises(InputError, match="três números"):
         gpt.estimate(file, LLAMA, 2, terms=gpt.Terms(own_prices="10 1"))
 
@@ -143,11 +133,6 @@ def test_client_without_key_or_address_is_an_instruction(monkeypatch, name, kind
         gpt.client(gpt.provider(name))
 
 
-def test_no_provider_takes_jobs_after_its_models_stop():
-    for chosen in gpt.PROVIDERS.values():
-        assert all(not model.ends_on or model.create_until <= model.ends_on for model in chosen.models)
-
-
 def test_a_local_folder_or_gguf_is_called_by_its_name_and_offered(tmp_path):
     local, paid = gpt.provider("local"), gpt.provider("openai")
     folder, gguf = tmp_path / "meu modelo", tmp_path / "outro.gguf"
@@ -163,43 +148,34 @@ def test_a_local_folder_or_gguf_is_called_by_its_name_and_offered(tmp_path):
 
 def test_preflight_of_an_account_that_never_trained_says_no(server, openai):
     server.models[MINI] = {"id": MINI, "object": "model", "created": 1, "owned_by": "o", "shutdown_date": "2027-01-14"}
-    check = gpt.preflight(*openai, MINI, today=date(2026, 12, 15))
-    assert (check.can_train, check.days_left) == (False, 30)
+    said = gpt.preflight(*openai, MINI, today=date(2026, 12, 15))
+    assert said.startswith(f"{MINI}: não pode treinar; a conta nunca treinou") and "14/01/2027 (30 dias)" in said
 
 
 @pytest.mark.parametrize(
     ("today", "says"),
     [
-        (TODAY, "pode treinar; a conta tem acesso"),
+        (TODAY, ": pode treinar; a conta tem acesso"),
         (TODAY, "responde até 14/01/2027 (54 dias)"),
-        (date(2027, 1, 5), "pode treinar"),
-        (date(2027, 1, 6), "não pode treinar"),
+        (date(2027, 1, 5), ": pode treinar"),
+        (date(2027, 1, 6), ": não pode treinar"),
+        (date(2027, 1, 14), "responde até 14/01/2027 (0 dias)"),
         (date(2027, 1, 15), "deixou de responder em 14/01/2027"),
     ],
 )
 def test_preflight_is_read_as_a_sentence_on_each_side_of_each_date(server, openai, monkeypatch, today, says):
     monkeypatch.setattr(prices, "ends_on", lambda sku: "2027-01-14")
     server.jobs["ftjob-1"] = job("ftjob-1", {})
-    text = str(gpt.preflight(*openai, MINI, today=today))
-    assert says in text and text.startswith(f"{MINI}: ")
+    assert says in gpt.preflight(*openai, MINI, today=today)
 
 
-def test_preflight_of_a_model_nobody_lists_does_not_guess(openai):
-    check = gpt.preflight(*openai, "gpt-inventado", today=TODAY)
-    assert (check.can_train, check.shutdown_date, check.days_left) == (None, None, None)
-    assert "sem como saber" in str(check) and MINI in str(check) and "não tem data de fim" in str(check)
-
-
-def test_preflight_of_any_local_model_can_train(server):
-    local = replace(gpt.provider("local"), base_url=server.base_url)
-    assert gpt.preflight(gpt.client(local, api_key="k"), local, "dono/modelo").can_train is True
+def test_preflight_does_not_guess_of_a_paid_model_nobody_lists_and_any_local_one_can_train(server, openai):
+    said = gpt.preflight(*openai, "gpt-inventado", today=TODAY)
+    assert "sem como saber" in said and MINI in said and "não tem data de fim" in said
+    assert ": pode treinar" in gpt.preflight(caller(server.base_url, "local"), gpt.provider("local"), "dono/modelo")
 
 
 def test_preflight_with_a_refused_key_says_which_key_to_check(server, openai):
     server.script("GET /models/.*", error(401, "invalid_api_key"))
     with pytest.raises(MachineError, match="chave"):
         gpt.preflight(*openai, MINI, today=TODAY)
-
-
-def test_margin_covers_the_known_difference_between_tokenizers():
-    assert 1 + budget.MARGIN > 12_064 / 11_548  # a mesma amostra contada pelo o200k e pelo SmolLM2

@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from gpt_server import job, scripted
+from gpt_server import caller, event, job, scripted
 from openai.types.fine_tuning import FineTuningJob
 
 from finetune_helpers import gpt
@@ -20,59 +20,59 @@ REPORT_KEYS = (
     "prompt_fingerprint"
 )
 LOCAL = {"engine": "unsloth", "model_id": "m@1+2", "loss_curve": [], "heldout_curve": [], "gpu_hours": 0.01}
+LOCAL |= {"seconds": {"load": 8.0, "train": 57.0, "evaluate": 10.0}}
 LOSSES = [
     {"line": line, "tokens": 9, "characters": 40, "base_loss": 4.5, "tuned_loss": tuned, "base_other_loss": 4.6,
      "tuned_other_loss": 4.2}
     for line, tuned in ((1, 4.0), (3, 3.5))
 ]  # fmt: skip
+# Os três arquivos que a API local deixa: passos, perdas por linha e o relatório.
+LOCAL_FILES = [CSV, "".join(json.dumps(row) + "\n" for row in LOSSES), json.dumps(LOCAL, indent=2)]
+
+
+@pytest.fixture(scope="module")
+def service():
+    with scripted() as state:
+        yield state
 
 
 @pytest.fixture
-def report():
+def report(service):
     """Função que monta o relatório de um treino cujos arquivos de resultados são ``contents``."""
-    with scripted() as server:
-        chosen = gpt.provider("openai", base_url=server.base_url)
-        client = gpt.client(chosen, api_key="k")
+    server = service.reset()
+    chosen = gpt.provider("openai", base_url=server.base_url)
 
-        def build(*contents: bytes, **options) -> dict:
-            server.contents |= {f"file-r{at}": content for at, content in enumerate(contents)}
-            server.events = [_event(2), _event(1)]
-            body = {"model": "gpt-4.1-mini-2025-04-14", "training_file": "file-t"}
-            done = job("j", body, created_at=1000, finished_at=1115, status="succeeded")
-            done |= {"trained_tokens": 5000, "hyperparameters": {"batch_size": 3}}
-            done |= {"fine_tuned_model": "ft:gpt-4.1-mini-2025-04-14:o::a"}
-            done |= {"result_files": [f"file-r{at}" for at in range(len(contents))]}
-            return gpt.training_report(client, FineTuningJob.model_validate(done), provider=chosen, **options)
+    def build(*contents: str, **options) -> dict:
+        server.contents |= {f"file-r{at}": content.encode() for at, content in enumerate(contents)}
+        server.events = [event(2, step=2), event(1, step=1)]
+        body = {"model": "gpt-4.1-mini-2025-04-14", "training_file": "file-t"}
+        done = job("j", body, created_at=1000, finished_at=1115, status="succeeded")
+        done |= {"trained_tokens": 5000, "hyperparameters": {"batch_size": 3}}
+        done |= {"fine_tuned_model": "ft:gpt-4.1-mini-2025-04-14:o::a"}
+        done |= {"result_files": [f"file-r{at}" for at in range(len(contents))]}
+        finished = FineTuningJob.model_validate(done)
+        return gpt.training_report(caller(server.base_url), finished, provider=chosen, **options)
 
-        yield build
-
-
-def _event(step: int) -> dict:
-    measured = {"type": "metrics", "data": {"step": step}, "level": "info", "message": ""}
-    return {"id": f"e{step}", "object": "fine_tuning.job.event", "created_at": 1000 + 10 * step} | measured
-
-
-def local_files() -> list[bytes]:
-    """Os três arquivos que a API local deixa: passos, perdas por linha e o relatório."""
-    losses = "".join(json.dumps(row) + "\n" for row in LOSSES)
-    measured = LOCAL | {"seconds": {"load": 8.0, "train": 57.0, "evaluate": 10.0}}
-    return [CSV.encode(), losses.encode(), json.dumps(measured, indent=2).encode()]
+    return build
 
 
 SAME = [CSV, REORDERED, base64.b64encode(CSV.encode()).decode(), "\ufeff" + CSV, CSV.replace("\n", "\r\n")]
 
 
-@pytest.mark.parametrize(
-    "content", [text.encode() for text in SAME], ids=["csv", "outra-ordem", "base64", "bom", "crlf"]
-)
+@pytest.mark.parametrize("content", SAME, ids=["csv", "outra-ordem", "base64", "bom", "crlf"])
 def test_curves_are_read_by_column_name(report, content):
     built = report(content)
     assert built["loss_curve"] == [{"step": 1, "seconds": 10.0, "loss": 2.5}, {"step": 2, "seconds": 20.0, "loss": 2.0}]
     assert built["heldout_curve"] == [{"step": 2, "seconds": 20.0, "loss": 2.2}]
 
 
+@pytest.mark.parametrize("content", ["", "step,train_loss\n", "Ainda não há resultados."])
+def test_a_result_without_rows_gives_empty_curves(report, content):
+    assert report(content)["loss_curve"] == []
+
+
 def test_hosted_report_has_every_key_and_says_what_the_provider_does_not_measure(report):
-    built = report(CSV.encode())
+    built = report(CSV)
     assert set(REPORT_KEYS.split()) <= built.keys()
     assert (built["heldout"], built["billed_tokens"], built["steps"], built["examples_seen"]) == ([], 5000, 2, 6)
     assert built["base_id"] == "gpt-4.1-mini@2025-04-14" and built["model_id"].startswith(built["base_id"] + "+")
@@ -80,44 +80,26 @@ def test_hosted_report_has_every_key_and_says_what_the_provider_does_not_measure
     assert "de 2,20 a 2,20" in gpt.learned(built) and "1 min 55 s" in gpt.took(built)
 
 
-@pytest.mark.parametrize("content", [b"", b"step,train_loss\n", "Ainda não há resultados.".encode()])
-def test_a_result_without_rows_gives_empty_curves(report, content):
-    assert report(content)["loss_curve"] == []
-
-
-def test_losses_of_the_local_api_are_joined_to_items_by_line(report):
-    built = report(*local_files(), item_ids=["a", "b", "c"])
+def test_losses_of_the_local_api_are_joined_to_items_by_line_and_told_in_a_sentence(report):
+    built = report(*LOCAL_FILES, item_ids=["a", "b", "c"])
     assert [row["item_id"] for row in built["heldout"]] == ["a", "c"]
     assert set(built["heldout"][0]) == {"item_id", *LOSSES[0]} - {"line"}
+    said = gpt.learned(built)
+    assert "caiu de 4,50 para 3,75" in said and "menor em 2 de 2 itens" in said
+    assert "dos 0,75 de queda, 0,40 são estilo" in said and "0,35 são conteúdo" in said
+    assert "passos do treino: 57 s" in gpt.took(built) and "1 min 55 s" in gpt.took(built)
 
 
 def test_a_single_line_of_losses_is_not_taken_for_the_report(report):
-    files = local_files()
-    built = report(files[0], json.dumps(LOSSES[0]).encode(), files[2], item_ids=["a"])
+    built = report(CSV, json.dumps(LOSSES[0]), LOCAL_FILES[2], item_ids=["a"])
     assert (len(built["heldout"]), built["engine"]) == (1, "unsloth")
 
 
-def test_the_time_of_the_answers_enters_the_evaluation_and_the_hours_only_once(report, tmp_path):
-    built, path = report(*local_files()), tmp_path / "treino.json"
+def test_the_report_is_written_once_with_the_time_of_the_answers_and_for_one_model(report, tmp_path):
+    built, path = report(*LOCAL_FILES), tmp_path / "treino.json"
     done = gpt.finish(built, [Answer("x", 1, 1, 2.5, "stop", "m")] * 4, path)
     assert done["seconds"] == {"load": 8.0, "train": 57.0, "evaluate": 20.0}
     assert done["gpu_hours"] == round(85 / 3600, 5)
     assert gpt.finish(built, [], path) == done == read_json(path)
-
-
-def test_the_report_of_another_model_is_refused(report, tmp_path):
-    built, path = report(*local_files()), tmp_path / "treino.json"
-    gpt.finish(built, [], path)
     with pytest.raises(RunMismatchError, match=r"m@1\+2 .* m@1\+3"):
         gpt.finish(built | {"model_id": "m@1+3"}, [], path)
-
-
-def test_the_training_steps_and_the_whole_job_are_told_apart(report):
-    said = gpt.took(report(*local_files()))
-    assert "passos do treino: 57 s" in said and "1 min 55 s" in said
-
-
-def test_what_was_learned_is_one_sentence_for_this_run(report):
-    said = gpt.learned(report(*local_files(), item_ids=["a", "b", "c"]))
-    assert "caiu de 4,50 para 3,75" in said and "menor em 2 de 2 itens" in said
-    assert "dos 0,75 de queda, 0,40 são estilo" in said and "0,35 são conteúdo" in said

@@ -25,10 +25,6 @@ def with_line(tmp_path, line):
     return path
 
 
-def test_a_good_file_has_no_problem(tmp_path):
-    assert gpt.validate(chat_file(tmp_path / "treino.jsonl")) == []
-
-
 @pytest.mark.parametrize(
     ("line", "code"),
     [
@@ -38,7 +34,6 @@ def test_a_good_file_has_no_problem(tmp_path):
         (b"\xff\xfe{}", "codificacao"),
         (b"[" * 100_000, "json"),
         ({"messages": []}, "sem_mensagens"),
-        ({"messages": "texto"}, "sem_mensagens"),
         ({"prompt": "a", "completion": "b"}, "sem_mensagens"),
         ({"messages": [GOOD, "texto"]}, "mensagem"),
         ({"messages": [{"content": "sem papel"}, ANSWER]}, "papel"),
@@ -61,12 +56,6 @@ def test_each_broken_rule_is_reported_with_its_line(tmp_path, line, code):
     assert [(problem.line, problem.code, problem.fatal) for problem in found] == [(5, code, True)]
 
 
-def test_every_problem_of_a_file_is_reported_in_line_order(tmp_path):
-    path = tmp_path / "treino.jsonl"
-    path.write_text('x\n{"messages": []}\n\n')
-    assert [problem.line for problem in gpt.validate(path)] == [0, 1, 2, 3]
-
-
 def test_title_that_trips_moderation_is_only_a_warning(tmp_path):
     row = {"messages": [{"role": "user", "content": "Tactical folding Knife"}, ANSWER]}
     (problem,) = gpt.validate(with_line(tmp_path, row))
@@ -74,18 +63,17 @@ def test_title_that_trips_moderation_is_only_a_warning(tmp_path):
     assert "knife, tactical" in problem.message
 
 
-def test_nine_lines_are_too_few_and_ten_are_enough(tmp_path):
-    assert [p.code for p in gpt.validate(chat_file(tmp_path / "a.jsonl", 9))] == ["poucos_exemplos"]
-    assert gpt.validate(chat_file(tmp_path / "b.jsonl", 10)) == []
+@pytest.mark.parametrize(
+    ("name", "count", "codes"),
+    [("a.jsonl", 9, ["poucos_exemplos"]), ("b.jsonl", 10, []), ("treino.json", 10, ["extensao"])],
+)
+def test_nine_lines_are_too_few_ten_are_enough_and_the_name_counts(tmp_path, name, count, codes):
+    assert [problem.code for problem in gpt.validate(chat_file(tmp_path / name, count))] == codes
 
 
 def test_file_over_the_limit_is_refused_without_reading_it(tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "MAX_BYTES", 100)
     assert [p.code for p in gpt.validate(chat_file(tmp_path / "treino.jsonl"))] == ["arquivo_grande"]
-
-
-def test_wrong_extension_is_reported(tmp_path):
-    assert [p.code for p in gpt.validate(chat_file(tmp_path / "treino.json"))] == ["extensao"]
 
 
 def test_byte_order_mark_is_accepted(tmp_path):
@@ -95,15 +83,12 @@ def test_byte_order_mark_is_accepted(tmp_path):
     assert len(validation.read_rows(path)) == 12
 
 
-def test_missing_file_is_an_instruction(tmp_path):
-    with pytest.raises(InputError, match="Execute antes o caderno 01"):
-        gpt.validate(tmp_path / "nada.jsonl")
-
-
-def test_a_broken_file_is_refused_with_its_first_problems(tmp_path):
+def test_a_missing_or_broken_file_is_an_instruction_with_the_first_problems_in_line_order(tmp_path):
     path = tmp_path / "treino.jsonl"
-    path.write_text("{}\n" * 12)
-    with pytest.raises(InputError, match=r"linha 1 · sem_mensagens(?s:.)*linha 10 (?s:.)*mais 2"):
+    with pytest.raises(InputError, match="Execute antes o caderno 01"):
+        gpt.validate(path)
+    path.write_text("x\n" + "{}\n" * 11)
+    with pytest.raises(InputError, match=r"linha 1 · json(?s:.)*linha 10 · sem_mensagens(?s:.)*mais 2"):
         validation.check(path)
 
 
@@ -145,7 +130,7 @@ texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(st
 turns = st.lists(st.builds(lambda text: {"role": "user", "content": text}, texts), min_size=1, max_size=3)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.builds(lambda before, text: {"messages": [*before, {"role": "assistant", "content": text}]}, turns, texts),
@@ -159,7 +144,7 @@ def test_any_text_makes_a_valid_file_that_reads_back_equal(tmp_path, rows):
     assert validation.read_rows(path) == rows
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300))
 def test_any_bytes_are_reported_and_never_crash(tmp_path, content):
     path = tmp_path / "treino.jsonl"

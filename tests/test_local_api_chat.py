@@ -16,13 +16,7 @@ from local_api_server import KEY, MODEL, ask, connect, echo, never, serving, sub
 
 from local_finetune_api import Settings
 from local_finetune_api.chat import Chat, Engine
-from local_finetune_api.errors import ApiError
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("api")) as running:
-        yield connect(running)
+from local_finetune_api.schemas import ApiError
 
 
 def test_fifty_at_once_lose_nothing_and_each_gets_its_own(tmp_path):
@@ -108,7 +102,7 @@ def test_who_gives_up_leaves_the_queue_and_stops_what_is_being_written(tmp_path,
         served.extend(chat.row["messages"][-1]["content"] for chat in batch)
         gate.set()
         if len(served) == 1:
-            while not all(chat.cancelled for chat in [*batch, *engine.waiting]):
+            while not (batch[0].cancelled and engine.waiting[0].cancelled):  # o "três" pode já estar na fila
                 await asyncio.sleep(0.01)
         await echo(engine, batch)
 
@@ -165,24 +159,3 @@ def test_messages_in_parts_and_the_developer_role_are_understood(tmp_path):
     with serving(tmp_path, exchange=keep) as running:
         ask(connect(running), "", messages=messages)
     assert seen == [{"role": "system", "content": "seja breve"}, {"role": "user", "content": "um dois"}]
-
-
-@pytest.mark.parametrize(
-    ("changes", "param", "code"),
-    [
-        ({"temperature": 2.1}, "temperature", "invalid_value"),
-        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
-        ({"max_tokens": 1, "max_completion_tokens": 1}, "max_completion_tokens", "invalid_value"),
-        ({"messages": []}, "messages", "invalid_value"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "invalid_value"),
-        ({"messages": [{"role": "user"}]}, "messages.0.content", "missing_required_parameter"),
-        ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
-        ({"top_p": 0}, "top_p", "invalid_value"),
-        *(({name: value}, name, "unsupported_parameter") for name, value in {"n": 2, "presence_penalty": 1}.items()),
-    ],
-)
-def test_a_bad_chat_request_names_the_parameter(client, changes, param, code):
-    with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, "oi", **changes)
-    assert (caught.value.param, caught.value.code) == (param, code)
-    assert "Input should" not in caught.value.message

@@ -41,11 +41,9 @@ def test_a_row_is_made_for_each_answer_the_model_learns():
     (row,) = base_models.turns(Template(), messages)
     assert row == {"prompt": "[user]um[assistant]1[user]dois[assistant]", "completion": "2"}
     assert base_models.tokens_of(Template(), row) == len(row["prompt"]) + 1 + 1  # a resposta e o fim
-
-
-def test_harmony_models_answer_straight_in_the_final_channel():
-    text = base_models.prompt(Template(harmony=True), conversation("um"))
-    assert text == "[user]um[assistant]<|channel|>final<|message|>"
+    # O Harmony responde direto no canal final.
+    final = base_models.prompt(Template(harmony=True), conversation("um"))
+    assert final == "[user]um[assistant]<|channel|>final<|message|>"
 
 
 def test_the_other_question_is_the_next_lines_and_the_answer_stays():
@@ -114,16 +112,9 @@ def test_only_drawn_identifiers_are_looked_up(tmp_path, identifier):
     assert store.file(tmp_path, identifier) is None
 
 
-@pytest.mark.parametrize(
-    ("module", "heavy"),
-    [
-        ("local_finetune_api", "torch transformers openai fastapi uvicorn pydantic filelock tqdm"),
-        ("local_finetune_api.app", "torch transformers"),
-        ("local_finetune_api.base_models", "torch transformers openai fastapi"),
-    ],
-)
-def test_importing_loads_only_what_it_needs(module, heavy):
-    code = f"import sys, {module}; print(*[name for name in {heavy.split()} if name in sys.modules])"
+def test_the_base_models_are_known_without_loading_what_trains_or_serves():
+    heavy = ["torch", "transformers", "openai", "fastapi"]
+    code = f"import sys, local_finetune_api.base_models; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

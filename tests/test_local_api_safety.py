@@ -17,8 +17,7 @@ from local_api_server import KEY, MODEL, connect, serving, until
 import local_finetune_api
 from finetune_helpers.errors import MachineError
 from local_finetune_api import Settings
-from local_finetune_api import server as server_module
-from local_finetune_api.app import create_app
+from local_finetune_api import __main__ as command
 from local_finetune_api.server import environment, without_paths
 
 
@@ -28,9 +27,9 @@ def server(tmp_path_factory):
         yield running
 
 
-def request(server, method: str, path: str, body=b"", key: str | None = KEY, **headers):
+def request(base_url: str, method: str, path: str, body=b"", key: str | None = KEY, **headers):
     """Um pedido cru; devolve código e corpo como JSON."""
-    link = http.client.HTTPConnection(urlsplit(server.base_url).netloc, timeout=60)
+    link = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=600)
     sent = ({"Authorization": f"Bearer {key}"} if key is not None else {}) | headers
     link.request(method, path, body, sent, encode_chunked="Transfer-Encoding" in sent)
     answer = link.getresponse()
@@ -39,13 +38,12 @@ def request(server, method: str, path: str, body=b"", key: str | None = KEY, **h
     return answer.status, json.loads(text) if text else {}
 
 
-def test_nothing_but_health_answers_without_the_key(server):
+def test_nothing_answers_without_the_key(server):
     for path in ("/v1/models", "/v1/files", "/openapi.json", "/qualquer"):
         for key in (None, "", "errada", KEY + "x", KEY[:-1], "\xff" * 9):
-            status, body = request(server, "GET", path, key=key)
+            status, body = request(server.base_url, "GET", path, key=key)
             assert (status, body["error"]["code"]) == (401, "invalid_api_key"), (path, key)
             assert KEY not in json.dumps(body)
-    assert request(server, "GET", "/healthz", key=None) == (200, {"status": "ok"})
 
 
 def chunks(size: int):
@@ -58,15 +56,16 @@ def chunks(size: int):
 
 def test_a_large_body_is_cut_by_its_declared_size_or_while_it_arrives(server):
     multipart = {"Content-Type": "multipart/form-data; boundary=b"}
-    status, body = request(server, "POST", "/v1/files", b"x" * 200_000, **multipart)
-    assert (status, body["error"]["code"]) == (413, "payload_too_large")
     chunked = multipart | {"Transfer-Encoding": "chunked"}
-    status, body = request(server, "POST", "/v1/files", chunks(200_000), **chunked)
-    assert (status, body["error"]["code"]) == (413, "payload_too_large")
-    assert request(server, "POST", "/v1/files", chunks(51_000), **chunked)[0] == 413
-    assert request(server, "POST", "/v1/files", chunks(50_000), **chunked)[0] == 200
-    status, body = request(server, "POST", "/v1/chat/completions", b'{"model": "' + b"x" * 30_000 + b'"}')
-    assert (status, body["error"]["code"]) == (413, "payload_too_large")
+    long = b'{"model": "' + b"x" * 30_000 + b'"}'
+    sent = [
+        request(server.base_url, "POST", "/v1/files", b"x" * 200_000, **multipart),
+        request(server.base_url, "POST", "/v1/files", chunks(200_000), **chunked),
+        request(server.base_url, "POST", "/v1/files", chunks(51_000), **chunked),
+        request(server.base_url, "POST", "/v1/chat/completions", long),
+    ]
+    assert {(status, body["error"]["code"]) for status, body in sent} == {(413, "payload_too_large")}
+    assert request(server.base_url, "POST", "/v1/files", chunks(50_000), **chunked)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_a_file_name_is_never_a_path(server, name):
     ],
 )
 def test_every_refusal_has_the_published_shape_and_no_identifier_is_a_path(server, method, path, body, expected):
-    status, answer = request(server, method, path, body, **{"Content-Type": "application/json"})
+    status, answer = request(server.base_url, method, path, body, **{"Content-Type": "application/json"})
     assert status == expected
     assert set(answer["error"]) == {"message", "type", "param", "code"}
 
@@ -109,10 +108,12 @@ def test_an_unexpected_failure_shows_neither_path_nor_key(tmp_path, capfd):
 
     with serving(tmp_path, exchange=breaks) as running:
         body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "x"}]})
-        answers = [request(running, "POST", "/v1/chat/completions", body, **{"Content-Type": "application/json"})]
+        answers = [
+            request(running.base_url, "POST", "/v1/chat/completions", body, **{"Content-Type": "application/json"})
+        ]
         (tmp_path / "files").write_text("no lugar da pasta dos arquivos")
         headers = {"Content-Type": "multipart/form-data; boundary=b", "Transfer-Encoding": "chunked"}
-        answers.append(request(running, "POST", "/v1/files", chunks(1000), **headers))
+        answers.append(request(running.base_url, "POST", "/v1/files", chunks(1000), **headers))
     assert [status for status, _ in answers] == [500, 500]
     shown = json.dumps(answers) + "".join(capfd.readouterr())
     assert str(tmp_path) not in shown and KEY not in shown
@@ -137,67 +138,62 @@ def test_the_key_never_reaches_training_processes_nor_reprs(monkeypatch, tmp_pat
     assert KEY not in repr(Settings(tmp_path, KEY))
 
 
-def start(folder, *arguments, key=KEY):
-    command = [sys.executable, "-m", "local_finetune_api", "--dir", str(folder), *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment() | ({"LOCAL_API_KEY": key} if key else {}), **pipes)
-
-
-def test_what_prevents_the_server_from_starting_is_an_instruction(tmp_path):
+@pytest.mark.parametrize(
+    ("key", "arguments", "text"),
+    [
+        ("", [], "LOCAL_API_KEY"),
+        ("x" * 15, [], "LOCAL_API_KEY"),
+        ("ç" * 16, [], "LOCAL_API_KEY"),
+        (KEY, ["--port", "{taken}"], "ocupada"),
+        (KEY, ["--model", "/pasta/que/nao/existe"], "não é um modelo"),
+    ],
+)
+def test_what_prevents_the_server_from_starting_is_an_instruction(tmp_path, monkeypatch, capsys, key, arguments, text):
+    monkeypatch.setenv("LOCAL_API_KEY", key)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        refused = [
-            (start(tmp_path / "a", "--port", "0", key=""), "LOCAL_API_KEY"),
-            (start(tmp_path / "b", "--port", "0", key="x" * 15), "LOCAL_API_KEY"),
-            (start(tmp_path / "c", "--port", port), "ocupada"),
-            (start(tmp_path / "d", "--model", "/pasta/que/nao/existe"), "não é um modelo"),
-        ]
-        for process, text in refused:
-            _, error = process.communicate(timeout=120)
-            assert (process.returncode, text in error) == (2, True), error
+        port = taken.getsockname()[1]
+        given = [argument.format(taken=port) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", ["local_finetune_api", "--dir", str(tmp_path), *given])
+        assert command.main() == 2
+    assert text in capsys.readouterr().err
 
 
 def test_the_server_listens_only_on_this_machine_and_sigterm_ends_it_clean(tmp_path):
-    process = start(tmp_path, "--port", "0", key="x" * 16)
-    line = process.stdout.readline()
-    assert "http://127.0.0.1:" in line
-    address = ("127.0.0.1", int(line.rsplit(":", 1)[1].split("/")[0]))
-    socket.create_connection(address).close()
-    link = http.client.HTTPConnection(*address, timeout=60)
-    link.request("GET", "/healthz")
-    assert link.getresponse().status == 200
-    link.close()
+    line = [sys.executable, "-m", "local_finetune_api", "--dir", str(tmp_path), "--port", "0"]
+    environ = environment() | {"LOCAL_API_KEY": "x" * 16}
+    process = subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = process.stdout.readline()
+    assert "http://127.0.0.1:" in said
+    assert request(said.split()[-1], "GET", "/v1/models", key="x" * 16)[0] == 200
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert (process.returncode in (0, -signal.SIGTERM), error) == (True, "")
 
 
-def test_a_folder_has_one_server_and_what_it_stores_survives_it(tmp_path, monkeypatch):
-    path = chat_file(tmp_path / "treino.jsonl")
-    with local_finetune_api.running(tmp_path / "api") as first, open(path, "rb") as file:
-        sent = connect(first).files.create(file=file, purpose="fine-tune")
-        monkeypatch.setattr(server_module, "LOCK_WAIT", 0.1)
-        with pytest.raises(MachineError, match="Outro servidor"):
-            server_module.serve(create_app, Settings(tmp_path / "api", KEY), "127.0.0.1", 0)
-    with local_finetune_api.running(tmp_path / "api") as second:
-        assert connect(second).files.content(sent.id).content == path.read_bytes()
-        with pytest.raises(openai.AuthenticationError):
-            openai.OpenAI(base_url=second.base_url, api_key=first.api_key, max_retries=0).models.list()
-
-
-def test_the_server_ends_with_who_started_it(tmp_path):
+def test_a_folder_has_one_server_that_ends_with_who_started_it_and_keeps_what_it_stored(tmp_path, monkeypatch):
+    folder, path = tmp_path / "api", chat_file(tmp_path / "treino.jsonl")
     code = (
         "import sys, local_finetune_api; "
-        f"s = local_finetune_api.running({str(tmp_path)!r}); print(s.process.pid, flush=True); sys.stdin.read()"
+        f"s = local_finetune_api.running({str(folder)!r}); print(s.process.pid, s.base_url, s.api_key, flush=True); "
+        "sys.stdin.read()"
     )
     notebook = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    pid = int(notebook.stdout.readline())
+    pid, base_url, key = notebook.stdout.readline().split()
+    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
+    sent = client.files.create(file=path, purpose="fine-tune")
+    monkeypatch.setattr(command, "LOCK_WAIT", 0.1)
+    with pytest.raises(MachineError, match="Outro servidor"):
+        command.serve(Settings(folder, KEY), "127.0.0.1", 0)
     notebook.kill()
     notebook.wait()
     until(lambda: not os.path.exists(f"/proc/{pid}") or _state(pid) == "Z")
+    with local_finetune_api.running(folder) as second:
+        assert connect(second).files.content(sent.id).content == path.read_bytes()
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=second.base_url, api_key=key, max_retries=0).models.list()
 
 
-def _state(pid: int) -> str:
+def _state(pid: str) -> str:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rsplit(")", 1)[1].split()[0]
 

@@ -15,7 +15,7 @@ schemathesis = pytest.importorskip("schemathesis")
 checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 SCHEMA = schemathesis.openapi.from_dict(create_app(Settings(Path("nunca-usada"), KEY)).openapi())
 OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]
-EXAMPLES = int(os.environ.get("PROFUNDIDADE", "5"))
+EXAMPLES = int(os.environ.get("PROFUNDIDADE", "3"))
 
 
 @pytest.fixture(scope="module")

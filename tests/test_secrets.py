@@ -28,7 +28,7 @@ import local_finetune_api
 from finetune_helpers import comparison, gpt, prompts
 from finetune_helpers.comparison.judge import Judge
 from finetune_helpers.errors import FinetuneError, MachineError
-from finetune_helpers.gpt import failures
+from finetune_helpers.gpt import chat
 
 ROOT = Path(__file__).resolve().parents[1]
 MINI = "gpt-4o-mini-2024-07-18"
@@ -65,9 +65,7 @@ def server():
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """As esperas entre repetições não dormem."""
-    monkeypatch.setattr(failures.time, "sleep", lambda seconds: None)
-    changed = failures.retrying.__kwdefaults__ | {"sleep": lambda seconds: None}
-    monkeypatch.setattr(failures.retrying, "__kwdefaults__", changed)
+    monkeypatch.setattr(chat.time, "sleep", lambda seconds: None)
 
 
 def shown(caught: BaseException) -> str:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from finetune_helpers import prompts
+from finetune_helpers import portuguese, prompts
 from finetune_helpers.errors import RunMismatchError
 from finetune_helpers.records import Example, read_json, write_json
 
@@ -242,10 +242,10 @@ def test_losses_are_joined_by_item_and_separate_content_from_style():
         "tuned_other_loss": 4.6,
     }
     assert len(joined) == 2
-    text = measures.learnt(joined)
+    text = portuguese.learnt(joined)
     assert "caiu de 4,50 para 3,75" in text and "menor em 2 de 2 itens" in text
     assert "dos 0,75 de queda, 0,50 são estilo" in text and "0,25 são conteúdo" in text
-    assert "não executado" in measures.learnt([])
+    assert "não executado" in portuguese.learnt([])
 
 
 def test_the_report_is_written_once_and_never_for_another_adapter(tmp_path):

@@ -1,7 +1,9 @@
-"""Números, datas, durações e dinheiro como se escrevem em português."""
+"""Números, datas, durações e dinheiro como se escrevem em português, e o que uma queda de perda diz."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date as Day
 from decimal import Decimal
+from typing import Any
 
 NOT_RUN = "não executado"  # um passo que ninguém executou
 NOT_MEASURED = "não medido"  # o que esta máquina ou este serviço não mede
@@ -54,3 +56,24 @@ def p_value(p: float | None, floor: float | None = None) -> str:
     if p is not None and floor is not None and p <= floor:
         return f"p ≤ {plain(floor)}"
     return "p < 0,001" if p is not None and p < 0.001 else f"p = {number(p, 3)}"
+
+
+def learnt(rows: Sequence[Mapping[str, Any]]) -> str:
+    """O que a perda de cada item, antes e depois, diz: quanto caiu, em quantos itens, e se por estilo ou conteúdo.
+
+    ``rows`` são as linhas de ``heldout`` em ``treino.json``.
+    """
+    if not rows:
+        return f"perda por item: {NOT_RUN}"
+    keys = ("base_loss", "tuned_loss", "base_other_loss", "tuned_other_loss")
+    before, after, other_before, other_after = (sum(row[key] for row in rows) / len(rows) for key in keys)
+    lower = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
+    whole, style = before - after, other_before - other_after
+    content = round(whole - style, 2) + 0.0  # sem “-0,00”
+    return (
+        f"A perda {'caiu' if whole > 0 else 'subiu'} de {number(before, 2)} para {number(after, 2)} nats por token, "
+        f"menor em {lower} de {len(rows)} itens.\n"
+        f"Com o título de outro item, foi de {number(other_before, 2)} para {number(other_after, 2)}: dos "
+        f"{number(whole, 2)} de queda, {number(style, 2)} são estilo (valem para qualquer título) e "
+        f"{number(content, 2)} são conteúdo (o que o título certo explica)."
+    )

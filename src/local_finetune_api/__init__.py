@@ -22,7 +22,3 @@ def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"O módulo {__name__} não tem {name!r}.")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -1,4 +1,4 @@
-"""O aplicativo FastAPI: rotas, a guarda da chave e dos tamanhos, e as duas filas (treinos e respostas)."""
+"""O aplicativo FastAPI: as rotas, a guarda da chave e dos tamanhos, e as duas filas (treinos e respostas)."""
 
 import asyncio
 import hmac
@@ -12,9 +12,8 @@ from fastapi import FastAPI
 
 from finetune_helpers import __version__
 
-from . import chat, errors, files, jobs, models
-from .scheduler import Scheduler
-from .schemas import ErrorBody
+from . import chat, files, jobs
+from .schemas import ApiError, ErrorBody, error_body, install
 from .server import Settings, trace
 
 log = logging.getLogger("local_finetune_api")
@@ -30,31 +29,26 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.engine = chat.Engine(settings)
-    app.state.scheduler = Scheduler(settings, app.state.engine)
-    for module in (files, jobs, models, chat):
+    app.state.scheduler = jobs.Scheduler(settings, app.state.engine)
+    for module in (files, jobs, chat):
         app.include_router(module.router, responses=ERRORS)
-    app.add_api_route("/healthz", _health, methods=["GET"], tags=["saúde"])
-    errors.install(app)
+    install(app)
     app.add_middleware(Guard, settings=settings)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(part.run()) for part in (app.state.engine, app.state.scheduler)]
+    parts = (app.state.engine, app.state.scheduler)
+    tasks = [asyncio.create_task(part.run()) for part in parts]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await app.state.scheduler.stop()
-        await app.state.engine.stop()
-
-
-def _health() -> dict[str, str]:
-    """Responde quando o servidor está pronto."""
-    return {"status": "ok"}
+        for part in parts:
+            await part.stop()
 
 
 class Guard:
@@ -64,16 +58,17 @@ class Guard:
         self.app, self.settings = app, settings
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http" or scope["path"] == "/healthz":
+        if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
         if not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self.settings.api_key.encode()):
             text = "Chave ausente ou incorreta. Envie Authorization: Bearer com a chave de LOCAL_API_KEY."
-            return await _refuse(send, 401, text, "invalid_api_key")
+            return await _refuse(send, ApiError(401, text, "invalid_api_key"))
         limit = self.settings.max_upload + 65_536 if scope["path"] == "/v1/files" else self.settings.max_body
+        large = ApiError(413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            return await _refuse(send, 413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
+            return await _refuse(send, large)
         received, started = 0, False
 
         async def counted():
@@ -81,7 +76,7 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise errors.ApiError(413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
+                raise large
             return message
 
         async def watched(message):
@@ -94,13 +89,14 @@ class Guard:
         except Exception as error:  # o uvicorn não a vê: o registro fica com um rastro sem pastas
             log.error("falha inesperada: %s", trace(error))
             if not started:
-                await _refuse(send, 500, "Falha interna da API local. Veja o registro do servidor.", "internal_error")
+                text = "Falha interna da API local. Veja o registro do servidor."
+                await _refuse(send, ApiError(500, text, "internal_error"))
 
 
-async def _refuse(send, status: int, message: str, code: str) -> None:
-    content = json.dumps(errors.body(status, message, code)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
+async def _refuse(send: Any, error: ApiError) -> None:
+    content = json.dumps(error_body(error)).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(content)), "connection": "close"}
+    headers |= {"www-authenticate": "Bearer"} if error.status_code == 401 else {}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status_code, "headers": raw})
     await send({"type": "http.response.body", "body": content})

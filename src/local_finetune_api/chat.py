@@ -14,14 +14,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from openai.types.chat import ChatCompletion
 
-from . import errors, models, store
-from .errors import ApiError
-from .files import Configured
-from .schemas import ChatRequest, Message, typed
+from . import store
+from .files import find_model
+from .schemas import ApiError, ChatRequest, Configured, Message, error_body, typed
 from .server import Settings, environment
 
 log = logging.getLogger("local_finetune_api")
-router = APIRouter(tags=["chat"])
+router = APIRouter(prefix="/v1/chat")
 DEFAULT_MAX_TOKENS = 256
 
 
@@ -33,6 +32,16 @@ class Chat:
     row: dict  # messages e max_tokens
     deltas: asyncio.Queue = field(default_factory=asyncio.Queue)
     cancelled: bool = False
+
+    async def message(self) -> dict:
+        """O próximo trecho (``delta``) ou a resposta inteira (``text``); ApiError se a geração não deu certo."""
+        message = await self.deltas.get()
+        if "too_long" in message:
+            text = f"A conversa tem {message['too_long']} tokens e o modelo aceita {message['limit']}. Encurte-a."
+            raise ApiError(400, text, "context_length_exceeded", "messages")
+        if "error" in message:
+            raise message["error"]
+        return message
 
 
 class Engine:
@@ -74,7 +83,14 @@ class Engine:
         while True:
             await self._arrived.wait()
             while batch := self._next_batch():
-                await self._serve(batch)
+                try:
+                    await self._exchange(batch)
+                except Exception as error:  # uma falha num lote não pode parar a fila dos outros
+                    log.error("o processo gerador falhou: %s", type(error).__name__)
+                    await self.stop()
+                    text = error.detail if isinstance(error, ApiError) else "O processo que gera caiu. Tente de novo."
+                    for chat in batch:
+                        chat.deltas.put_nowait({"error": ApiError(500, text, "generation_failed")})
             self._arrived.clear()
             self._idle.set()
 
@@ -97,22 +113,18 @@ class Engine:
                 batch.append(self.waiting.popleft())
         return batch
 
-    async def _serve(self, batch: list[Chat]) -> None:
-        try:
-            await self._exchange(batch)
-        except Exception as error:  # uma falha num lote não pode parar a fila dos outros
-            log.error("o processo gerador falhou: %s", type(error).__name__)
-            await self.stop()
-            text = error.detail if isinstance(error, ApiError) else "O processo que gera caiu. Tente de novo."
-            for chat in batch:
-                chat.deltas.put_nowait({"error": ApiError(500, text, "generation_failed")})
-
     async def _exchange(self, batch: list[Chat]) -> None:
-        process = await self._started()
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "local_finetune_api.generation"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=environment(),
+                limit=2**26,
+            )
+        process = self._process
         assert process.stdin and process.stdout  # criado com os dois
-        names = ("source", "adapter", "temperature", "top_p", "stream")
-        request = dict(zip(names, batch[0].key, strict=True)) | {"rows": [chat.row for chat in batch]}
-        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.write(json.dumps(request_of(batch)).encode() + b"\n")
         await process.stdin.drain()
         stopping = False
         while True:
@@ -129,30 +141,32 @@ class Engine:
                 raise ApiError(500, message["failed"], "generation_failed")
             batch[message["row"]].deltas.put_nowait(message)
 
-    async def _started(self) -> asyncio.subprocess.Process:
-        if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "local_finetune_api.generation",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                env=environment(),
-                limit=2**26,
-            )
-        return self._process
+
+def request_of(batch: list[Chat]) -> dict:
+    """O que se pede ao processo gerador: um lote de conversas ao mesmo modelo, com os mesmos parâmetros."""
+    names = ("source", "adapter", "temperature", "top_p", "stream")
+    return dict(zip(names, batch[0].key, strict=True)) | {"rows": [chat.row for chat in batch]}
 
 
-@router.post("/v1/chat/completions", **typed(ChatCompletion))
+@router.post("/completions", **typed(ChatCompletion))
 async def create(request: Request, configured: Configured, asked: ChatRequest) -> Any:
     """Responde a uma conversa."""
-    model = models.find(configured, asked.model)
-    chat = _chat(model, asked)
+    if asked.max_tokens and asked.max_completion_tokens:
+        text = 'Envie "max_tokens" ou "max_completion_tokens", não os dois.'
+        raise ApiError(400, text, "invalid_value", "max_completion_tokens")
+    if asked.stream_options and not asked.stream:
+        raise ApiError(400, '"stream_options" só vale com stream=true.', "invalid_value", "stream_options")
+    model = find_model(configured, asked.model)
+    temperature = 1.0 if asked.temperature is None else asked.temperature
+    top_p = (asked.top_p or 1.0) if temperature > 0 else 1.0
+    limit = asked.max_completion_tokens or asked.max_tokens or DEFAULT_MAX_TOKENS
+    row = {"messages": [_message(message) for message in asked.messages], "max_tokens": limit}
+    chat = Chat((model.source, str(model.adapter or ""), temperature, top_p, bool(asked.stream)), row)
     request.app.state.engine.submit(chat)
     head = {"id": store.new_id("chatcmpl"), "created": int(time.time()), "model": model.name}
     if asked.stream:
         usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        return StreamingResponse(_stream(chat, head, usage, configured.chat_timeout), media_type="text/event-stream")
+        return Flow(chat, _stream(chat, head, usage, configured.chat_timeout))
     try:
         done = await _finished(chat, request, configured.chat_timeout)
     finally:
@@ -163,19 +177,18 @@ async def create(request: Request, configured: Configured, asked: ChatRequest) -
     return {**head, **body, "system_fingerprint": done["model_id"]}
 
 
-def _chat(model: models.Served, asked: ChatRequest) -> Chat:
-    if asked.max_tokens and asked.max_completion_tokens:
-        text = 'Envie "max_tokens" ou "max_completion_tokens", não os dois.'
-        raise ApiError(400, text, "invalid_value", "max_completion_tokens")
-    if asked.stream_options and not asked.stream:
-        raise ApiError(400, '"stream_options" só vale com stream=true.', "invalid_value", "stream_options")
-    temperature = 1.0 if asked.temperature is None else asked.temperature
-    top_p = (asked.top_p or 1.0) if temperature > 0 else 1.0
-    row = {
-        "messages": [_message(message) for message in asked.messages],
-        "max_tokens": asked.max_completion_tokens or asked.max_tokens or DEFAULT_MAX_TOKENS,
-    }
-    return Chat((model.source, str(model.adapter or ""), temperature, top_p, bool(asked.stream)), row)
+class Flow(StreamingResponse):
+    """Uma resposta em fluxo que libera o lugar na fila também de quem sai antes do primeiro trecho."""
+
+    def __init__(self, chat: Chat, pieces: AsyncIterator[str]):
+        super().__init__(pieces, media_type="text/event-stream")
+        self.chat = chat
+
+    async def __call__(self, scope, receive, send):
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.chat.cancelled = True
 
 
 def _message(message: Message) -> dict[str, str]:
@@ -185,67 +198,53 @@ def _message(message: Message) -> dict[str, str]:
 
 
 async def _finished(chat: Chat, request: Request, timeout: float) -> dict:
-    """A mensagem final; quem desistiu de esperar libera o lugar na fila na hora."""
-    answering, leaving = asyncio.create_task(_last(chat)), asyncio.create_task(_left(request))
+    """A resposta inteira; quem desistiu de esperar libera o lugar na fila na hora."""
+
+    async def whole() -> dict:
+        while "text" not in (message := await chat.message()):
+            continue
+        return message
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            continue
+
+    answering, leaving = asyncio.create_task(whole()), asyncio.create_task(left())
     try:
         done, _ = await asyncio.wait({answering, leaving}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if answering in done:
             return answering.result()
         if leaving in done:
             raise ApiError(499, "O cliente desistiu de esperar.", "client_closed_request")
-        raise ApiError(503, "A resposta demorou demais. Tente de novo.", "timeout", retry_after=5)
+        raise _too_slow()
     finally:
         answering.cancel()
         leaving.cancel()
 
 
-async def _last(chat: Chat) -> dict:
-    while True:
-        message = await chat.deltas.get()
-        if failure := _failure(message):
-            raise failure
-        if "text" in message:
-            return message
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
-
-
-def _failure(message: dict) -> ApiError | None:
-    if "too_long" in message:
-        text = f"A conversa tem {message['too_long']} tokens e o modelo aceita {message['limit']}. Encurte-a."
-        return ApiError(400, text, "context_length_exceeded", "messages")
-    return message.get("error")
-
-
 async def _stream(chat: Chat, head: dict, include_usage: bool, timeout: float) -> AsyncIterator[str]:
     base = {**head, "object": "chat.completion.chunk"} | ({"usage": None} if include_usage else {})
+
+    def piece(delta: dict, finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        return _sse({**base, "choices": [choice]})
+
     try:
-        yield _sse({**base, "choices": [_piece({"role": "assistant", "content": ""})]})
+        yield piece({"role": "assistant", "content": ""})
         async with asyncio.timeout(timeout):
-            while True:
-                message = await chat.deltas.get()
-                if failure := _failure(message):
-                    yield _sse(errors.body(failure.status_code, failure.detail, failure.code, failure.param))
-                    return
-                if "text" in message:
-                    break
-                yield _sse({**base, "choices": [_piece({"content": message["delta"]})]})
+            while "text" not in (message := await chat.message()):
+                yield piece({"content": message["delta"]})
         base["system_fingerprint"] = message["model_id"]
-        yield _sse({**base, "choices": [_piece({}, message["finish_reason"])]})
+        yield piece({}, message["finish_reason"])
         if include_usage:
             yield _sse({**base, "choices": [], "usage": _usage(message)})
         yield "data: [DONE]\n\n"
-    except TimeoutError:
-        yield _sse(errors.body(503, "A resposta demorou demais. Tente de novo.", "timeout"))
-    finally:
-        chat.cancelled = True
+    except (ApiError, TimeoutError) as error:
+        yield _sse(error_body(error if isinstance(error, ApiError) else _too_slow()))
 
 
-def _piece(delta: dict, finish_reason: str | None = None) -> dict:
-    return {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+def _too_slow() -> ApiError:
+    return ApiError(503, "A resposta demorou demais. Tente de novo.", "timeout", retry_after=5)
 
 
 def _usage(done: dict) -> dict[str, int]:

@@ -1,28 +1,22 @@
-"""Rotas de ``/v1/files``."""
+"""O que fica guardado e se pode pedir pelo nome: as rotas de ``/v1/files`` e de ``/v1/models``."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
-from openai.types import FileDeleted, FileObject
+from openai.types import FileDeleted, FileObject, Model, ModelDeleted
 
-from . import store
-from .errors import ApiError, not_found
-from .schemas import Page, page, shaped, typed
+from . import base_models, store
+from .schemas import ApiError, Configured, Page, not_found, page, shaped, typed
 from .server import Settings
 
-router = APIRouter(tags=["files"])
+router = APIRouter(prefix="/v1")
+CREATED = 1730419200  # 01/11/2024, quando o SmolLM2 saiu; os modelos base não têm outra data
 
 
-def settings(request: Request) -> Settings:
-    """Ajustes do servidor que atende o pedido."""
-    return request.app.state.settings
-
-
-Configured = Annotated[Settings, Depends(settings)]
-
-
-@router.post("/v1/files", **typed(FileObject))
+@router.post("/files", **typed(FileObject))
 def upload(
     configured: Configured, file: Annotated[UploadFile, File()], purpose: Annotated[Literal["fine-tune"], Form()]
 ) -> dict:
@@ -36,7 +30,7 @@ def upload(
     return shaped(FileObject, store.add_file(configured.folder, file.file, name, purpose))
 
 
-@router.get("/v1/files", **typed(Page[FileObject]))
+@router.get("/files", **typed(Page[FileObject]))
 def list_files(
     configured: Configured,
     purpose: str | None = None,
@@ -49,8 +43,8 @@ def list_files(
     return page(FileObject, rows if order == "desc" else rows[::-1], after, limit)
 
 
-@router.get("/v1/files/{file_id}", **typed(FileObject))
-def retrieve(configured: Configured, file_id: str) -> dict:
+@router.get("/files/{file_id}", **typed(FileObject))
+def retrieve_file(configured: Configured, file_id: str) -> dict:
     """Dados de um arquivo."""
     row = store.file(configured.folder, file_id)
     if row is None:
@@ -58,20 +52,89 @@ def retrieve(configured: Configured, file_id: str) -> dict:
     return shaped(FileObject, row)
 
 
-@router.get("/v1/files/{file_id}/content", response_class=FileResponse)
+@router.get("/files/{file_id}/content", response_class=FileResponse)
 def content(configured: Configured, file_id: str) -> FileResponse:
     """Conteúdo de um arquivo, byte a byte."""
-    retrieve(configured, file_id)
+    retrieve_file(configured, file_id)
     return FileResponse(store.content_path(configured.folder, file_id), media_type="application/octet-stream")
 
 
-@router.delete("/v1/files/{file_id}", **typed(FileDeleted))
-def delete(configured: Configured, file_id: str) -> dict:
+@router.delete("/files/{file_id}", **typed(FileDeleted))
+def delete_file(configured: Configured, file_id: str) -> dict:
     """Apaga um arquivo que nenhum treino em andamento usa."""
-    retrieve(configured, file_id)
+    retrieve_file(configured, file_id)
     live = [job for job in store.jobs(configured.folder) if job["status"] in store.LIVE]
     if any(file_id in (job["training_file"], job["validation_file"]) for job in live):
         text = "Um treino em andamento usa este arquivo. Espere-o terminar ou cancele-o."
         raise ApiError(409, text, "file_in_use", "id")
-    store.delete_file(configured.folder, file_id)
+    store.delete(configured.folder / "files" / file_id, "meta.json")
     return {"id": file_id, "object": "file", "deleted": True}
+
+
+@dataclass(frozen=True)
+class Served:
+    """Um modelo que responde: nome, origem do modelo base e, se ajustado, a pasta do adaptador e o treino dele."""
+
+    name: str
+    source: str
+    adapter: Path | None = None
+    created: int = CREATED
+    job: str = ""
+
+    @property
+    def shape(self) -> dict:
+        """O modelo como a API o mostra."""
+        owner = "local" if self.adapter else "system"
+        return {"id": self.name, "object": "model", "created": self.created, "owned_by": owner}
+
+
+def served(settings: Settings) -> dict[str, Served]:
+    """Tudo o que responde a ``/v1/chat/completions``, por nome: modelos base, ajustados e checkpoints de cada época."""
+    answering = {base.name: Served(base.name, base.source) for base in base_models.catalogue(settings.models)}
+    for job in store.jobs(settings.folder):
+        points = store.checkpoints(settings.folder, job["id"])
+        for row in points:
+            folder = store.job_folder(settings.folder, job["id"]) / "models" / f"step-{row['step_number']}"
+            names = [row["fine_tuned_model_checkpoint"]]
+            if row is points[0] and job["fine_tuned_model"] and not job.get("model_deleted"):
+                names.append(job["fine_tuned_model"])
+            answering |= {name: Served(name, job["source"], folder, row["created_at"], job["id"]) for name in names}
+    return answering
+
+
+def find_model(settings: Settings, name: str) -> Served:
+    """O modelo de nome ``name`` (nos modelos base, sem diferença de caixa); 404 se não há."""
+    base = base_models.find(settings.models, name)
+    model = Served(base.name, base.source) if base else served(settings).get(name)
+    if model is None:
+        raise not_found("modelo", name, "model_not_found", "model")
+    return model
+
+
+@router.get("/models", **typed(Page[Model]))
+def list_models(configured: Configured) -> dict:
+    """Lista os modelos."""
+    return page(Model, [model.shape for model in served(configured).values()])
+
+
+@router.get("/models/{model:path}", **typed(Model))
+def retrieve_model(configured: Configured, model: str) -> dict:
+    """Um modelo."""
+    return find_model(configured, model).shape
+
+
+@router.delete("/models/{model:path}", **typed(ModelDeleted))
+def delete_model(configured: Configured, model: str) -> dict:
+    """Apaga um modelo ajustado, com os seus checkpoints; os modelos base não se apagam."""
+    chosen = find_model(configured, model)
+    if chosen.adapter is None:
+        raise ApiError(403, "Este é um modelo base e não pode ser apagado.", "model_not_deletable", "model")
+    job = store.known_job(configured.folder, chosen.job)
+    if job["status"] in store.LIVE:
+        raise ApiError(409, "O treino deste modelo não terminou. Cancele-o antes.", "model_in_use", "model")
+    whole = model == job["fine_tuned_model"]
+    for folder in list(chosen.adapter.parent.glob("step-*")) if whole else [chosen.adapter]:
+        store.delete(folder, "checkpoint.json")
+    if whole:
+        store.save_job(configured.folder, job | {"model_deleted": True})
+    return {"id": model, "object": "model", "deleted": True}

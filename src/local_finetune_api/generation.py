@@ -7,11 +7,12 @@ base fica na memória; cada adaptador entra uma vez. Quando a entrada fecha, o p
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import IO, Any
+from typing import Any
 
 from finetune_helpers import answers
 from finetune_helpers.errors import FinetuneError
@@ -25,17 +26,22 @@ def main() -> None:
     # Unsloth e transformers escrevem na saída padrão; o protocolo fica só para nós.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+
+    def send(message: dict) -> None:
+        channel.write(json.dumps(message, ensure_ascii=False) + "\n")
+        channel.flush()
+
     loaded: dict = {}
     requests, stop = _listening()
     while request := requests.get():
         stop.clear()
         try:
-            _answer(loaded, request, channel, stop)
+            answer(loaded, request, send, stop)
         except Exception as error:
             # O servidor descarta o processo assim que lê a falha: o rastro vai antes para o registro.
             print(trace(error), file=sys.stderr, flush=True)
             known = without_paths(str(error)) if isinstance(error, FinetuneError) else ""
-            _send(channel, {"failed": known or "A geração falhou. Veja o registro do servidor e tente de novo."})
+            send({"failed": known or "A geração falhou. Veja o registro do servidor e tente de novo."})
             return
 
 
@@ -57,8 +63,9 @@ def _listening() -> tuple[SimpleQueue, Event]:
     return requests, stop
 
 
-def _answer(loaded: dict, request: dict, channel: IO[str], stop: Event) -> None:
-    model, tokenizer = _ready(loaded, request)
+def answer(loaded: dict, request: dict, send: Callable[[dict], None], stop: Event) -> None:
+    """Responde a um lote por ``send``; ``loaded`` guarda o modelo de um lote para o outro."""
+    model, tokenizer, model_id = _ready(loaded, request["source"], request["adapter"])
     from finetune_helpers.training import measures  # só depois de carregar: o Unsloth entra antes do transformers
 
     texts = [base_models.prompt(tokenizer, row["messages"]) for row in request["rows"]]
@@ -66,62 +73,53 @@ def _answer(loaded: dict, request: dict, channel: IO[str], stop: Event) -> None:
     limit = int(model.config.max_position_embeddings)
     fits = [index for index, length in enumerate(lengths) if length + 1 <= limit]
     for index in set(range(len(texts))) - set(fits):
-        _send(channel, {"row": index, "too_long": lengths[index], "limit": limit})
-    if fits:
-        with nullcontext() if request["adapter"] else _without_adapter(model):
-            written = measures.generate(
-                model,
-                tokenizer,
-                [texts[index] for index in fits],
-                limits=[min(request["rows"][index]["max_tokens"], limit - lengths[index]) for index in fits],
-                sampling=measures.Sampling(request["temperature"], request["top_p"]),
-                on_text=(lambda row, text: _send(channel, {"row": fits[row], "delta": text}))
-                if request["stream"]
-                else None,
-                stop=stop,
-            )
-        for index, answer in zip(fits, written, strict=True):
-            done = {"text": answer.text, "tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out}
-            ended = {"finish_reason": answer.finish_reason, "model_id": _identity(loaded, request["adapter"])}
-            _send(channel, {"row": index, **done, **ended})
-    _send(channel, {"done": True})
+        send({"row": index, "too_long": lengths[index], "limit": limit})
+
+    def deliver(row: int, text: str) -> None:
+        send({"row": fits[row], "delta": text})
+
+    asked = [texts[index] for index in fits]
+    options: dict[str, Any] = {
+        "limits": [min(request["rows"][index]["max_tokens"], limit - lengths[index]) for index in fits],
+        "sampling": measures.Sampling(request["temperature"], request["top_p"]),
+        "on_text": deliver if request["stream"] else None,
+        "stop": stop,
+    }
+    with nullcontext() if request["adapter"] else _without_adapter(model):
+        written = measures.generate(model, tokenizer, asked, **options) if fits else []
+    for index, reply in zip(fits, written, strict=True):
+        counts = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
+        ended = {"finish_reason": reply.finish_reason, "model_id": model_id}
+        send({"row": index, "text": reply.text, **counts, **ended})
+    send({"done": True})
 
 
-def _ready(loaded: dict, request: dict) -> tuple:
-    """Modelo e tokenizador do pedido; um modelo base por vez, com tantos adaptadores quantos forem pedidos."""
+def _ready(loaded: dict, source: str, adapter: str) -> tuple[Any, Any, str]:
+    """Modelo, tokenizador e que pesos são; um modelo base por vez, com tantos adaptadores quantos forem pedidos."""
     from finetune_helpers import training
 
-    if loaded.get("source") != request["source"]:
+    if loaded.get("source") != source:
         loaded.clear()
-        profile = base_models.profile(base_models.of_source(request["source"], request["source"]))
+        profile = base_models.profile(base_models.of_source(source, source))
         model, tokenizer = training.load(profile)
-        model = training.to_answer(model, profile)
-        loaded.update(
-            source=request["source"], model=model, tokenizer=tokenizer, base_id=training.base_id(profile), hashes={}
-        )
-    if request["adapter"]:
-        loaded["model"] = _with_adapter(loaded["model"], request["adapter"])
-    return loaded["model"], loaded["tokenizer"]
-
-
-def _identity(loaded: dict, adapter: str) -> str:
-    """Que pesos responderam: ``nome@revisão`` e, se há adaptador, ``+`` o hash dele, calculado uma vez."""
-    from finetune_helpers import training
-
-    if adapter and adapter not in loaded["hashes"]:
-        loaded["hashes"][adapter] = training.adapter_hash(Path(adapter))
+        loaded.update(source=source, model=training.to_answer(model, profile), tokenizer=tokenizer)
+        loaded.update(base_id=training.base_id(profile), hashes={"": ""})
+    if adapter:
+        loaded["model"] = _with_adapter(loaded["model"], Path(adapter))
+        if adapter not in loaded["hashes"]:
+            loaded["hashes"][adapter] = training.adapter_hash(Path(adapter))
     name, _, revision = loaded["base_id"].rpartition("@")
-    return answers.model_id(name, revision, loaded["hashes"].get(adapter, ""))
+    return loaded["model"], loaded["tokenizer"], answers.model_id(name, revision, loaded["hashes"][adapter])
 
 
-def _with_adapter(model: Any, folder: str) -> Any:
+def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
-    name = Path(folder).parents[1].name + "-" + Path(folder).name
+    name = f"{folder.parents[1].name}-{folder.name}"
     if not isinstance(model, PeftModel):
-        model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+        model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
     elif name not in model.peft_config:
-        model.load_adapter(folder, adapter_name=name)
+        model.load_adapter(str(folder), adapter_name=name)
     model.set_adapter(name)
     return model.eval()
 
@@ -130,11 +128,6 @@ def _without_adapter(model: Any) -> Any:
     from peft import PeftModel
 
     return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
-
-
-def _send(channel: IO[str], message: dict) -> None:
-    channel.write(json.dumps(message, ensure_ascii=False) + "\n")
-    channel.flush()
 
 
 if __name__ == "__main__":

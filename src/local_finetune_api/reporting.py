@@ -1,6 +1,5 @@
 """O que o treino conta enquanto acontece: eventos, fim previsto e um checkpoint utilizável por época."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,41 +31,32 @@ class Reporting(TrainerCallback):
         self.base = self._base_losses()
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Refaz o checkpoint que serve de modelo se a queda veio logo depois do que o Trainer grava, antes dele."""
+        """Marca o início, para estimar o fim, e refaz o checkpoint de época que uma queda tenha levado."""
+        self._started, self._first_step = time.monotonic(), state.global_step
+        for logs in state.log_history:
+            self._keep(logs)
         marker = self.task.folder / "models" / f"step-{state.global_step}" / "checkpoint.json"
         if state.global_step and float(state.epoch or 0.5).is_integer() and not marker.is_file():
-            for logs in state.log_history:
-                self._keep(logs)
+            # O Trainer salva antes o seu estado: a queda veio entre os dois.
             self.on_epoch_end(args, state, control)
 
-    def on_step_begin(self, args, state, control, **kwargs):
-        """Marca o início, para estimar o fim."""
-        if not self._started:
-            self._started, self._first_step = time.monotonic(), state.global_step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        """Atualiza o fim estimado."""
-        spent = (time.monotonic() - self._started) / max(1, state.global_step - self._first_step)
-        finish = int(time.time() + spent * (state.max_steps - state.global_step))
-        progress = {"estimated_finish": finish, "hyperparameters": self.task.hyperparameters}
-        write_json(self.task.folder / "progress.json", progress)
-
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Um evento de medidas por passo."""
+        """Um evento de medidas por passo, e o fim previsto."""
         if not self._keep(logs or {}):
             return
         measured = {"step": state.global_step, "total_steps": state.max_steps, **self._last}
         text = f"Passo {state.global_step}/{state.max_steps}: perda {number(self._last['train_loss'], 2)}"
         self.task.say(text, data=measured)
+        pace = (time.monotonic() - self._started) / max(1, state.global_step - self._first_step)
+        finish = int(time.time() + pace * (state.max_steps - state.global_step))
+        write_json(self.task.folder / "progress.json", {"estimated_finish": finish})
 
     def _keep(self, logs: dict[str, float]) -> bool:
         """Guarda as medidas de um passo; False se ``logs`` não as traz."""
-        if "loss" not in logs:
-            return False
-        self._last = {"train_loss": round(logs["loss"], 5)}
-        if "mean_token_accuracy" in logs:
-            self._last["train_mean_token_accuracy"] = round(logs["mean_token_accuracy"], 5)
-        return True
+        names = {"loss": "train_loss", "mean_token_accuracy": "train_mean_token_accuracy"}
+        if "loss" in logs:
+            self._last = {names[key]: round(logs[key], 5) for key in names if key in logs}
+        return "loss" in logs
 
     def on_epoch_end(self, args, state, control, **kwargs):
         """Um checkpoint que serve de modelo, com a perda de toda a validação."""
@@ -88,9 +78,8 @@ class Reporting(TrainerCallback):
         """A perda da validação a cada época, a partir da do modelo base, mesmo que o treino tenha sido retomado."""
         if not self.base:
             return []
-        points = {
-            0: {"step": 0, "seconds": 0.0, "loss": _mean([row | {"loss": row["base_loss"]} for row in self.base])}
-        }
+        start = _mean([row | {"loss": row["base_loss"]} for row in self.base])
+        points = {0: {"step": 0, "seconds": 0.0, "loss": start}}
         for event in reversed(store.events(self.task.root, self.task.job["id"])):
             if "full_valid_loss" in event["data"]:
                 step, loss = event["data"]["step"], event["data"]["full_valid_loss"]
@@ -129,9 +118,8 @@ class Reporting(TrainerCallback):
         metrics = {"step": step, **self._last}
         if losses:
             metrics["full_valid_loss"] = _mean(losses)
-            seconds = round(self.curves.seconds, 3)
             text = f"Época terminada no passo {step}: perda de validação {number(metrics['full_valid_loss'], 2)}"
-            self.task.say(text, data=metrics | {"seconds": seconds})
+            self.task.say(text, data=metrics | {"seconds": round(self.curves.seconds, 3)})
         folder = self.task.folder / "models" / f"step-{step}"
         with storage(folder / "adapter_model.safetensors"):
             self.model.save_pretrained(str(folder))
@@ -146,14 +134,10 @@ class Reporting(TrainerCallback):
             "adapter_sha256": adapter_hash(folder),
         }
         write_json(folder / "checkpoint.json", row)  # a marca: sem ela o checkpoint não existe
-        self._forget_old()
-        return folder
-
-    def _forget_old(self) -> None:
         saved = sorted(self.task.folder.glob("models/step-*"), key=lambda path: int(path.name.split("-")[1]))
-        for folder in saved[:-KEPT]:
-            (folder / "checkpoint.json").unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
+        for old in saved[:-KEPT]:
+            store.delete(old, "checkpoint.json")
+        return folder
 
 
 def _mean(rows: list[dict]) -> float:

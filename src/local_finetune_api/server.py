@@ -1,32 +1,22 @@
-"""O processo do servidor: uma pasta, uma porta, uma trava; e como um caderno o inicia e o encerra."""
+"""Como um caderno inicia e encerra o servidor; e o que os processos dele têm em comum: ajustes, ambiente e registro."""
 
 import os
 import re
 import secrets
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 import traceback
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from finetune_helpers.errors import MachineError
-from finetune_helpers.records import read_json, watch, write_json
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+from finetune_helpers.records import read_json
 
 ADDRESS_FILE = "servidor.json"
-_FOLDERS = re.compile(r"(?<![\w/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/\"':]+[\\/])+")
 STORAGE_EXIT = 74  # código do treino que parou porque o disco encheu ou a pasta sumiu: ele continua quando ela voltar
-LOCK_WAIT = 20.0  # segundos: o servidor anterior pode estar terminando
+_FOLDERS = re.compile(r"(?<![\w/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/\"':]+[\\/])+")
 
 
 @dataclass(frozen=True)
@@ -66,60 +56,6 @@ def trace(error: BaseException) -> str:
     return without_paths("".join(traceback.format_exception(error)))
 
 
-def serve(
-    create_app: Callable[[Settings], "FastAPI"],
-    settings: Settings,
-    host: str,
-    port: int,
-    *,
-    follow_parent: bool = False,
-) -> int:
-    """Serve até SIGTERM (ou, com ``follow_parent``, até a entrada padrão fechar); devolve o código de saída.
-
-    MachineError se outro servidor usa a pasta ou se a porta está ocupada.
-    """
-    import uvicorn
-    from filelock import FileLock, Timeout
-
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        # Uma trava que o sistema solta sozinho quando o processo morre, mesmo com kill -9.
-        lock = FileLock(settings.folder / "trava").acquire(timeout=LOCK_WAIT)
-    except Timeout:
-        raise MachineError("Outro servidor já usa esta pasta. Encerre-o ou escolha outra pasta.") from None
-    with lock, _listening(host, port) as listening:
-        watch(settings.folder / "trava")
-        config = uvicorn.Config(
-            create_app(settings),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=5,
-            server_header=False,
-        )
-        if follow_parent:
-            threading.Thread(target=_follow_parent, daemon=True).start()
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/v1"
-        write_json(settings.folder / ADDRESS_FILE, {"base_url": address, "pid": os.getpid()})
-        print(f"API local em {address}", flush=True)
-        uvicorn.Server(config).run([listening])
-    return 0
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
-        )
-    except OSError:
-        raise MachineError(f"A porta {port} de {host} está ocupada. Use outra, ou --port 0.") from None
-
-
-def _follow_parent() -> None:
-    while os.read(0, 4096):
-        continue
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 @dataclass(frozen=True)
 class Server:
     """Um servidor em execução: endereço para o ``base_url`` do cliente e a chave sorteada."""
@@ -130,15 +66,14 @@ class Server:
 
     def stop(self) -> None:
         """Termina o servidor e espera; um treino em andamento continua na próxima vez que ele iniciar."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        self.process.terminate()
         try:
             self.process.wait(15)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        assert self.process.stdin  # criado com ela
-        self.process.stdin.close()
+        if self.process.stdin:
+            self.process.stdin.close()
 
     def __enter__(self) -> "Server":
         return self
@@ -165,30 +100,16 @@ def running(
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment() | {"LOCAL_API_KEY": key}
         )
+    deadline = time.monotonic() + wait_seconds
     try:
-        address = _ready(folder, process, time.monotonic() + wait_seconds)
+        # Com o endereço escrito, a porta já escuta: um pedido espera nela até o aplicativo atender.
+        while time.monotonic() < deadline and process.poll() is None:
+            if (folder / ADDRESS_FILE).is_file():
+                return Server(read_json(folder / ADDRESS_FILE)["base_url"], key, process)
+            time.sleep(0.05)
+        last = "\n".join((folder / "servidor.log").read_text(errors="replace").splitlines()[-5:])
+        raise MachineError(f"A API local não subiu. Veja {folder / 'servidor.log'}\n{last}")
     except BaseException:
         process.kill()
         process.wait()
         raise
-    return Server(address, key, process)
-
-
-def _ready(folder: Path, process: subprocess.Popen, deadline: float) -> str:
-    while time.monotonic() < deadline and process.poll() is None:
-        address = read_json(folder / ADDRESS_FILE) if (folder / ADDRESS_FILE).is_file() else {}
-        if address.get("pid") == process.pid and _healthy(address["base_url"]):
-            return address["base_url"]
-        time.sleep(0.05)
-    last = "\n".join((folder / "servidor.log").read_text(errors="replace").splitlines()[-5:])
-    raise MachineError(f"A API local não subiu. Veja {folder / 'servidor.log'}\n{last}")
-
-
-def _healthy(address: str) -> bool:
-    try:
-        # Um proxy do ambiente não pode ficar no caminho de um endereço desta máquina.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(address.removesuffix("/v1") + "/healthz", timeout=2) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False

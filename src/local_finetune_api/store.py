@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import IO
 
 from finetune_helpers.errors import InputError
-from finetune_helpers.records import append_jsonl, atomic_write, drop_truncated_tail, read_json, write_json
-
-_ID = re.compile(r"(file|ftjob)-[0-9a-f]{24}", re.ASCII)
+from finetune_helpers.records import append_jsonl, atomic_write, read_json, write_json
 
 WAITING = ("validating_files", "queued")
 LIVE = (*WAITING, "running", "paused")
+_ID = re.compile(r"(file|ftjob)-[0-9a-f]{24}", re.ASCII)
 
 
 def new_id(prefix: str) -> str:
@@ -60,10 +59,37 @@ def content_path(root: Path, identifier: str) -> Path:
     return root / "files" / identifier / "content.jsonl"
 
 
-def delete_file(root: Path, identifier: str) -> None:
-    """Apaga um arquivo; a marca sai primeiro."""
-    (root / "files" / identifier / "meta.json").unlink(missing_ok=True)
-    shutil.rmtree(root / "files" / identifier, ignore_errors=True)
+def delete(folder: Path, mark: str) -> None:
+    """Apaga a pasta de um arquivo ou de um checkpoint; a marca, sem a qual ele não existe, sai primeiro."""
+    (folder / mark).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_job(model: str, source: str, suffix: str, wanted: dict) -> dict:
+    """Um treino novo do modelo base ``model``, ainda não salvo; ``wanted`` é o que o pedido disse, campo por campo."""
+    identifier = new_id("ftjob")
+    readable = re.sub(r"[^a-z0-9_-]+", "-", suffix.lower()).strip("-")
+    return wanted | {
+        "id": identifier,
+        "object": "fine_tuning.job",
+        "created_at": int(time.time()),
+        "finished_at": None,
+        "model": model,
+        "fine_tuned_model": None,
+        "organization_id": "org-local",
+        "status": "validating_files",
+        "result_files": [],
+        "trained_tokens": None,
+        "error": None,
+        "seed": secrets.randbelow(2**31) if wanted["seed"] is None else wanted["seed"],
+        "integrations": [],
+        "estimated_finish": None,
+        # O que segue é só do servidor.
+        "order": time.time_ns(),
+        "source": source,
+        "tuned_name": f"ft:{model}:local:{readable}:{identifier[-8:]}",
+        "attempts": 0,
+    }
 
 
 def job_folder(root: Path, identifier: str) -> Path:
@@ -77,7 +103,7 @@ def jobs(root: Path) -> list[dict]:
 
 
 def job(root: Path, identifier: str) -> dict | None:
-    """Um treino com o progresso que o trabalhador anotou, ou None."""
+    """Um treino com o fim previsto que o processo dele anotou, ou None."""
     row = _read(root / "jobs", identifier, "job.json")
     return _with_progress(root, row) if row else None
 
@@ -117,31 +143,15 @@ def events(root: Path, identifier: str) -> list[dict]:
     return [json.loads(line) for line in reversed(lines) if line]
 
 
-def last_line(root: Path, identifier: str) -> str:
-    """O que o trabalhador disse por último no registro dele."""
-    lines = (job_folder(root, identifier) / "worker.log").read_text(errors="replace").splitlines()
-    return lines[-1].removeprefix("Erro: ") if lines else "O treino parou: o disco não aceitou a gravação."
-
-
-def repair_events(root: Path, identifier: str) -> None:
-    """Retira uma última linha pela metade; só quando nenhum trabalhador escreve."""
-    drop_truncated_tail(job_folder(root, identifier) / "events.jsonl")
-
-
 def checkpoints(root: Path, identifier: str) -> list[dict]:
     """Checkpoints de um treino (um por época), do mais novo para o mais antigo."""
-    return sorted(
-        (read_json(path) for path in job_folder(root, identifier).glob("models/*/checkpoint.json")),
-        key=lambda row: -row["step_number"],
-    )
+    marks = job_folder(root, identifier).glob("models/*/checkpoint.json")
+    return sorted(map(read_json, marks), key=lambda row: -row["step_number"])
 
 
 def _with_progress(root: Path, job: dict) -> dict:
     path = job_folder(root, job["id"]) / "progress.json"
-    if job["status"] != "running" or not path.is_file():
-        return job
-    progress = read_json(path)
-    return job | {key: progress[key] for key in ("estimated_finish", "hyperparameters") if key in progress}
+    return job | read_json(path) if job["status"] == "running" and path.is_file() else job
 
 
 def _read(folder: Path, identifier: str, name: str) -> dict | None:
@@ -151,4 +161,4 @@ def _read(folder: Path, identifier: str, name: str) -> dict | None:
 
 def _newest_first(folder: Path, name: str) -> list[dict]:
     rows = [read_json(path) for path in folder.glob(f"*/{name}")]
-    return sorted(rows, key=lambda row: (row.get("order", row["created_at"]), row["id"]), reverse=True)
+    return sorted(rows, key=lambda row: (row["order"], row["id"]), reverse=True)

@@ -52,13 +52,12 @@ def main() -> int:
         if (folder / "outcome.json").is_file():
             return 0  # um processo anterior terminou depois que o servidor dele caiu
         try:
-            task = read(options.dir, options.job, options.save_minutes)
-            outcome = _success(task, train(task))
+            outcome = train(read(options.dir, options.job, options.save_minutes))
         except StorageError as error:
             print(f"Erro: {error}", file=sys.stderr)
             return STORAGE_EXIT
         except FinetuneError as error:
-            outcome = _failure(without_paths(str(error)))
+            outcome = {"error": {"code": "training_failed", "message": without_paths(str(error))}}
         except Exception as error:
             print(trace(error), file=sys.stderr)
             return 1
@@ -76,7 +75,7 @@ def _leave_with_the_server() -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """Um job pronto para treinar: as linhas dos arquivos dele, os hiperparâmetros sem ``"auto"`` e o perfil da máquina.
+    """Um job pronto para treinar: o modelo base, as conversas dos arquivos e o perfil da máquina.
 
     ``seconds`` soma o que cada fase levou.
     """
@@ -86,7 +85,6 @@ class Task:
     base: base_models.BaseModel
     examples: list[dict]
     validation: list[dict]
-    hyperparameters: dict
     profile: "Profile"
     seconds: dict[str, float] = field(default_factory=lambda: {"load": 0.0, "train": 0.0, "evaluate": 0.0})
 
@@ -99,21 +97,33 @@ class Task:
         """Acrescenta um evento ao job."""
         store.event(self.root, self.job["id"], message, level=level, data=data)
 
+    def fits(self, tokenizer: Any, turn: dict[str, str]) -> bool:
+        """Se uma linha ``{prompt, completion}`` cabe no modelo."""
+        return base_models.tokens_of(tokenizer, turn) <= self.base.max_length
+
+    def warn(self, lines: list[int], kind: str) -> None:
+        """Um evento com as linhas do arquivo que não cabem e ficam de fora."""
+        distinct = sorted(set(lines))
+        if distinct:
+            listed = ", ".join(map(str, distinct[:20])) + (" …" if len(distinct) > 20 else "")
+            text = f"{counted(len(distinct), 'linha')} de {kind} acima de {number(self.base.max_length)} tokens, fora"
+            self.say(f"{text}: {listed}.", level="warn")
+
 
 def read(root: Path, identifier: str, save_minutes: float) -> Task:
     """O que o job ``identifier`` pede; os arquivos já foram validados pelo servidor."""
     job = store.known_job(root, identifier)
     base = base_models.of_source(job["model"], job["source"])
-    examples = validation.read_rows(store.content_path(root, job["training_file"]))
-    heldout = validation.read_rows(store.content_path(root, job["validation_file"])) if job["validation_file"] else []
-    hyperparameters = base_models.resolve(job["hyperparameters"], len(examples))
-    profile = base_models.profile(base, hyperparameters, job["seed"])
-    profile = replace(profile, save_minutes=save_minutes or profile.save_minutes)
-    return Task(root, job, base, examples, heldout, hyperparameters, profile)
+    examples, heldout = (
+        validation.read_rows(store.content_path(root, job[name])) if job[name] else []
+        for name in ("training_file", "validation_file")
+    )
+    profile = base_models.profile(base, job["hyperparameters"], job["seed"])
+    return Task(root, job, base, examples, heldout, replace(profile, save_minutes=save_minutes or profile.save_minutes))
 
 
 def train(task: Task) -> dict:
-    """Treina (ou continua do último checkpoint inteiro) e devolve o relatório.
+    """Treina (ou continua do último checkpoint inteiro), salva os arquivos de resultados e devolve o desfecho.
 
     InputError se nenhum exemplo cabe no modelo; MachineError se o modelo não carrega.
     """
@@ -134,33 +144,46 @@ def train(task: Task) -> dict:
     callbacks = [curves, measures.TimedSave(task.profile.save_minutes), reporting]
     # Um tokenizador que põe o início sozinho (o do LLaMA 3) o repetiria: o formato de conversa já o traz.
     start = str(tokenizer.decode(tokenizer("")["input_ids"]))
-    learned = [row | {"prompt": row["prompt"].removeprefix(start)} for row in rows]
+    seen = [row | {"prompt": row["prompt"].removeprefix(start)} for row in rows]
     folder = task.folder / "checkpoints"
-    trainer = training.trainer(model, tokenizer, task.profile, (learned, []), folder, callbacks=callbacks)
-    resumed = training.last_complete(folder, unfinished=True)
-    if resumed:
+    trainer = training.trainer(model, tokenizer, task.profile, (seen, []), folder, callbacks=callbacks)
+    if resumed := training.last_complete(folder, unfinished=True):
         step = read_json(resumed / "trainer_state.json")["global_step"]
         task.say(f"Continua do passo {step}.", level="warn")
     training.train_or_resume(trainer, task.folder / "models")
     task.seconds["train"] = curves.seconds  # com o que já tinha passado antes de uma retomada
     adapter, losses = reporting.finish(trainer.state.global_step)
-    report = measures.report(trainer, curves, task.profile, task.seconds, adapter)
-    billed = task.hyperparameters["n_epochs"] * sum(base_models.tokens_of(tokenizer, row) for row in rows)
-    done = {"trained_tokens": billed, "hyperparameters": task.hyperparameters, "heldout_curve": reporting.curve()}
-    named = {"model": task.base.name, "profile": report["profile"] | {"model": task.base.name}}
-    return report | named | done | {"heldout": losses}
+    billed = task.job["hyperparameters"]["n_epochs"] * sum(base_models.tokens_of(tokenizer, row) for row in rows)
+    report = measures.report(trainer, curves, task.profile, task.seconds, adapter) | {
+        "model": task.base.name,
+        "trained_tokens": billed,
+        "hyperparameters": task.job["hyperparameters"],
+        "heldout_curve": reporting.curve(),
+        "heldout": losses,
+    }
+    report["profile"] |= {"model": task.base.name}  # sem a pasta em que o modelo está
+    files = {
+        "step_metrics.csv": metrics_csv(store.events(task.root, task.job["id"])),
+        "validation_losses.jsonl": "".join(json.dumps(row) + "\n" for row in losses),
+        "training_report.json": json.dumps(report, ensure_ascii=False, indent=2),
+    }
+    stored = [
+        store.add_file(task.root, io.BytesIO(text.encode()), name, "fine-tune-results")["id"]
+        for name, text in files.items()
+        if text
+    ]
+    return {"result_files": stored, "trained_tokens": billed}
 
 
 def training_rows(task: Task, tokenizer: Any) -> list[dict[str, str]]:
     """As linhas ``{prompt, completion}`` que cabem; um evento avisa das outras. InputError se nenhuma cabe."""
-    rows, long = [], []
-    for line, example in enumerate(task.examples, start=1):
-        for turn in base_models.turns(tokenizer, example["messages"]):
-            if base_models.tokens_of(tokenizer, turn) <= task.base.max_length:
-                rows.append(turn)
-            else:
-                long.append(line)
-    _warn(task, long, "treino")
+    every = [
+        (line, turn)
+        for line, example in enumerate(task.examples, start=1)
+        for turn in base_models.turns(tokenizer, example["messages"])
+    ]
+    rows = [turn for _, turn in every if task.fits(tokenizer, turn)]
+    task.warn([line for line, turn in every if not task.fits(tokenizer, turn)], "treino")
     if not rows:
         raise InputError(f"Nenhum exemplo cabe em {task.base.max_length} tokens. Encurte os exemplos.")
     return rows
@@ -171,22 +194,14 @@ def heldout(task: Task, tokenizer: Any) -> list[dict[str, Any]]:
     (``other``), cada uma ``{prompt, completion}``.
     """
     rows: list[dict[str, Any]] = []
-    long: list[int] = []
     for line, row in enumerate(task.validation, start=1):
         following = task.validation[line % len(task.validation)]
-        pair = {
-            key: list(base_models.turns(tokenizer, messages))[-1]
-            for key, messages in (
-                ("own", row["messages"]),
-                ("other", asked_as(row["messages"], following["messages"])),
-            )
-        }
-        if max(base_models.tokens_of(tokenizer, turn) for turn in pair.values()) > task.base.max_length:
-            long.append(line)
-        else:
-            rows.append({"line": line, **pair})
-    _warn(task, long, "validação")
-    return rows
+        asked = {"own": row["messages"], "other": asked_as(row["messages"], following["messages"])}
+        last = {key: list(base_models.turns(tokenizer, messages))[-1] for key, messages in asked.items()}
+        rows.append({"line": line, **last})
+    fits = [row for row in rows if all(task.fits(tokenizer, row[key]) for key in ("own", "other"))]
+    task.warn([row["line"] for row in rows if row not in fits], "validação")
+    return fits
 
 
 def asked_as(messages: list[dict], other: list[dict]) -> list[dict]:
@@ -198,35 +213,6 @@ def asked_as(messages: list[dict], other: list[dict]) -> list[dict]:
     return [*messages[:last], messages[last] | {"content": questions[-1]}, *messages[last + 1 :]]
 
 
-def _warn(task: Task, long: list[int], kind: str) -> None:
-    lines = sorted(set(long))
-    if lines:
-        listed = ", ".join(map(str, lines[:20])) + (" …" if len(lines) > 20 else "")
-        text = (
-            f"{counted(len(lines), 'linha')} de {kind} acima de {number(task.base.max_length)} tokens, fora: {listed}."
-        )
-        task.say(text, level="warn")
-
-
-def _failure(message: str) -> dict:
-    return {"status": "failed", "error": {"code": "training_failed", "message": message, "param": None}}
-
-
-def _success(task: Task, report: dict) -> dict:
-    files = [("step_metrics.csv", metrics_csv(store.events(task.root, task.job["id"])))]
-    if report["heldout"]:
-        losses = "".join(json.dumps(row) + "\n" for row in report["heldout"])
-        files.append(("validation_losses.jsonl", losses))
-    files.append(("training_report.json", json.dumps(report, ensure_ascii=False, indent=2)))
-    stored = [store.add_file(task.root, io.BytesIO(text.encode()), name, "fine-tune-results") for name, text in files]
-    return {
-        "status": "succeeded",
-        "result_files": [row["id"] for row in stored],
-        "trained_tokens": report["trained_tokens"],
-        "hyperparameters": report["hyperparameters"],
-    }
-
-
 def metrics_csv(events: list[dict]) -> str:
     """As medidas por passo com os nomes de coluna da OpenAI; depois de uma retomada vale a última de cada passo."""
     by_step: dict[int, dict] = {}
@@ -234,10 +220,9 @@ def metrics_csv(events: list[dict]) -> str:
         if event["type"] == "metrics":
             by_step.setdefault(event["data"]["step"], {}).update(event["data"])
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
-    writer.writeheader()
-    for _, row in sorted(by_step.items()):
-        writer.writerow({column: row.get(key, "") for column, key in COLUMNS.items()})
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([row.get(key, "") for key in COLUMNS.values()] for _, row in sorted(by_step.items()))
     return text.getvalue()
 
 

@@ -5,28 +5,15 @@ Nada pesado é importado aqui: cada entrada carrega o seu módulo (e o pacote ``
 
 from importlib import import_module
 
-_HOME = {
-    "PROVIDERS": "providers",
-    "Provider": "providers",
-    "provider": "providers",
-    "client": "providers",
-    "Problem": "validation",
-    "validate": "validation",
-    "Estimate": "budget",
-    "Terms": "budget",
-    "estimate": "budget",
-    "check_budget": "budget",
-    "preflight": "budget",
-    "Request": "job",
-    "find_or_create": "job",
-    "follow": "job",
-    "cancel": "job",
-    "answerer": "chat",
-    "training_report": "results",
-    "finish": "results",
-    "learned": "results",
-    "took": "results",
+_MODULES = {
+    "providers": ("PROVIDERS", "Provider", "provider", "client"),
+    "validation": ("Problem", "validate"),
+    "budget": ("Estimate", "Terms", "estimate", "check_budget", "preflight"),
+    "job": ("Request", "find_or_create", "follow", "cancel"),
+    "chat": ("answerer",),
+    "results": ("training_report", "finish", "learned", "took"),
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)
 
 
@@ -34,7 +21,3 @@ def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"O módulo {__name__} não tem {name!r}.")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__

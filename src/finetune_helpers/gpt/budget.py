@@ -60,8 +60,9 @@ class Estimate:
     @property
     def total_usd(self) -> float | None:
         """Treino mais respostas; None se falta um dos preços."""
-        known = self.training_usd is not None and self.answering_usd is not None
-        return self.training_usd + self.answering_usd if known else None  # type: ignore[operator]  # known diz que os dois existem
+        if self.training_usd is None or self.answering_usd is None:
+            return None
+        return self.training_usd + self.answering_usd
 
     @property
     def most_usd(self) -> float | None:
@@ -83,7 +84,6 @@ class Estimate:
         return f"{'' if self.exact else 'cerca de '}{usd(self.total_usd)} · {self.source}"
 
     def __str__(self) -> str:
-        examples, epochs = counted(self.examples, "exemplo"), counted(self.n_epochs, "época")
         tokens = f"{number(self.training_tokens)} tokens cobrados"
         if not self.exact:
             tokens = f"cerca de {tokens} (contados pelo {O200K}; margem de {number(100 * MARGIN)} %)"
@@ -91,7 +91,8 @@ class Estimate:
             "sem cobrança" if amount == 0 else usd(amount) for amount in (self.training_usd, self.answering_usd)
         )
         return (
-            f"Treino de {self.model}: {examples} × {epochs} = {tokens} · {training}\n"
+            f"Treino de {self.model}: {counted(self.examples, 'exemplo')} × {counted(self.n_epochs, 'época')} = "
+            f"{tokens} · {training}\n"
             f"Respostas: {counted(self.questions, 'pergunta')} ao modelo base e ao ajustado: em cada um, cerca de "
             f"{number(self.tokens_in)} tokens de entrada e até {number(self.tokens_out)} de saída · {answering}\n"
             f"Total: {self.cost}"
@@ -114,30 +115,78 @@ def estimate(
     terms, chosen = terms or Terms(), provider or _provider_of(model)
     validation.check(path)
     examples = validation.read_rows(path)
-    known = chosen.tunable(model)
     if terms.token_counter:
         counts = terms.token_counter(examples)
     else:
         counts = [min(count, validation.MAX_EXAMPLE_TOKENS) for count in validation.example_tokens(examples)]
     epochs = validation.default_epochs(len(examples)) if n_epochs == "auto" else int(n_epochs)
     prompts = [row | {"messages": row["messages"][:-1]} for row in examples]
-    tokens_in = round(terms.questions * sum(validation.example_tokens(prompts)) / len(examples))
-    billed, answered = epochs * sum(counts), (tokens_in, terms.questions * terms.answer_tokens)
-    training, answering, source = _costs(chosen, model, billed, answered, terms.own_prices)
+    tokens = (
+        epochs * sum(counts),
+        round(terms.questions * sum(validation.example_tokens(prompts)) / len(examples)),
+        terms.questions * terms.answer_tokens,
+    )
+    training_usd, answering_usd, source = _costs(chosen, model, tokens, terms.own_prices)
+    known = chosen.tunable(model)
     return Estimate(
         provider=chosen.name,
         model=model,
         examples=len(examples),
         n_epochs=epochs,
-        training_tokens=billed,
+        training_tokens=tokens[0],
         exact=bool(terms.token_counter or (known and known.tokenizer == O200K)),
         questions=terms.questions,
-        tokens_in=answered[0],
-        tokens_out=answered[1],
-        training_usd=training,
-        answering_usd=answering,
+        tokens_in=tokens[1],
+        tokens_out=tokens[2],
+        training_usd=training_usd,
+        answering_usd=answering_usd,
         source=source,
     )
+
+
+def _provider_of(model: str) -> Provider:
+    """O provedor que ajusta ``model``: a máquina própria antes de um pago."""
+    tuning = [known for known in PROVIDERS.values() if known.tunable(model)]
+    return min(tuning, key=lambda known: known.paid, default=PROVIDERS["openai"])
+
+
+def _costs(
+    chosen: Provider, model: str, tokens: tuple[int, int, int], own_prices: str
+) -> tuple[float | None, float | None, str]:
+    """Dólares do treino e das respostas (base e ajustado), e a data e a fonte dos preços.
+
+    ``tokens``: os de treino e, em cada modelo, os de entrada e os de saída.
+    """
+    if not chosen.paid:
+        return 0.0, 0.0, "sem cobrança: treina na sua máquina (energia e hora de GPU não contadas)"
+    if own_prices:
+        train, price_in, price_out = _own(own_prices)
+        usd_in, usd_out, source = 2 * price_in, 2 * price_out, "preços informados por você"
+    else:
+        known = chosen.tunable(model)
+        sku = known.price_sku if known else ""
+        try:
+            price = prices.find(sku, "train")
+            usd_in, usd_out = (
+                prices.find(sku, way).usd + prices.find(sku, f"tuned_{way}").usd for way in ("input", "output")
+            )
+        except InputError:
+            return None, None, "preço desconhecido"
+        since, checked = portuguese.date(price.effective_from), portuguese.date(price.checked_on)
+        train, source = price.usd, f"preços em vigor desde {since}, conferidos em {checked}: {price.source_url}"
+        if known and known.ends_on:
+            source += f" · o modelo ajustado deixa de responder em {portuguese.date(known.ends_on)}"
+    return tokens[0] * train / 1e6, (tokens[1] * usd_in + tokens[2] * usd_out) / 1e6, source
+
+
+def _own(text: str) -> list[float]:
+    values = [float(value.replace(",", ".")) for value in findall(r"\d+(?:[.,]\d+)?", text)]
+    if len(values) != 3:
+        raise InputError(
+            f"`own_prices` é {text!r} e se esperavam três números, os dólares por 1M de tokens de treino, entrada e "
+            "saída: 0,40 0,02 0,06."
+        )
+    return values
 
 
 def check_budget(estimate: Estimate, provider: Provider, budget_usd: float) -> None:
@@ -158,60 +207,28 @@ def check_budget(estimate: Estimate, provider: Provider, budget_usd: float) -> N
         )
 
 
-@dataclass(frozen=True)
-class Preflight:
-    """Se a conta pode treinar (None = não dá para saber), quando o modelo para de responder e quantos dias faltam."""
-
-    model: str
-    can_train: bool | None
-    reason: str
-    shutdown_date: date | None
-    days_left: int | None
-
-    def __str__(self) -> str:
-        verdicts = {True: "pode treinar", False: "não pode treinar", None: "sem como saber se pode treinar"}
-        ends = "O modelo não tem data de fim."
-        if self.shutdown_date and self.days_left is not None:
-            day = portuguese.date(self.shutdown_date)
-            ends = f"O modelo responde até {day} ({counted(self.days_left, 'dia')})."
-            if self.days_left < 0:
-                ends = f"O modelo deixou de responder em {day}: escolha outro."
-        return f"{self.model}: {verdicts[self.can_train]}; {self.reason}. {ends}"
-
-
-def preflight(client: "OpenAI", provider: Provider, model: str, *, today: date | None = None) -> Preflight:
-    """Pergunta à API, sem custo, se a conta treina e quando o modelo acaba; completa com as datas publicadas.
+def preflight(client: "OpenAI", provider: Provider, model: str, *, today: date | None = None) -> str:
+    """Se a conta pode treinar e até quando o modelo responde, numa frase: pergunta à API, sem custo, e completa com as
+    datas publicadas.
 
     MachineError se a chave não vale ou a API não responde.
     """
-    today = today or datetime.now(UTC).date()
-    known = provider.tunable(model)
-    shutdown = _announced(client, model) or (known.ends_on if known else None)
-    can_train, reason = _can_train(client, provider, model, today)
-    return Preflight(model, can_train, reason, shutdown, (shutdown - today).days if shutdown else None)
+    today, known = today or datetime.now(UTC).date(), provider.tunable(model)
+    ends_on = _announced(client, model) or (known.ends_on if known else None)
+    ends = "O modelo não tem data de fim."
+    if ends_on:
+        day, left = portuguese.date(ends_on), (ends_on - today).days
+        ends = f"O modelo responde até {day} ({counted(left, 'dia')})."
+        if left < 0:
+            ends = f"O modelo deixou de responder em {day}: escolha outro."
+    return f"{model}: {_can_train(client, provider, model, today)}. {ends}"
 
 
-def _can_train(client, provider: Provider, model: str, today: date) -> tuple[bool | None, str]:
-    from .failures import retrying
-
-    known = provider.tunable(model)
-    if known is None and provider.paid:
-        listed, day = ", ".join(known.model for known in provider.models), portuguese.date(provider.checked_on)
-        return None, f"o modelo não está entre os que {provider.name} ajustava em {day}: {listed}"
-    if known and known.create_until and today > known.create_until:
-        return False, f"a criação de treinos acabou em {portuguese.date(known.create_until)}"
-    jobs = retrying(lambda: client.fine_tuning.jobs.list(limit=1))
-    if provider.name == "openai" and not jobs.data:
-        return False, "a conta nunca treinou, e a OpenAI não aceita contas novas desde 07/05/2026"
-    until = f" até {portuguese.date(known.create_until)}" if known and known.create_until else ""
-    return True, f"a conta tem acesso à API de treinos{until}"
-
-
-def _announced(client, model: str) -> date | None:
+def _announced(client: "OpenAI", model: str) -> date | None:
     """A data de fim que a própria API anuncia; None se ela não anuncia ou não conhece o modelo."""
     import openai
 
-    from .failures import explain
+    from .chat import explain
 
     try:
         served = client.with_options(max_retries=2).models.retrieve(model)
@@ -222,44 +239,17 @@ def _announced(client, model: str) -> date | None:
         raise explain(error) from None
 
 
-def _costs(
-    chosen: Provider, model: str, billed: int, answered: tuple[int, int], own_prices: str
-) -> tuple[float | None, float | None, str]:
-    """Dólares do treino e das respostas (base e ajustado), e a data e a fonte dos preços."""
-    if not chosen.paid:
-        return 0.0, 0.0, "sem cobrança: treina na sua máquina (energia e hora de GPU não contadas)"
-    if own_prices:
-        train, price_in, price_out = _own(own_prices)
-        answering = 2 * (answered[0] * price_in + answered[1] * price_out) / 1e6
-        return billed * train / 1e6, answering, "preços informados por você"
-    known = chosen.tunable(model)
-    try:
-        price = prices.find(known.price_sku if known else "", "train")
-        spent = [
-            answered[0] * prices.find(price.sku, f"{kind}input").usd
-            + answered[1] * prices.find(price.sku, f"{kind}output").usd
-            for kind in ("", "tuned_")
-        ]
-    except InputError:
-        return None, None, "preço desconhecido"
-    dated = f"preços em vigor desde {portuguese.date(price.effective_from)}"
-    source = f"{dated}, conferidos em {portuguese.date(price.checked_on)}: {price.source_url}"
-    if known and known.ends_on:
-        source += f" · o modelo ajustado deixa de responder em {portuguese.date(known.ends_on)}"
-    return billed * price.usd / 1e6, sum(spent) / 1e6, source
+def _can_train(client: "OpenAI", provider: Provider, model: str, today: date) -> str:
+    from .chat import retrying
 
-
-def _own(text: str) -> tuple[float, float, float]:
-    values = [float(value.replace(",", ".")) for value in findall(r"\d+(?:[.,]\d+)?", text)]
-    if len(values) != 3:
-        raise InputError(
-            f"`own_prices` é {text!r} e se esperavam três números, os dólares por 1M de tokens de treino, entrada e "
-            "saída: 0,40 0,02 0,06."
-        )
-    return values[0], values[1], values[2]
-
-
-def _provider_of(model: str) -> Provider:
-    """O provedor que ajusta ``model``: a máquina própria antes de um pago."""
-    tuning = [known for known in PROVIDERS.values() if known.tunable(model)]
-    return min(tuning, key=lambda known: known.paid, default=PROVIDERS["openai"])
+    known = provider.tunable(model)
+    if known is None and provider.paid:
+        listed, day = ", ".join(known.model for known in provider.models), portuguese.date(provider.checked_on)
+        return f"sem como saber se pode treinar; não está entre os que {provider.name} ajustava em {day}: {listed}"
+    until = portuguese.date(known.create_until) if known and known.create_until else ""
+    if known and known.create_until and today > known.create_until:
+        return f"não pode treinar; a criação de treinos acabou em {until}"
+    jobs = retrying(lambda: client.fine_tuning.jobs.list(limit=1))
+    if provider.name == "openai" and not jobs.data:
+        return "não pode treinar; a conta nunca treinou, e a OpenAI não aceita contas novas desde 07/05/2026"
+    return "pode treinar; a conta tem acesso à API de treinos" + (f" até {until}" if until else "")

@@ -119,10 +119,7 @@ PROVIDERS = {
 
 
 def provider(name: str, *, base_url: str = "") -> Provider:
-    """O provedor ``name`` (um de ``PROVIDERS``), com outro endereço se ``base_url`` vier.
-
-    InputError se o nome não existir.
-    """
+    """O provedor ``name``, com outro endereço se ``base_url`` vier; InputError se o nome não existir."""
     if name not in PROVIDERS:
         raise InputError(f'`provider` = "{name}" não existe. Use um destes: {", ".join(PROVIDERS)}.')
     return replace(PROVIDERS[name], base_url=base_url) if base_url else PROVIDERS[name]
@@ -131,11 +128,13 @@ def provider(name: str, *, base_url: str = "") -> Provider:
 def client(chosen: Provider, *, api_key: str = "") -> "OpenAI":
     """Cliente ``openai`` do provedor; sem ``api_key``, lê a variável de ambiente do provedor.
 
-    Não faz pedido nenhum. As repetições ficam por conta deste pacote, que só repete erros conhecidos. InputError sem
-    endereço; MachineError sem chave ou sem o pacote ``openai``.
+    Não faz pedido nenhum. InputError sem endereço; MachineError sem chave ou sem o pacote ``openai``.
     """
     if not chosen.base_url:
-        raise InputError(f"O provedor {chosen.name} precisa de um endereço em `base_url`: {_address_hint(chosen)}")
+        hint = "o da API local é o que ela diz ao iniciar (`python -m local_finetune_api`)."
+        if chosen.name == "azure":
+            hint = "no Azure, https://RECURSO.openai.azure.com/openai/v1/, com o nome do seu recurso."
+        raise InputError(f"O provedor {chosen.name} precisa de um endereço em `base_url`: {hint}")
     key = api_key or os.environ.get(chosen.key_name, "")
     if not key:
         raise MachineError(
@@ -146,10 +145,5 @@ def client(chosen: Provider, *, api_key: str = "") -> "OpenAI":
         from openai import OpenAI
     except ImportError:
         raise MachineError("Falta o pacote openai. Instale-o e execute de novo: `pip install openai`.") from None
+    # As repetições ficam por conta deste pacote, que só repete erros conhecidos.
     return OpenAI(api_key=key, base_url=chosen.base_url, max_retries=0, timeout=chosen.timeout)
-
-
-def _address_hint(chosen: Provider) -> str:
-    if chosen.name == "azure":
-        return "no Azure, https://RECURSO.openai.azure.com/openai/v1/, com o nome do seu recurso."
-    return "o da API local é o que ela diz ao iniciar (`python -m local_finetune_api`)."

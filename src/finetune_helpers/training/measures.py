@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from .. import progress, prompts
 from ..errors import RunMismatchError, StorageError
 from ..estimates import PHASES, peak_rss_gb
-from ..portuguese import NOT_RUN, duration, number
+from ..portuguese import duration, number
 from ..records import Example, append_jsonl, check_present, read_json, write_json
 from .bases import base_id
 from .generation import GREEDY, Generated, Sampling, answerer, encode, generate, inference, padded, padding_id
@@ -127,24 +127,6 @@ def join(base: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list[dict[s
         for row in tuned
         if row["item_id"] in before
     ]
-
-
-def learnt(rows: list[dict[str, Any]]) -> str:
-    """O que a queda da perda diz, em português: quanto, em quantos itens, e quanto dela é estilo ou conteúdo."""
-    if not rows:
-        return f"perda por item: {NOT_RUN}"
-    keys = ("base_loss", "tuned_loss", "base_other_loss", "tuned_other_loss")
-    before, after, other_before, other_after = (sum(row[key] for row in rows) / len(rows) for key in keys)
-    lower = sum(row["tuned_loss"] < row["base_loss"] for row in rows)
-    style = other_before - other_after
-    own, other = ([number(value, 2) for value in pair] for pair in ((before, after), (other_before, other_after)))
-    content = round(before - after - style, 2) + 0.0  # sem “-0,00”
-    return (
-        f"a perda {'caiu' if after < before else 'subiu'} de {own[0]} para {own[1]} nats por token; menor em {lower} "
-        f"de {len(rows)} itens\ncom o título de outro item, foi de {other[0]} para {other[1]}: dos "
-        f"{number(before - after, 2)} de queda, {number(style, 2)} são estilo (valem para qualquer título) e "
-        f"{number(content, 2)} são conteúdo (o que o título certo explica)"
-    )
 
 
 class EfficiencyCallback(TrainerCallback):
