@@ -144,25 +144,15 @@ def steps(toy_tuned):
     hook.remove()
 
 
-def test_the_stop_button_stops_a_real_generation(page, visit, steps):
+@pytest.mark.parametrize("leave", [lambda tab: stop(tab), lambda tab: tab.close()], ids=["parar", "fechar a aba"])
+def test_who_gives_up_stops_a_real_generation(page, visit, steps, leave):
     tab = visit(page)
     tab.get_by_label(re.compile("^(number input for )?Tamanho máximo")).first.fill("512")
     choose(tab, "llama3-tuned", "The Clockmaker")
     tab.click("#perguntar-pedir")
     wait_value(tab, "resposta", r"\S")
-    stop(tab)
+    leave(tab)
     with page.room.systems.named("llama3-tuned").turn:  # só passa quando a geração acabou
-        assert len(steps) < 400
-
-
-def test_closing_the_tab_stops_the_answer(page, visit, steps):
-    tab = visit(page)
-    tab.get_by_label(re.compile("^(number input for )?Tamanho máximo")).first.fill("512")
-    choose(tab, "llama3-tuned", "Leaving")
-    tab.click("#perguntar-pedir")
-    wait_value(tab, "resposta", r"\S")
-    tab.close()
-    with page.room.systems.named("llama3-tuned").turn:
         assert len(steps) < 400
 
 

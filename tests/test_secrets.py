@@ -183,13 +183,13 @@ def test_an_answer_that_repeats_the_key_is_never_repeated(tmp_path, keys, server
 
 
 def test_the_page_says_nothing_of_the_key(tmp_path, keys, server, caplog):
-    from finetune_helpers.interface import answering, systems
+    from finetune_helpers.interface import systems
 
     server.failures[".*"] = [error(401, "invalid_api_key", f"Incorrect API key provided: {keys['OPENAI_API_KEY']}")]
     client = gpt.client(gpt.provider("openai", base_url=server.base_url))
     with pytest.raises(MachineError) as caught:
         systems.hosted_writer(lambda: client, MINI)(prompts.question(examples(1)[0]), 8, print, threading.Event())
-    answer = answering.explained(caught.value, "")
+    answer = systems.explained(caught.value, "")
     assert "A chave não foi aceita" in answer and "A chave não foi aceita" in caplog.text
     assert leaks(keys, shown(caught.value), answer, caplog.text) == []
 

@@ -149,12 +149,10 @@ def token_counter(model: str) -> Callable[[list[dict]], list[int]]:
     from transformers import AutoTokenizer
 
     from finetune_helpers.training import bases, choose
-    from finetune_helpers.training.model import source
 
     base = find((), model) or read(model)
     weights = bases.resolve(choose("auto", model=base.source))
-    pinned = {"revision": weights.commit} if weights.commit else {}
-    tokenizer = AutoTokenizer.from_pretrained(source(weights), **pinned)
+    tokenizer = AutoTokenizer.from_pretrained(weights.load_from(), **weights.arguments())
 
     def count(rows: list[dict]) -> list[int]:
         sizes = [[tokens_of(tokenizer, turn) for turn in turns(tokenizer, row["messages"])] for row in rows]

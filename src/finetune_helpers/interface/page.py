@@ -108,8 +108,8 @@ def _presence(room: Room) -> str:
 
 
 def _launched(room: Room, password: str, port: int | None, inline: bool | None) -> Page:
-    plain = ["system-ui", "sans-serif"]
-    theme = gr.themes.Default(primary_hue="blue", font=plain, font_mono=["ui-monospace", "monospace"]).set(
+    # Só fontes do sistema: nada vem de fora.
+    theme = gr.themes.Default(primary_hue="blue", font="system-ui", font_mono="ui-monospace").set(
         block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300"
     )
     blocks = build(room)

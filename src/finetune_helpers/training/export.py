@@ -7,9 +7,7 @@ from ..errors import MachineError, without_key
 from ..portuguese import number
 from ..runs import need_disk
 from . import bases
-from .machine import memory_gb
-from .model import source
-from .profiles import LLAMA_3_8B, Profile
+from .profiles import LLAMA_3_8B, Profile, memory_gb
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,7 +23,9 @@ def merge(profile: Profile, adapter: Path, folder: Path) -> Path:
     se não há memória ou disco.
     """
     base = bases.resolve(profile)
-    weights_gb = BYTES_16_BIT * _parameters(base) / 1e9
+    # O repositório em 4 bits do LLaMA 3 8B não diz quantos parâmetros tem.
+    parameters = base.parameters or (LLAMA_3_8B_PARAMETERS if base.name == LLAMA_3_8B else 0)
+    weights_gb = BYTES_16_BIT * parameters / 1e9
     if memory_gb() < weights_gb:
         raise MachineError(
             f"Unir {base.name} em 16 bits pede {number(weights_gb)} GB de memória e esta máquina tem "
@@ -33,15 +33,11 @@ def merge(profile: Profile, adapter: Path, folder: Path) -> Path:
             "de ambiente de execução → RAM alta*) ou deixe `export` em nada: o adaptador já está salvo e basta para "
             "responder."
         )
-    whole = source(base).removesuffix("-bnb-4bit").removesuffix("-unsloth")
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    whole = base.load_from().removesuffix("-bnb-4bit").removesuffix("-unsloth")
+    folder.mkdir(parents=True, exist_ok=True)
     # Os pesos de 16 bits são baixados inteiros, e o resultado tem o mesmo tamanho.
-    downloaded = weights_gb if base.commit else 0.0
-    need_disk(Path(folder), weights_gb + downloaded, f"o modelo unido em 16 bits de {base.name}, com o que é baixado,")
-    return _merge(whole, adapter, Path(folder))
-
-
-def _merge(whole: str, adapter: Path, folder: Path) -> Path:
+    copies = 2 if base.commit else 1
+    need_disk(folder, copies * weights_gb, f"o modelo unido em 16 bits de {base.name}, com o que é baixado,")
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -50,11 +46,6 @@ def _merge(whole: str, adapter: Path, folder: Path) -> Path:
     PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().save_pretrained(folder)
     AutoTokenizer.from_pretrained(adapter).save_pretrained(folder)
     return folder
-
-
-def _parameters(base: bases.Base) -> int:
-    known = LLAMA_3_8B_PARAMETERS if base.name == LLAMA_3_8B else 0
-    return base.parameters or known
 
 
 def gguf(
@@ -69,10 +60,9 @@ def gguf(
         raise MachineError(
             "Exportar para GGUF pede `engine` = unsloth e uma GPU. Sem elas, use `export` = 16 bits, se houver memória."
         )
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     weights_gb = BYTES_16_BIT * model.num_parameters() / 1e9
-    need_disk(Path(folder), 2.5 * weights_gb, "a exportação para GGUF, com os pesos de 16 bits que são baixados,")
-    # O método é do Unsloth.
+    need_disk(folder, 2.5 * weights_gb, "a exportação para GGUF, com os pesos de 16 bits que são baixados,")
     model.save_pretrained_gguf(str(folder), tokenizer, quantization_method=quantization)  # type: ignore[operator]
     return Path(f"{folder}_gguf")
 

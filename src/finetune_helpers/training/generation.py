@@ -107,23 +107,21 @@ class _Batch(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Chamado a cada passo; devolve, por linha, se ela acabou."""
         for row, token in enumerate(input_ids[:, -1].tolist()):
-            if not self.reasons[row]:
-                self._advance(row, token)
+            if self.reasons[row]:
+                continue
+            if token in self.ends:
+                self.reasons[row] = "stop"
+            else:
+                self.ids[row].append(token)
+                if len(self.ids[row]) >= self.limits[row] or self.stop.is_set():
+                    self.reasons[row] = "length"
+            if self.on_text:
+                self._deliver(row, self.on_text)
         return torch.tensor([bool(reason) for reason in self.reasons], device=input_ids.device)
 
     def generated(self, row: int, tokens_in: int) -> Generated:
         """O resultado de uma linha."""
         return Generated(self._text(row), tokens_in, len(self.ids[row]), self.reasons[row] or "length")
-
-    def _advance(self, row: int, token: int) -> None:
-        if token in self.ends:
-            self.reasons[row] = "stop"
-        else:
-            self.ids[row].append(token)
-            if len(self.ids[row]) >= self.limits[row] or self.stop.is_set():
-                self.reasons[row] = "length"
-        if self.on_text:
-            self._deliver(row, self.on_text)
 
     def _deliver(self, row: int, on_text: Callable[[int, str], None]) -> None:
         text = self._text(row)
