@@ -43,7 +43,7 @@ def visit(browser):
         context = browser.new_context(viewport={"width": width, "height": 900}, locale="en-US")
         contexts.append(context)
         tab = context.new_page()
-        tab.set_default_timeout(15_000)
+        tab.set_default_timeout(60_000)  # a primeira pergunta carrega o modelo dos títulos
         tab.on("request", lambda request: requested.append(request.url))
         tab.on("pageerror", lambda error: broken.append(str(error)))
         tab.goto(page.url)
@@ -246,7 +246,7 @@ def test_the_results_show_the_table_the_figures_and_the_workbook(page, visit):
     tab = visit(page)
     tab.get_by_role("tab", name="Resultados").click()
     tab.wait_for_selector("#figura-diferencas img")
-    tab.locator("#tabela").get_by_text("Trilha LLaMA, ajustado").first.wait_for(timeout=60_000)
+    tab.locator("#tabela").get_by_text("Trilha LLaMA, ajustado").first.wait_for()
     with tab.expect_download() as started:
         tab.click("#planilha")
     assert started.value.suggested_filename == "comparacao.xlsx"

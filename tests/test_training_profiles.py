@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from finetune_helpers import training
-from finetune_helpers.errors import InputError, MachineError, RunMismatchError
+from finetune_helpers.errors import InputError, MachineError, RunMismatchError, StorageError
 from finetune_helpers.records import sha256_file, write_json
 from finetune_helpers.training import bases, export, model, profiles, resume
 from finetune_helpers.training.__main__ import split_over
@@ -44,6 +44,7 @@ def test_without_a_gpu_the_small_model_is_chosen_and_the_reason_said(no_gpu):
     text = training.describe(training.choose())
     assert "Perfil cpu" in text and "modelo pequeno" in text and "4 × 1 = 4" in text
     assert "modelo pequeno" not in training.describe(training.choose(model="outro/modelo"))
+    assert training.choose("cpu", model="", epochs=0, max_new_tokens=None) == profiles.BY_NAME["cpu"]
 
 
 @pytest.mark.parametrize(
@@ -99,10 +100,6 @@ def test_every_profile_gives_valid_trainer_arguments(name, tmp_path):
     assert resume.sft_arguments(profile, tmp_path, max_length=296)["max_length"] == 296
 
 
-def test_empty_changes_keep_the_profile(no_gpu):
-    assert training.choose("cpu", model="", epochs=0, max_new_tokens=None) == profiles.BY_NAME["cpu"]
-
-
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
@@ -117,14 +114,12 @@ def test_choices_that_do_not_exist_here_are_named(no_gpu, name, changes, message
         training.choose(name, **changes)
 
 
-@pytest.mark.parametrize(("free", "refused"), [(7.9, True), (8.0, False)])
-def test_a_gpu_taken_by_another_notebook_is_refused_with_the_way_out(gpu, free, refused):
-    gpu("Tesla T4", 15.8, 75, free)
-    if refused:
-        with pytest.raises(MachineError, match=r"8 GB livres na GPU e há 7,9.*Gerenciar sessões"):
-            training.choose("t4")
-    else:
-        assert training.choose("t4").name == "t4"
+def test_a_gpu_taken_by_another_notebook_is_refused_with_the_way_out(gpu):
+    gpu("Tesla T4", 15.8, 75, free=8.0)
+    assert training.choose("t4").name == "t4"
+    gpu("Tesla T4", 15.8, 75, free=7.9)
+    with pytest.raises(MachineError, match=r"8 GB livres na GPU e há 7,9.*Gerenciar sessões"):
+        training.choose("t4")
 
 
 def test_on_a_machine_with_cuda_a_cpu_profile_tells_unsloth_before_it_is_imported(gpu, monkeypatch):
@@ -172,9 +167,12 @@ def test_a_folder_is_named_by_itself_and_its_weights_never_by_its_path(tmp_path)
         training.base_id(replace(profiles.BY_NAME["cpu"], model=str(tmp_path)))
 
 
-def test_the_embedded_model_is_named_by_its_file():
+def test_the_embedded_model_is_named_by_its_file_and_its_absence_names_the_install(monkeypatch):
     package = bases._package_folder() / bases.GGUF_FILE
     assert training.base_id(profiles.BY_NAME["cpu"]) == f"SmolLM2-135M-Instruct@{sha256_file(package)[:12]}"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MachineError, match=r"requirements/sem_dependencias\.txt"):
+        bases._package_folder()
 
 
 class Hub:
@@ -215,14 +213,6 @@ def test_without_network_or_cache_the_model_is_named_with_the_way_out(monkeypatc
         bases._hub("dono/nenhum")
 
 
-def test_only_a_model_that_does_not_fit_is_refused_without_a_gpu():
-    eight = bases.Base("dono/oito", "0" * 40, "dono/oito", 8_030_000_000)
-    with pytest.raises(MachineError, match=r"8,0 bilhões.*38 GB.*`model`"):
-        bases.check_fits(eight, 37.9)
-    bases.check_fits(eight, 38.2)
-    bases.check_fits(replace(eight, parameters=494_000_000), 12.7)
-
-
 def test_the_8b_is_refused_before_any_download_and_a_small_one_tells_its_size(hub, no_gpu, monkeypatch, tmp_path):
     monkeypatch.setattr(bases, "memory_gb", lambda: 12.7)
     small = training.choose("cpu", model="dono/meio-bilhao")
@@ -235,6 +225,10 @@ def test_the_8b_is_refused_before_any_download_and_a_small_one_tells_its_size(hu
     bases._resolve.cache_clear()
     with pytest.raises(MachineError, match="8,0 bilhões"):
         training.model_arguments(small)
+    eight = bases.resolve(replace(profiles.BY_NAME["t4"], engine="transformers"))
+    bases.check_fits(eight, 38.2)
+    with pytest.raises(MachineError, match=r"8,0 bilhões.*38 GB.*`model`"):
+        bases.check_fits(eight, 37.9)
 
 
 def adapter(folder, profile, content: bytes = b"pesos"):
@@ -296,12 +290,6 @@ def test_missing_disk_for_the_model_cache_is_said_before_writing(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_model_package_names_the_install(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MachineError, match=r"requirements/sem_dependencias\.txt"):
-        bases._package_folder()
-
-
 # Validação e checkpoints
 
 
@@ -348,25 +336,17 @@ def test_a_truncated_save_is_skipped(tmp_path, damage):
     assert training.last_complete(tmp_path) == good
 
 
-@pytest.mark.parametrize(("where", "error"), [("saving", "StorageError"), ("training", "OSError")])
+@pytest.mark.parametrize(("where", "error"), [("_save_checkpoint", StorageError), ("train", OSError)])
 def test_only_saving_speaks_of_the_disk(tmp_path, where, error):
-    class Trainer:
-        args = SimpleNamespace(output_dir=str(tmp_path), world_size=1)
+    def full(**_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-        def is_world_process_zero(self):
-            return True
-
-        def _save_checkpoint(self):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        def train(self, resume_from_checkpoint):
-            if where == "training":
-                raise OSError(errno.ENOSPC, "No space left on device")
-            self._save_checkpoint()
-
-    with pytest.raises(Exception) as raised:
-        training.train_or_resume(Trainer(), tmp_path / "adaptador")
-    assert type(raised.value).__name__ == error
+    fitting = SimpleNamespace(args=SimpleNamespace(output_dir=str(tmp_path)), _save_checkpoint=lambda: None)
+    fitting.train = lambda **_: fitting._save_checkpoint()
+    setattr(fitting, where, full)
+    with pytest.raises((OSError, StorageError)) as raised:
+        training.train_or_resume(fitting, tmp_path / "adaptador")
+    assert type(raised.value) is error
 
 
 # Exportar

@@ -118,7 +118,9 @@ def main() -> None:
 
 
 def _leave_with_parent() -> None:
-    sys.stdin.read()
+    # Não por sys.stdin: um processo que o datasets começasse esperaria para sempre pela trava dele.
+    while os.read(0, 4096):
+        pass
     os._exit(1)
 
 
