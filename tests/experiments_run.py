@@ -14,10 +14,10 @@ def bench(root: Path, model: str, trials: int) -> search.Bench:
     """Os experimentos da rodada ``r`` de ``root``, com dois passos por ensaio e tempo de sobra."""
     budget = search.budget("demonstracao", minutes=60, trials=trials)
     profile = search.base_profile(budget, engine="transformers", model=model, max_steps=2)
-    run = root / "resultados" / "r"
-    runs.open_run(run, search.STEP, {"MODELO": model}, output=run / "hiperparametros")
-    return search.prepare(run, root / "dados" / "r" / "llama" / "treino.jsonl", budget, profile)
+    return search.prepare(root / "resultados" / "r", root / "dados" / "r" / "llama" / "treino.jsonl", budget, profile)
 
 
 if __name__ == "__main__":
-    search.search(bench(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asked = bench(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    runs.open_run(asked.folder.parent, search.STEP, {"MODELO": sys.argv[2]}, output=asked.folder)
+    search.search(asked)
