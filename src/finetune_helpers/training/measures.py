@@ -204,10 +204,9 @@ def peak_gpu_gb() -> float | None:
 def report(
     trainer: "SFTTrainer", curves: EfficiencyCallback, profile: Profile, seconds: dict[str, float], adapter: Path
 ) -> dict[str, Any]:
-    """O que o treino custou, para ``medidas.json`` e depois ``treino.json``: tempo, memória, tokens e curvas.
+    """O que o treino custou, para ``medidas.json`` e depois ``treino.json``: tempo, memória, tokens (úteis) e curvas.
 
-    ``seconds`` traz ``load`` e ``train`` (os passos e as medidas de validação entre eles); ``tokens_per_second`` conta
-    só tokens úteis, sem padding.
+    ``seconds`` traz ``load`` e ``train`` (os passos e as medidas de validação entre eles).
     """
     state, net = trainer.state, cast("PreTrainedModel", trainer.model)
     cpu = f"CPU {platform.machine()}, {os.cpu_count()} núcleos"

@@ -35,8 +35,8 @@ class Card:
 class Profile:
     """Tudo o que define um treino; cada valor pode ser trocado por ``choose``.
 
-    ``gpu_gb`` é a memória da placa a que o perfil se destina; ``needed_gpu_gb``, a que ele precisa ter livre.
-    ``origin`` é o nome que refaz um perfil que veio do caderno 05.
+    ``gpu_gb`` é a memória da placa do perfil; ``needed_gpu_gb``, a que ele precisa ter livre; ``origin``, o nome que
+    refaz um perfil que veio do caderno 05.
     """
 
     name: str
@@ -145,12 +145,10 @@ BY_NAME = {profile.name: profile for profile in (_CPU, _T4, _L4, _A100, _H100)}
 
 
 def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Profile:
-    """Escolhe o perfil da máquina (ou o de nome ``name``) e aplica as mudanças pedidas.
+    """O perfil da máquina (ou o de nome ``name``) com as mudanças pedidas; as vazias ficam com o valor do perfil.
 
-    ``vencedor`` é o perfil da máquina com o que o caderno 05 achou na rodada ``run``; ``vencedor:outra``, na rodada
-    ``outra``. Mudanças vazias (``""``, ``0`` ou ``None``) ficam com o valor do perfil. InputError se o nome, o motor
-    ou um campo não existir; RunMismatchError se o vencedor é de outro modelo; MachineError se o perfil pedir uma GPU
-    que não há.
+    ``vencedor`` traz o que o caderno 05 achou na rodada ``run``; ``vencedor:outra``, na rodada ``outra``. InputError se
+    o nome, o motor ou um campo não existir; RunMismatchError se o vencedor é de outro modelo; MachineError sem a GPU.
     """
     if name.partition(":")[0] == WINNER:
         return _winner(name, run, changes)
@@ -168,6 +166,11 @@ def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Pr
     _check_card(chosen, card)
     point_unsloth(chosen)
     return chosen
+
+
+def _named(card: Card) -> Profile | None:
+    words = card.name.upper().replace("-", " ").split()
+    return next((profile for profile in BY_NAME.values() if profile.price_sku.upper() in words), None)
 
 
 def nearest(card: Card | None) -> Profile:
@@ -189,11 +192,6 @@ def _changed(profile: Profile, changes: dict[str, Any]) -> Profile:
     changed = replace(profile, **changes)
     stale = [word for field, word in EXPLAINED.items() if getattr(changed, field) != getattr(profile, field)]
     return replace(changed, reasons=tuple(why for why in changed.reasons if not any(word in why for word in stale)))
-
-
-def _named(card: Card) -> Profile | None:
-    words = card.name.upper().replace("-", " ").split()
-    return next((profile for profile in BY_NAME.values() if profile.price_sku.upper() in words), None)
 
 
 def _priced(profile: Profile, card: Card | None) -> Profile:

@@ -74,8 +74,7 @@ def trainer(
 ) -> "SFTTrainer":
     """O SFTTrainer de ``rows`` (treino e validação, linhas ``{prompt, completion}``); InputError se nenhuma couber.
 
-    As linhas de treino maiores que o limite ficam de fora. ``evaluate`` mede a validação a cada ``eval_steps`` passos;
-    sem ele, só quando uma das funções de retorno pede.
+    As linhas maiores que o limite ficam de fora. ``evaluate`` mede a validação a cada ``eval_steps`` passos.
     """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -132,9 +131,8 @@ def complete_state(checkpoint: Path) -> dict[str, Any]:
 def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | None = None) -> bool:
     """Treina do começo, retoma do último checkpoint inteiro ou reconhece que já terminou; diz se treinou agora.
 
-    ``adapter`` é a pasta do adaptador final: se o cartão dele existe, o treino acabou e só os pesos são recarregados.
-    Com ``profile``, um checkpoint ou adaptador de outro modelo base ou perfil é recusado (RunMismatchError).
-    StorageError se o disco enche ou a pasta some enquanto um checkpoint é salvo.
+    Se o cartão de ``adapter`` existe, só os pesos são recarregados. Com ``profile``, o que é de outro modelo base ou
+    perfil é recusado (RunMismatchError). StorageError se o disco enche ou a pasta some enquanto um checkpoint é salvo.
     """
     folder = Path(str(trainer.args.output_dir))
     if profile:

@@ -259,11 +259,7 @@ def _optimize(
 
 
 def _train(bench: Bench, trial: "Trial", changes: dict[str, Any], size: int) -> float:
-    """Faz o ensaio num processo próprio, no tempo que resta, e devolve a menor perda que ele anotou no diário.
-
-    TrialPruned se foi pior que a mediana dos outros no mesmo passo; TrialFailed com o motivo (memória, tempo, perda
-    que explode).
-    """
+    """Faz o ensaio num processo próprio, no tempo que resta, e devolve a menor perda que ele anotou no diário."""
     import optuna
 
     study = trial.study
