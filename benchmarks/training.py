@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 SHAPES = {
@@ -30,7 +31,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         model = asked.modelo or _build(asked.forma, Path(folder) / "modelo")
-        rows = [_run(case, model, asked) for case in _cases(asked)]
+        cases = product(asked.motores, ("preenchidas", "empacotadas"), asked.comprimentos)
+        rows = [_run("/".join(map(str, case)), model, asked) for case in cases]
     print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
     for row in rows:
         print("| " + " | ".join(str(row.get(column, row.get("erro", ""))) for column in COLUMNS) + " |")
@@ -47,15 +49,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--modelo", default="", help="pasta de um modelo já construído")
     parser.add_argument("--caso", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def _cases(asked: argparse.Namespace) -> list[str]:
-    return [
-        f"{engine}/{rows}/{length}"
-        for engine in asked.motores
-        for rows in ("preenchidas", "empacotadas")
-        for length in asked.comprimentos
-    ]
 
 
 def _build(shape: str, folder: Path) -> str:
@@ -99,19 +92,15 @@ def _measure(case: str, asked: argparse.Namespace) -> dict:
 
     profile = training.choose(engine=engine, model=asked.modelo, max_length=int(length), batch_size=asked.lote)
     if asked.memoria_gb:
-        _limit_memory(asked.memoria_gb)
+        import torch
+
+        total = torch.cuda.get_device_properties(0).total_memory / 1e9
+        torch.cuda.set_per_process_memory_fraction(min(1.0, asked.memoria_gb / total))
     model, tokenizer = training.load(profile)
     model = training.add_adapter(model, profile)
     trainer, clock = _trainer(model, tokenizer, profile, rows == "empacotadas", asked)
     trainer.train()
     return _row(trainer, clock, profile)
-
-
-def _limit_memory(gigabytes: float) -> None:
-    import torch
-
-    total = torch.cuda.get_device_properties(0).total_memory / 1e9
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes / total))
 
 
 def _trainer(model, tokenizer, profile, packed: bool, asked: argparse.Namespace):

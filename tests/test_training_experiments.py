@@ -1,6 +1,5 @@
 """Experimentos do caderno 05: o que se decide sem treinar, e ensaios de verdade num modelo de brinquedo."""
 
-import json
 import os
 import re
 import shutil
@@ -12,18 +11,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+from experiments_run import bench as toy_bench
 
 from finetune_helpers import prompts, training
 from finetune_helpers.errors import InputError, RunMismatchError
 from finetune_helpers.records import Example, read_json, write_json, write_jsonl
-from finetune_helpers.training import budgets, findings, profiles, search, trial
+from finetune_helpers.training import findings, profiles, search, trial
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(__file__).with_name("experiments_run.py")
 CPU = profiles.BY_NAME["cpu"]
 SPY = """
 import os, signal, sys
-if os.environ.get("MORRE") and sys.orig_argv[-1].endswith(os.environ["MORRE"]):
+if os.environ.get("MORRE") and sys.orig_argv[-2:] == ["busca", os.environ["MORRE"]]:
     os.kill(os.getpid(), signal.SIGKILL)
 def watch(event, given):
     if event == "open" and os.path.basename(str(given[0])).startswith("teste"):
@@ -33,87 +33,85 @@ sys.addaudithook(watch)
 """
 
 
-def noted(bench: search.Bench, loss: float, *, state: str = "COMPLETE", kind: str = "", **other) -> None:
-    """Anota no diário um ensaio de duas medidas, a última a melhor; ``kind`` é o de uma mudança em ``busca-2``."""
+def noted(bench: search.Bench, *losses: float, state: str = "COMPLETE", change: str = "", **other) -> None:
+    """Anota no diário um ensaio de 40 s com estas medidas, uma a cada meia época."""
     import optuna
 
-    study = search.open_study(bench, search.CHANGE if kind else search.SEARCH)
-    trial = study.ask()
-    changes = {"learning_rate": 4e-3, "lora_r": 8, "lora_alpha": 16}
-    if not kind:
-        search.suggest(trial, 2e-3)
-    curve = [{"step": 3, "epoch": 0.5, "loss": loss + 0.2}, {"step": 6, "epoch": 1.0, "loss": loss}]
-    known = {"changes": changes, "rows": 12, "curve": curve, "reason": "", "seconds": 40.0}
-    known |= {"result": {"train_seconds": 30.0, "steps": 6}} | ({"kind": kind, "of": "busca-2"} if kind else {})
-    for key, value in (known | other).items():
-        trial.set_user_attr(key, value)
-    study.tell(trial, loss if state == "COMPLETE" else None, state=optuna.trial.TrialState[state])
+    study = search.open_changes(bench) if change else search.open_study(bench)
+    attempt = study.ask()
+    known = {"changes": {"learning_rate": 4e-3, "lora_r": 8, "lora_alpha": 16}, "rows": 12, "train_seconds": 30.0}
+    known["epochs"] = {str(step): step / 2 for step in range(1, len(losses) + 1)}
+    if not change:
+        search.suggest(attempt, 2e-3)
+    for key, value in (known | ({search.CHANGE: change} if change else {}) | other).items():
+        attempt.set_user_attr(key, value)
+    for step, loss in enumerate(losses, start=1):
+        attempt.report(loss, step)
+    study.tell(attempt, min(losses) if state == "COMPLETE" else None, state=optuna.trial.TrialState[state])
 
 
 @pytest.fixture
-def bench(tmp_path) -> search.Bench:
-    """Quatro ensaios já feitos: dois completos, um podado e um que falhou."""
-    budget = budgets.budget("demonstracao", trials=4, minutes=60)
+def bench(tmp_path, monkeypatch) -> search.Bench:
+    """Quatro ensaios já feitos, de 40 s cada: dois completos, um podado e um que falhou."""
+    monkeypatch.setattr(search, "seconds", lambda trial: 40.0)
+    budget = search.budget("demonstracao", trials=4, minutes=60)
     bench = search.Bench(tmp_path / "r" / search.FOLDER, tmp_path / "treino.jsonl", CPU, budget, 12)
-    noted(bench, 4.2)
-    noted(bench, 4.0)
-    noted(bench, 4.4, state="PRUNED", reason="pior que a mediana")
-    noted(bench, 0.0, state="FAIL", reason="a memória não bastou", curve=[], result={})
+    noted(bench, 4.4, 4.2)
+    noted(bench, 4.2, 4.0)
+    noted(bench, 4.4, state="PRUNED", reason=trial.WORSE)
+    noted(bench, state="FAIL", reason="a memória não bastou")
     return bench
 
 
 def seeds(bench: search.Bench) -> None:
-    noted(bench, 4.02, kind="semente-2")
-    noted(bench, 3.99, kind="semente-3")
+    noted(bench, 4.02, change="outra semente")
+    noted(bench, 3.99, change="mais uma semente")
 
 
 def test_differences_within_the_spread_of_the_seeds_are_noise(bench):
     seeds(bench)
-    for kind, loss in (("so-atencao", 4.01), ("neftune", 3.9), ("metade-das-linhas", 4.3)):
-        noted(bench, loss, kind=kind)
+    for change, loss in (("LoRA só na atenção", 4.01), ("metade das linhas", 4.3)):
+        noted(bench, loss, change=change)
+    noted(bench, 3.9, change="NEFTune (ruído 5 nas entradas)")
     summary = findings.conclude(bench)
     assert summary["spread"] == pytest.approx(0.03)
-    assert {row["kind"]: row["verdict"] for row in summary["changes"][2:]} == {
-        "so-atencao": "dentro do ruído",
-        "neftune": "melhor",
-        "metade-das-linhas": "pior",
-    }
-    assert summary["winner"]["trial"] == "neftune-busca-2" and summary["winner"]["search_trial"] == "busca-2"
-    assert summary["winner"]["base_id"] == training.base_id(CPU)
+    assert [row["verdict"] for row in summary["changes"]] == ["é o próprio ruído"] * 2 + [
+        "dentro do ruído",
+        "pior",
+        "melhor",
+    ]
+    winner = summary["winner"]
+    assert winner["trial"] == "busca-2, com NEFTune (ruído 5 nas entradas)" and winner["search_trial"] == "busca-2"
+    assert winner["base_id"] == training.base_id(CPU) and winner["heldout_loss"] == 3.9
     assert summary["left_out"] == ["um quarto das linhas", "DoRA"]
     text = findings.describe(summary)
     assert "de 4,200 (o perfil sem mudanças) para 3,900" in text and "ficou de fora: um quarto das linhas, DoRA" in text
 
 
 @pytest.mark.parametrize(
-    ("difference", "spread", "verdict"),
-    [
-        (0.03, 0.03, "dentro do ruído"),
-        (-0.03, 0.03, "dentro do ruído"),
-        (-0.031, 0.03, "melhor"),
-        (0.031, 0.03, "pior"),
-    ],
+    ("difference", "verdict"),
+    [(0.03, findings.NOISE), (-0.03, findings.NOISE), (-0.031, findings.BETTER), (0.031, findings.WORSE)],
 )
-def test_a_difference_as_large_as_the_noise_is_still_noise(difference, spread, verdict):
-    assert findings._verdict("dora", difference, spread) == verdict
-    assert findings._verdict("semente-2", difference, spread) == "é o próprio ruído"
+def test_a_difference_as_large_as_the_noise_is_still_noise(difference, verdict):
+    assert findings.verdict("DoRA", difference, 0.03) == verdict
+    assert findings.verdict("DoRA", difference, None) == findings.UNKNOWN
 
 
 def test_without_seeds_no_change_beats_the_search(bench):
-    noted(bench, 3.0, kind="neftune")
+    noted(bench, 3.0, change="DoRA")
     summary = findings.conclude(bench)
     assert summary["spread"] is None and summary["winner"]["trial"] == "busca-2"
-    assert summary["changes"][0]["verdict"] == "sem as sementes, não se sabe"
+    assert "faltam sementes" in findings.describe(summary)
 
 
-@pytest.mark.parametrize(("end", "epochs"), [(4.01, None), (4.5, 0.5)])
+@pytest.mark.parametrize(("end", "epochs"), [(3.92, None), (4.5, 0.5)])
 def test_epochs_come_from_the_curve_only_when_it_turns_beyond_the_noise(bench, end, epochs):
-    curve = [{"step": 3, "epoch": 0.5, "loss": 3.9}, {"step": 6, "epoch": 1.0, "loss": end - 0.1}]
-    noted(bench, 3.9, curve=curve)
-    for kind, loss in (("semente-2", 3.92), ("semente-3", 3.89)):
-        noted(bench, loss, kind=kind, of="busca-5")
-    winner = findings.conclude(bench)["winner"]
-    assert winner["changes"].get("epochs") == epochs and winner["best_epoch"] == 0.5
+    noted(bench, 3.9, end)
+    seeds(bench)
+    noted(bench, 3.88, change="DoRA", state="FAIL", reason="a memória não bastou")
+    summary = findings.conclude(bench)
+    assert summary["winner"]["changes"].get("epochs") == epochs and summary["winner"]["best_epoch"] == 0.5
+    assert summary["changes"][-1]["verdict"] == "a memória não bastou"
 
 
 def test_the_summary_comes_from_the_journal_alone_and_does_not_change(bench):
@@ -126,37 +124,50 @@ def test_the_summary_comes_from_the_journal_alone_and_does_not_change(bench):
 
 
 def test_all_failures_are_told_with_their_reasons(tmp_path):
-    lost = search.Bench(tmp_path, tmp_path / "t.jsonl", CPU, budgets.budget("cafe"), 12)
-    noted(lost, 0.0, state="FAIL", reason="a memória não bastou", curve=[], result={})
+    lost = search.Bench(tmp_path, tmp_path / "t.jsonl", CPU, search.budget("cafe"), 12)
+    noted(lost, state="FAIL", reason="a memória não bastou")
     with pytest.raises(InputError, match="busca-1: a memória não bastou"):
         findings.conclude(lost)
 
 
 def test_trials_of_another_model_or_profile_are_never_compared(bench):
     with pytest.raises(RunMismatchError, match=r"learning_rate: era 0.002, agora 0.001.*`run`"):
-        search.rows(replace(bench, profile=replace(CPU, learning_rate=1e-3)))
-    assert len(search.rows(replace(bench, profile=replace(CPU, save_minutes=9.0)))) == 4
+        search.open_study(replace(bench, profile=replace(CPU, learning_rate=1e-3)))
+    assert len(search.open_study(replace(bench, profile=replace(CPU, save_minutes=9.0))).trials) == 4
 
 
 def test_no_trial_starts_that_would_not_fit(bench, monkeypatch):
-    monkeypatch.setattr(trial, "_start", lambda *asked: pytest.fail("começou um ensaio"))
-    tight = replace(bench, budget=replace(bench.budget, minutes=175 / 60, trials=9))
-    assert [row["trial"] for row in search.search(tight)] == ["busca-1", "busca-2", "busca-3", "busca-4"]
-    assert len(search.vary(tight)) == 4
+    monkeypatch.setattr(search, "run", lambda *asked: pytest.fail("começou um ensaio"))
+    # Gastos, 160 s: sobram 40, e um ensaio inteiro leva 40.
+    tight = replace(bench, budget=replace(bench.budget, minutes=200 / 60, trials=9))
+    assert len(search.search(tight).trials) == 4
+    search.vary(tight)
     assert findings.conclude(tight)["left_out"][:2] == ["5 ensaios da busca", "outra semente"]
+    assert (search.expected(bench, 12), search.expected(bench, 3)) == (40.0, 17.5)
 
 
-def test_a_smaller_trial_may_still_fit(bench):
-    rows = search.rows(bench)
-    assert (search.expected(rows, 12), search.expected(rows, 3)) == (40.0, 17.5)
-    assert search.fits(rows, 3, 17.6) and not search.fits(rows, 3, 17.5)
-    assert search.expected([], 12) is None and not search.fits([], 12, 0.0)
+def test_what_a_session_that_fell_left_is_redone_and_does_not_count(bench, monkeypatch):
+    def killed(folder, which, request, seconds):
+        raise KeyboardInterrupt
+
+    more = replace(bench, budget=replace(bench.budget, trials=5))
+    fallen = search.open_study(more).ask()
+    asked = search.suggest(fallen, 2e-3)
+    with (bench.folder / trial.JOURNAL).open("a") as file:
+        file.write('{"op_code": 5, "meio')
+    (bench.folder / f"{trial.JOURNAL}.lock").touch()
+    monkeypatch.setattr(search, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        search.search(more)
+    study = search.open_study(more)
+    assert [one.state.name for one in study.trials[4:]] == ["FAIL", "FAIL"] and len(search.done(study)) == 4
+    assert study.trials[5].user_attrs["changes"] == asked
+    assert findings.table(study)[4]["motivo"] == findings.FELL
 
 
 def test_the_presentation_tells_time_cost_and_what_is_not_measured(bench):
     t4 = replace(CPU, price_sku="T4")
-    new = search.Bench(bench.folder / "novo", bench.data, t4, budgets.budget("cafe"), 48)
-    text = findings.presentation(new)
+    text = findings.presentation(search.Bench(bench.folder / "novo", bench.data, t4, search.budget("cafe"), 48))
     assert "1 h 25 min" in text and "unidades do Colab" in text
     assert "não medido nesta máquina" in text and "são todas as que há" in text
     assert "medido nesta rodada" in findings.presentation(bench) and "sem cobrança" in findings.presentation(bench)
@@ -164,11 +175,11 @@ def test_the_presentation_tells_time_cost_and_what_is_not_measured(bench):
 
 def test_an_unknown_budget_names_the_others():
     with pytest.raises(InputError, match="demonstracao, cafe, completo"):
-        budgets.budget("infinito")
-    assert budgets.budget("cafe", minutes=3, trials=2).seconds == 180
+        search.budget("infinito")
+    assert search.budget("cafe", minutes=3, trials=2).seconds == 180
 
 
-def test_the_search_starts_from_the_profile_and_stays_in_its_range():
+def test_the_search_stays_in_its_range():
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -180,31 +191,33 @@ def test_the_search_starts_from_the_profile_and_stays_in_its_range():
 
 
 def test_importance_needs_trials_and_says_when_they_are_few(bench):
-    assert findings.importance(bench)["shares"] is None
+    assert findings.importance(search.open_study(bench))["shares"] is None
     for place in range(6):
         noted(bench, 4.0 + place / 10)
-    found = findings.importance(bench)
-    assert set(found["shares"]) == {"learning_rate", "lora_r", "alpha_ratio"}
-    assert "8 ensaios completos" in found["note"] and "indício" in found["note"]
+    weighed = findings.importance(search.open_study(bench))
+    assert set(weighed["shares"]) == {"learning_rate", "lora_r", "alpha_ratio"}
+    assert "8 ensaios completos" in weighed["note"] and "indício" in weighed["note"]
 
 
 def test_the_tables_are_written_in_portuguese_and_the_figure_has_the_same_bytes(bench, tmp_path):
     seeds(bench)
-    noted(bench, 4.3, kind="metade-das-linhas", rows=6)
-    summary = findings.conclude(bench)
+    noted(bench, 4.3, change="metade das linhas", rows=6)
+    summary, study = findings.conclude(bench), search.open_study(bench)
     last = findings.changes_table(summary)[-1]
     assert (last["mudança"], last["linhas"], last["perda"]) == ("metade das linhas", "6", "4,300")
-    assert re.fullmatch(r"0,0\d*", findings.table(summary["trials"])[0]["taxa"])
-    assert not re.search(r"\d\.\d", str(findings.changes_table(summary)) + str(findings.table(summary["trials"])))
-    first, second = (findings.write_figure(summary, tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
+    rows = findings.table(study)
+    assert [row["estado"] for row in rows] == ["completo", "completo", "podado", "falhou"]
+    assert re.fullmatch(r"0,0\d*", rows[0]["taxa"]) and (rows[1]["época"], rows[3]["época"]) == ("1,00", "—")
+    assert not re.search(r"\d\.\d", str(findings.changes_table(summary)) + str(rows))
+    first, second = (findings.write_figure(study, tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
     assert first == second and len(first) > 10_000
 
 
 def crowned(run: Path, **other: object) -> Path:
     """Uma rodada com um vencedor."""
     changes = {"learning_rate": 3e-3, "lora_r": 32, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"]}
-    found = {"trial": "busca-7", "base_profile": "cpu", "model": "embutido", "changes": changes}
-    write_json(run / profiles.WINNER_FILE, found | other)
+    winner = {"trial": "busca-7", "base_profile": "cpu", "model": "embutido", "changes": changes}
+    write_json(run / profiles.WINNER_FILE, winner | other)
     return run
 
 
@@ -218,6 +231,8 @@ def test_the_winner_is_a_profile_by_name_and_its_name_makes_it_again(tmp_path):
     assert "busca-7" in training.describe(chosen) and chosen.origin == "vencedor:r"
     options = {"PERFIL": chosen.origin, "MOTOR": "", "MODELO": "", "EPOCAS": 0, "MAX_PASSOS": 5}
     assert from_parameters(options, tmp_path / "outra") == chosen
+    with pytest.raises(RunMismatchError, match="outro/modelo"):
+        training.choose("vencedor", run=crowned(tmp_path / "r", model="outro/modelo"))
 
 
 @pytest.mark.parametrize(
@@ -227,11 +242,6 @@ def test_a_run_without_winner_says_what_to_do(tmp_path, name, message):
     crowned(tmp_path.parent / "fora")
     with pytest.raises(InputError, match=message):
         training.choose(name, run=tmp_path / "r")
-
-
-def test_the_winner_of_another_model_is_refused(tmp_path):
-    with pytest.raises(RunMismatchError, match="outro/modelo"):
-        training.choose("vencedor", run=crowned(tmp_path / "r", model="outro/modelo"))
 
 
 @pytest.fixture(scope="module")
@@ -254,8 +264,8 @@ def watched(root: Path, **more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": paths, "ESPIAO": str(root / "aberto")} | more
 
 
-def started(root: Path, model: Path, total: int, **more: str) -> subprocess.Popen:
-    command = [sys.executable, str(SCRIPT), str(root), str(model), str(total)]
+def started(root: Path, model: Path, **more: str) -> subprocess.Popen:
+    command = [sys.executable, str(SCRIPT), str(root), str(model), "3"]
     return subprocess.Popen(command, env=watched(root, **more), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -286,65 +296,44 @@ def test_a_search_killed_and_resumed_counts_each_trial_once_and_never_reads_the_
     assert "o conjunto de teste foi aberto" in seen.stderr and (data / "aberto").exists(), "o espião não vê"
     (data / "aberto").unlink()
     folder = data / "resultados" / "r" / search.FOLDER
-    killed = started(data, toy_model, 3)
-    assert until((folder / search.FOLDERS / "busca-2" / "pedido.json").exists, 300)
+    killed = started(data, toy_model)
+    assert until((folder / trial.LOGS / "busca-2.txt").exists, 300)
     killed.kill()
     killed.communicate()
     assert until(lambda: not orphans(data), 20), "o ensaio sobreviveu a quem o pediu"
-    ended(started(data, toy_model, 3, MORRE="busca-4"))
-    budget = budgets.budget("demonstracao", minutes=60, trials=3)
-    profile = budgets.base_profile(budget, engine="transformers", model=str(toy_model), max_steps=2)
-    bench = search.prepare(folder.parent, data / "dados" / "r" / "llama" / "treino.jsonl", budget, profile)
-    rows = {row["trial"]: row for row in search.rows(bench)}
-    assert {name: row["state"] for name, row in rows.items()} == {
-        "busca-1": "complete",
-        "busca-2": "interrupted",
-        "busca-3": "complete",
-        "busca-4": "failed",
-    }
-    assert rows["busca-3"]["changes"] == rows["busca-2"]["changes"] != rows["busca-1"]["changes"]
-    assert "falta de memória" in rows["busca-4"]["reason"]
-    assert [len(row["curve"]) for row in rows.values()] == [2, 0, 2, 0]
-    before = search.rows(bench)
-    ended(started(data, toy_model, 3))
-    assert search.rows(bench) == before and not (data / "aberto").exists()
+    ended(started(data, toy_model, MORRE="3"))
+    bench = toy_bench(data, str(toy_model), 3)
+    first, fallen, again, dead = search.open_study(bench).trials
+    assert [one.state.name for one in (first, fallen, again, dead)] == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"]
+    assert again.params == fallen.params != first.params and "falta de memória" in dead.user_attrs["reason"]
+    assert [len(one.intermediate_values) for one in (first, again)] == [2, 2]
+    before = (folder / trial.JOURNAL).read_bytes()
+    ended(started(data, toy_model))
+    assert (folder / trial.JOURNAL).read_bytes() == before and not (data / "aberto").exists()
     winner = findings.conclude(bench)["winner"]
     chosen = training.choose("vencedor", run=folder.parent, model=str(toy_model))
     assert chosen.learning_rate == winner["changes"]["learning_rate"]
 
 
-def tried(data: Path, toy_model: Path, seconds: float, monkeypatch) -> search.Row:
-    """Um ensaio avulso, por até ``seconds``, num estudo que acharia qualquer perda ruim."""
+@pytest.mark.treino
+@pytest.mark.parametrize(("seconds", "reason"), [(300, trial.WORSE), (1, "passou do tempo")])
+def test_a_trial_is_pruned_by_what_it_reports_or_cut_by_the_budget(data, toy_model, tmp_path, seconds, reason):
     import optuna
 
-    profile = training.choose("cpu", engine="transformers", model=str(toy_model), max_steps=2)
-    budget = budgets.budget("demonstracao", minutes=60)
-    bench = search.Bench(
-        data / f"avulso-{seconds}", data / "dados" / "r" / "llama" / "treino.jsonl", profile, budget, 6
-    )
-    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: True)
+    budget = search.budget("demonstracao", minutes=seconds / 60)
+    profile = training.choose("cpu", engine="transformers", model=str(toy_model), max_steps=4)
+    bench = search.Bench(tmp_path, data / "dados" / "r" / "llama" / "treino.jsonl", profile, budget, 6)
     study = search.open_study(bench)
+    for _ in range(2):  # dois ensaios que nenhum outro alcançaria, e que não levaram tempo
+        perfect = study.ask()
+        for step in range(1, 5):
+            perfect.report(0.0, step)
+        study.tell(perfect, 0.0)
     attempt = study.ask()
-    with pytest.raises((optuna.TrialPruned, search.TrialFailed)) as raised:
-        search._train(bench, attempt, search.suggest(attempt, 1e-2), 6, seconds)
-    pruned = raised.type is optuna.TrialPruned
-    study.tell(attempt, state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.FAIL)
-    assert not orphans(data)
-    return search.rows(bench)[0]
-
-
-@pytest.mark.treino
-def test_a_trial_is_pruned_by_what_it_reports_and_leaves_no_folder(data, toy_model, monkeypatch):
-    # Atrasar a leitura deixaria o ensaio de brinquedo acabar antes de ser podado.
-    row = tried(data, toy_model, 300, monkeypatch)
-    assert row["reason"] == trial.WORSE and row["curve"][0]["step"] == 1 and row["curve"][0]["loss"] > 1
-    assert list((data / "avulso-300" / search.FOLDERS).iterdir()) == []
-
-
-@pytest.mark.treino
-def test_a_trial_that_outlasts_the_budget_is_cut_and_leaves_no_process(data, toy_model, monkeypatch):
-    row = tried(data, toy_model, 1, monkeypatch)
-    assert row["curve"] == [] and "orçamento" in row["reason"]
+    with pytest.raises((optuna.TrialPruned, search.TrialFailed), match=reason):
+        search._train(bench, attempt, search.suggest(attempt, 1e-2), 6)
+    curve = study.trials[2].intermediate_values
+    assert list(curve) == ([2] if seconds == 300 else []) and not orphans(tmp_path)
 
 
 @pytest.mark.treino
@@ -353,12 +342,21 @@ def test_the_notebook_runs_with_every_change(data, toy_model, tmp_path):
     import papermill
 
     shutil.copytree(data / "dados" / "r", tmp_path / "dados" / "r")
-    known = {"RODADA": "r", "MODELO": str(toy_model), "N_ENSAIOS": 1, "MAX_PASSOS": 2, "MINUTOS": 60}
-    assert set(known) <= set(papermill.inspect_notebook(ROOT / "colab" / "05_hiperparametros.ipynb"))
-    given = [part for name, value in known.items() for part in ("-p", name, str(value))]
-    command = [sys.executable, "-m", "papermill", str(ROOT / "colab" / "05_hiperparametros.ipynb")]
+    values = {"RODADA": "r", "MODELO": str(toy_model), "N_ENSAIOS": 1, "MAX_PASSOS": 2, "MINUTOS": 60}
+    asked = [part for name, value in values.items() for part in ("-p", name, str(value))]
+    notebook = ROOT / "colab" / "05_hiperparametros.ipynb"
+    assert set(values) <= set(papermill.inspect_notebook(notebook))
     finished = subprocess.run(
-        [*command, str(tmp_path / "saida.ipynb"), *given, "--kernel", "python3"],
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            str(notebook),
+            str(tmp_path / "saida.ipynb"),
+            *asked,
+            "--kernel",
+            "python3",
+        ],
         env=os.environ | {"FINETUNE_PASTA": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -366,8 +364,7 @@ def test_the_notebook_runs_with_every_change(data, toy_model, tmp_path):
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     summary = read_json(tmp_path / "resultados" / "r" / search.FOLDER / findings.SUMMARY)
-    assert {row["kind"] for row in summary["changes"]} == set(search.CHANGES)
-    assert [(row["kind"], row["reason"]) for row in summary["changes"] if row["state"] != "complete"] == []
-    assert summary["left_out"] == [] and summary["spread"] > 0
+    assert [row["change"] for row in summary["changes"]] == list(search.CHANGES)
+    assert all(row["loss"] for row in summary["changes"]) and summary["left_out"] == [] and summary["spread"] > 0
     assert (tmp_path / "resultados" / "r" / "figuras" / "hiperparametros.png").stat().st_size > 10_000
-    assert "Perfil cpu" in json.dumps(json.loads((tmp_path / "saida.ipynb").read_text()), ensure_ascii=False)
+    assert "Perfil cpu" in (tmp_path / "saida.ipynb").read_text(encoding="utf-8")

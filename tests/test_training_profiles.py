@@ -11,9 +11,10 @@ from typing import ClassVar
 import pytest
 
 from finetune_helpers import training
-from finetune_helpers.errors import InputError, MachineError, RunMismatchError
-from finetune_helpers.records import Example, sha256_file, write_json
-from finetune_helpers.training import bases, export, guards, machine, model, profiles, resume
+from finetune_helpers.errors import InputError, MachineError, RunMismatchError, StorageError
+from finetune_helpers.records import sha256_file, write_json
+from finetune_helpers.training import bases, export, model, profiles, resume
+from finetune_helpers.training.__main__ import split_over
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +27,9 @@ def own_environment(monkeypatch):
 def gpu(monkeypatch):
     """Finge uma placa: nome, GB ao todo, capacidade e GB livres (quase tudo, se nada é dito)."""
 
-    def pretend(name: str, total: float, capability: int = 80, free: float = 0.0) -> machine.Card:
-        card = machine.Card(name, free or total - 0.5, total, capability)
-        monkeypatch.setattr(machine, "gpu", lambda: card)
+    def pretend(name: str, total: float, capability: int = 80, free: float = 0.0) -> profiles.Card:
+        card = profiles.Card(name, free or total - 0.5, total, capability)
+        monkeypatch.setattr(profiles, "gpu", lambda: card)
         return card
 
     return pretend
@@ -36,14 +37,15 @@ def gpu(monkeypatch):
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(machine, "gpu", lambda: None)
-    monkeypatch.setattr(machine, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(profiles, "gpu", lambda: None)
+    monkeypatch.setattr(profiles, "native_bfloat16", lambda: True)
 
 
 def test_without_a_gpu_the_small_model_is_chosen_and_the_reason_said(no_gpu):
     text = training.describe(training.choose())
     assert "Perfil cpu" in text and "modelo pequeno" in text and "4 × 1 = 4" in text
     assert "modelo pequeno" not in training.describe(training.choose(model="outro/modelo"))
+    assert training.choose("cpu", model="", epochs=0, max_new_tokens=None) == profiles.BY_NAME["cpu"]
 
 
 @pytest.mark.parametrize(
@@ -68,12 +70,9 @@ def test_profile_and_price_follow_the_name_of_the_card(gpu, name, total, capabil
     assert ("sem preço" in training.describe(chosen)) == (not sku)
 
 
-def test_the_price_is_of_the_card_that_works_whatever_the_profile(gpu):
+def test_a_profile_is_added_with_one_entry_and_the_price_is_of_the_card_whatever_the_profile(gpu, monkeypatch):
     gpu("NVIDIA A100-SXM4-40GB", 42.4)
     assert (training.choose("t4").dtype, training.choose("t4").price_sku) == ("float16", "A100")
-
-
-def test_a_profile_is_added_with_one_entry_and_is_chosen_and_described(gpu, monkeypatch):
     b200 = replace(profiles.BY_NAME["h100"], name="b200", price_sku="B200", reasons=("há 180 GB",))
     monkeypatch.setitem(profiles.BY_NAME, "b200", b200)
     gpu("NVIDIA B200", 192.0, 100)
@@ -86,7 +85,7 @@ def test_another_torch_or_cuda_is_said_in_one_line(monkeypatch):
     for version, cuda, lines in (("2.11.0+cu128", "12.8", 0), ("2.13.0+cpu", None, 0), ("2.15.0", "13.0", 1)):
         monkeypatch.setattr(torch, "__version__", version)
         monkeypatch.setattr(torch.version, "cuda", cuda)
-        assert len(machine.unproved()) == lines
+        assert len(profiles._unproved()) == lines
 
 
 @pytest.mark.parametrize("name", profiles.BY_NAME)
@@ -98,11 +97,7 @@ def test_every_profile_gives_valid_trainer_arguments(name, tmp_path):
     assert arguments.keys() <= {field.name for field in fields(SFTConfig)}
     assert profile.device == "cpu" or profile.effective_batch == 16
     assert (arguments.get("fp16", False), arguments["bf16"]) == (name == "t4", name != "t4")
-
-
-def test_the_length_of_the_data_is_the_one_the_trainer_gets(tmp_path):
-    profile = profiles.BY_NAME["t4"]
-    assert resume.sft_arguments(profile, tmp_path)["max_length"] == 1024
+    assert arguments["max_length"] == profile.max_length
     assert resume.sft_arguments(profile, tmp_path, max_length=296)["max_length"] == 296
 
 
@@ -111,7 +106,7 @@ def test_empty_changes_keep_the_profile(no_gpu):
 
 
 def test_a_processor_that_only_emulates_bfloat16_computes_in_float32(no_gpu, monkeypatch):
-    monkeypatch.setattr(machine, "native_bfloat16", lambda: False)
+    monkeypatch.setattr(profiles, "native_bfloat16", lambda: False)
     chosen = training.choose("cpu")
     assert chosen.dtype == "float32" and "float32 nos cálculos" in training.describe(chosen)
     assert "bfloat16 nos cálculos" not in training.describe(chosen)
@@ -123,7 +118,7 @@ def test_native_bfloat16_is_what_the_processor_says(monkeypatch, named):
     import torch
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: named)
-    assert machine.native_bfloat16() is any(named.values())
+    assert profiles.native_bfloat16() is any(named.values())
 
 
 @pytest.mark.parametrize(
@@ -132,26 +127,20 @@ def test_native_bfloat16_is_what_the_processor_says(monkeypatch, named):
         ("h900", {}, 'Perfil "h900" desconhecido'),
         ("cpu", {"engine": "axolotl"}, 'Motor "axolotl" desconhecido'),
         ("cpu", {"lora_rank": 3}, "lora_rank"),
+        ("t4", {}, r"Alterar o tipo de ambiente de execução.*`profile` = cpu"),
     ],
 )
-def test_unknown_choices_are_named(no_gpu, name, changes, message):
-    with pytest.raises(InputError, match=message):
+def test_choices_that_do_not_exist_here_are_named(no_gpu, name, changes, message):
+    with pytest.raises((InputError, MachineError), match=message):
         training.choose(name, **changes)
 
 
-def test_a_gpu_profile_without_gpu_says_the_menu(no_gpu):
-    with pytest.raises(MachineError, match=r"Alterar o tipo de ambiente de execução.*`profile` = cpu"):
+def test_a_gpu_taken_by_another_notebook_is_refused_with_the_way_out(gpu):
+    gpu("Tesla T4", 15.8, 75, free=8.0)
+    assert training.choose("t4").name == "t4"
+    gpu("Tesla T4", 15.8, 75, free=7.9)
+    with pytest.raises(MachineError, match=r"8 GB livres na GPU e há 7,9.*Gerenciar sessões"):
         training.choose("t4")
-
-
-@pytest.mark.parametrize(("free", "refused"), [(7.9, True), (8.0, False)])
-def test_a_gpu_taken_by_another_notebook_is_refused_with_the_way_out(gpu, free, refused):
-    gpu("Tesla T4", 15.8, 75, free)
-    if refused:
-        with pytest.raises(MachineError, match=r"8 GB livres na GPU e há 7,9.*Gerenciar sessões"):
-            training.choose("t4")
-    else:
-        assert training.choose("t4").name == "t4"
 
 
 def test_on_a_machine_with_cuda_a_cpu_profile_tells_unsloth_before_it_is_imported(gpu, monkeypatch):
@@ -168,14 +157,11 @@ def test_on_a_machine_with_cuda_a_cpu_profile_tells_unsloth_before_it_is_importe
 
 @pytest.mark.parametrize(("processes", "expected"), [(1, (2, 8)), (2, (2, 4)), (8, (2, 1)), (16, (1, 1))])
 def test_the_effective_batch_survives_more_processes(processes, expected):
-    split = profiles.split_over(replace(profiles.BY_NAME["t4"], model=profiles.EMBEDDED), processes)
+    split = split_over(replace(profiles.BY_NAME["t4"], model=profiles.EMBEDDED), processes)
     assert (split.batch_size, split.gradient_accumulation) == expected
     assert resume.card(split, processes)["examples_a_step"] == 16
-
-
-def test_an_uneven_number_of_processes_is_refused():
     with pytest.raises(InputError, match="não se divide por 3"):
-        profiles.split_over(profiles.BY_NAME["t4"], 3)
+        split_over(split, 3)
 
 
 # Que pesos são
@@ -197,17 +183,17 @@ def test_a_folder_is_named_by_itself_and_its_weights_never_by_its_path(tmp_path)
     )
     ids = [training.base_id(replace(profiles.BY_NAME["cpu"], model=str(folder))) for folder in (first, same, other)]
     assert ids[0] == ids[1] == f"meu-modelo@{sha256_file(first / 'model.safetensors')[:12]}" != ids[2]
-    assert bases._resolve(str(first), False).parameters == 40 + 2 * 6
-
-
-def test_a_folder_without_weights_is_said(tmp_path):
+    assert bases._resolve(str(first)).parameters == 40 + 2 * 6
     with pytest.raises(MachineError, match="não tem pesos"):
         training.base_id(replace(profiles.BY_NAME["cpu"], model=str(tmp_path)))
 
 
-def test_the_embedded_model_is_named_by_its_file():
+def test_the_embedded_model_is_named_by_its_file_and_its_absence_names_the_install(monkeypatch):
     package = bases._package_folder() / bases.GGUF_FILE
     assert training.base_id(profiles.BY_NAME["cpu"]) == f"SmolLM2-135M-Instruct@{sha256_file(package)[:12]}"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MachineError, match=r"requirements/sem_dependencias\.txt"):
+        bases._package_folder()
 
 
 class Hub:
@@ -237,11 +223,6 @@ def test_a_hub_model_is_its_name_and_commit_and_is_loaded_at_that_commit(hub, no
     assert (arguments["model_name"], arguments["revision"]) == ("dono/meio-bilhao", Hub.commit)
 
 
-def test_four_bit_weights_count_two_parameters_a_byte(hub, monkeypatch):
-    monkeypatch.setattr(Hub, "parameters", {"U8": 100, "BF16": 7})
-    assert bases._hub("dono/m").parameters == 207
-
-
 def test_without_network_or_cache_the_model_is_named_with_the_way_out(monkeypatch):
     import huggingface_hub
 
@@ -251,17 +232,6 @@ def test_without_network_or_cache_the_model_is_named_with_the_way_out(monkeypatc
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
     with pytest.raises(MachineError, match=r"dono/nenhum.*rede.*`model`"):
         bases._hub("dono/nenhum")
-
-
-@pytest.mark.parametrize(("ram", "refused"), [(37.9, True), (38.2, False)])
-def test_only_a_model_that_does_not_fit_is_refused_without_a_gpu(ram, refused):
-    eight = bases.Base("dono/oito", "0" * 40, "dono/oito", 8_030_000_000)
-    if refused:
-        with pytest.raises(MachineError, match=r"8,0 bilhões.*38 GB.*`model`"):
-            bases.check_fits(eight, ram)
-    else:
-        bases.check_fits(eight, ram)
-    bases.check_fits(replace(eight, parameters=494_000_000), 12.7)
 
 
 def test_the_8b_is_refused_before_any_download_and_a_small_one_tells_its_size(hub, no_gpu, monkeypatch, tmp_path):
@@ -276,6 +246,10 @@ def test_the_8b_is_refused_before_any_download_and_a_small_one_tells_its_size(hu
     bases._resolve.cache_clear()
     with pytest.raises(MachineError, match="8,0 bilhões"):
         training.model_arguments(small)
+    eight = bases.resolve(replace(profiles.BY_NAME["t4"], engine="transformers"))
+    bases.check_fits(eight, 38.2)
+    with pytest.raises(MachineError, match=r"8,0 bilhões.*38 GB.*`model`"):
+        bases.check_fits(eight, 37.9)
 
 
 def adapter(folder, profile, content: bytes = b"pesos"):
@@ -286,17 +260,12 @@ def adapter(folder, profile, content: bytes = b"pesos"):
     return folder
 
 
-def test_a_retrained_adapter_is_another_model(tmp_path):
-    profile = profiles.BY_NAME["cpu"]
-    first = training.tuned_id(profile, adapter(tmp_path / "a", profile))
-    assert first.startswith(training.base_id(profile) + "+")
-    assert first == training.tuned_id(profile, tmp_path / "a")
-    assert first != training.tuned_id(profile, adapter(tmp_path / "a", profile, b"outros pesos"))
-
-
-def test_an_adapter_of_another_base_or_prompt_is_refused(tmp_path):
+def test_an_adapter_is_named_by_its_weights_and_refused_by_another_base_or_prompt(tmp_path):
     profile = profiles.BY_NAME["cpu"]
     folder = adapter(tmp_path / "a", profile)
+    first = training.tuned_id(profile, folder)
+    assert first.startswith(training.base_id(profile) + "+")
+    assert first != training.tuned_id(profile, adapter(tmp_path / "b", profile, b"outros pesos"))
     assert model.check_card(folder, profile)["base_id"] == training.base_id(profile)
     for key in ("base_id", "prompt_fingerprint"):
         write_json(folder / model.CARD, model._expected_card(profile) | {key: "outro"})
@@ -342,12 +311,6 @@ def test_missing_disk_for_the_model_cache_is_said_before_writing(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_model_package_names_the_install(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MachineError, match=r"requirements/sem_dependencias\.txt"):
-        bases._package_folder()
-
-
 # Validação e checkpoints
 
 
@@ -357,16 +320,9 @@ def test_validation_is_taken_from_training_and_never_moves(toy_examples):
     assert len(validation) == 8 and len(train) == 16
     assert {e.item_id for e in validation} == {e.item_id for e in again[1]}
     assert not {e.item_id for e in train} & {e.item_id for e in validation}
-
-
-@pytest.mark.parametrize(("n", "refused"), [(15, True), (16, False)])
-def test_too_few_examples_for_a_validation_are_refused(n, refused):
-    examples = [Example(f"t{number}", "c") for number in range(n)]
-    if refused:
-        with pytest.raises(InputError, match="`n_train`"):
-            guards.split_validation(examples)
-    else:
-        assert len(guards.split_validation(examples)[1]) == 8
+    assert len(training.split_validation(toy_examples[:16])[1]) == 8
+    with pytest.raises(InputError, match="`n_train`"):
+        training.split_validation(toy_examples[:15])
 
 
 def _checkpoint(folder, step, *, state=True, whole=True, optimizer=b"x", last=None):
@@ -386,46 +342,32 @@ def _checkpoint(folder, step, *, state=True, whole=True, optimizer=b"x", last=No
     return path
 
 
-def test_the_highest_whole_checkpoint_wins_by_number_not_by_name(tmp_path):
+def test_the_highest_whole_checkpoint_wins_by_number_and_a_finished_one_is_not_resumed(tmp_path):
     assert training.last_complete(tmp_path / "nada") is None
     for step in (9, 10):
-        _checkpoint(tmp_path, step)
+        _checkpoint(tmp_path, step, last=10)
     assert training.last_complete(tmp_path).name == "checkpoint-10"
+    assert training.last_complete(tmp_path, unfinished=True).name == "checkpoint-9"
 
 
 @pytest.mark.parametrize("damage", [{"state": False}, {"state": "metade"}, {"whole": False}, {"optimizer": b""}])
 def test_a_truncated_save_is_skipped(tmp_path, damage):
     good = _checkpoint(tmp_path, 5)
-    assert not resume.is_complete(_checkpoint(tmp_path, 6, **damage))
+    assert not resume.complete_state(_checkpoint(tmp_path, 6, **damage))
     assert training.last_complete(tmp_path) == good
 
 
-def test_a_finished_checkpoint_is_not_one_to_resume_from(tmp_path):
-    for step in (5, 6):
-        _checkpoint(tmp_path, step, last=6)
-    assert training.last_complete(tmp_path, unfinished=True).name == "checkpoint-5"
-    assert training.last_complete(tmp_path).name == "checkpoint-6"
-
-
-@pytest.mark.parametrize(("where", "error"), [("saving", "StorageError"), ("training", "OSError")])
+@pytest.mark.parametrize(("where", "error"), [("_save_checkpoint", StorageError), ("train", OSError)])
 def test_only_saving_speaks_of_the_disk(tmp_path, where, error):
-    class Trainer:
-        args = SimpleNamespace(output_dir=str(tmp_path), world_size=1)
+    def full(**_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-        def is_world_process_zero(self):
-            return True
-
-        def _save_checkpoint(self):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        def train(self, resume_from_checkpoint):
-            if where == "training":
-                raise OSError(errno.ENOSPC, "No space left on device")
-            self._save_checkpoint()
-
-    with pytest.raises(Exception) as raised:
-        training.train_or_resume(Trainer(), tmp_path / "adaptador")
-    assert type(raised.value).__name__ == error
+    fitting = SimpleNamespace(args=SimpleNamespace(output_dir=str(tmp_path)), _save_checkpoint=lambda: None)
+    fitting.train = lambda **_: fitting._save_checkpoint()
+    setattr(fitting, where, full)
+    with pytest.raises((OSError, StorageError)) as raised:
+        training.train_or_resume(fitting, tmp_path / "adaptador")
+    assert type(raised.value) is error
 
 
 # Exportar
@@ -439,30 +381,21 @@ def test_merging_the_8b_looks_at_memory_and_disk_before_loading_anything(
     monkeypatch.setattr(export, "memory_gb", lambda: ram)
     monkeypatch.setattr(Hub, "parameters", {"U8": 4_015_000_000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=disk))
-    monkeypatch.setattr(export, "_merge", lambda *asked: pytest.fail("carregou"))
     with pytest.raises(MachineError, match=word):
         export.merge(training.choose("t4", engine="transformers"), tmp_path, tmp_path / "unido")
-
-
-def test_the_gguf_file_is_refused_without_a_gpu_and_the_other_way_is_named(tmp_path):
-    small = SimpleNamespace(device=SimpleNamespace(type="cpu"), save_pretrained_gguf=None)
-    with pytest.raises(MachineError, match="16 bits"):
-        export.gguf(small, None, tmp_path / "gguf")
-    assert not (tmp_path / "gguf").exists()
 
 
 @pytest.mark.parametrize(("disk", "fits"), [(39e9, False), (41e9, True)])
 def test_the_gguf_folder_is_the_one_unsloth_writes_and_the_download_is_counted(tmp_path, monkeypatch, disk, fits):
     asked = []
     big = SimpleNamespace(
-        device=SimpleNamespace(type="cuda"),
         num_parameters=lambda: 8_000_000_000,
         save_pretrained_gguf=lambda folder, tokenizer, quantization_method: asked.append((folder, quantization_method)),
     )
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=disk))
     if fits:
-        assert export.gguf(big, None, tmp_path / "gguf") == tmp_path / "gguf_gguf"
+        assert export.gguf(big, None, tmp_path / "gguf", profiles.BY_NAME["t4"]) == tmp_path / "gguf_gguf"
         assert asked == [(str(tmp_path / "gguf"), "q4_k_m")]
     else:
         with pytest.raises(MachineError, match="baixados"):
-            export.gguf(big, None, tmp_path / "gguf")
+            export.gguf(big, None, tmp_path / "gguf", profiles.BY_NAME["t4"])

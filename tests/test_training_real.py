@@ -166,6 +166,19 @@ def test_a_published_four_bit_model_computes_in_the_type_of_the_profile(toy_mode
         assert kinds == {getattr(torch, wanted)}
 
 
+def test_a_model_ready_to_answer_keeps_its_adapter(whole_runs, toy_model):
+    from finetune_helpers.training import measures
+
+    profile = training.choose("cpu", engine="transformers", model=str(toy_model))
+    model, tokenizer = training.load(profile, adapter=whole_runs["transformers"] / "adaptador")
+    ready, asked = training.to_answer(model, profile), [prompts.question(Example("Title 1", "x"))]
+    tuned, base = (
+        measures.answerer(ready, tokenizer, "x", max_new_tokens=12, adapter=adapter)(asked)[0].answer
+        for adapter in (True, False)
+    )
+    assert tuned != base
+
+
 @pytest.fixture
 def trainer(toy_model, toy_examples, tmp_path):
     """Um treinador pronto, ainda sem passos, com o motor transformers."""
@@ -176,30 +189,19 @@ def trainer(toy_model, toy_examples, tmp_path):
     return training.trainer(model, tokenizer, profile, (rows, []), tmp_path), tokenizer, profile
 
 
-def test_guards_pass_on_a_good_trainer_and_show_what_is_learned(trainer, toy_examples):
+def test_guards_show_what_is_learned_and_count_padding_and_parameters(trainer, toy_examples, monkeypatch):
     fitting, tokenizer, profile = trainer
     check = guards.check(fitting, tokenizer, profile)
     assert check.learned_text == toy_examples[0].content + tokenizer.eos_token
     assert check.padded_tokens is not None and check.useful_tokens <= check.padded_tokens
     assert "Parâmetros treináveis" in str(check) and "iria para padding" in str(check)
-
-
-def test_a_trainer_that_joins_rows_says_that_it_has_no_padding(trainer, monkeypatch):
-    import torch
-
-    fitting, tokenizer, profile = trainer
-
-    def joined(rows):
-        columns = {key: [token for row in rows for token in row[key]] for key in ("input_ids", "labels")}
-        return {key: torch.tensor([values]) for key, values in columns.items()}
-
-    rows = fitting.data_collator([fitting.train_dataset[0]])
-    fitting.train_dataset = fitting.train_dataset.map(
-        lambda row: {"labels": fitting.data_collator([row])["labels"][0].tolist()}
-    )
-    monkeypatch.setattr(fitting, "data_collator", joined)
-    check = guards.check(fitting, tokenizer, profile)
-    assert check.padded_tokens is None and "sem padding" in str(check) and rows["input_ids"].shape[0] == 1
+    padded = fitting.data_collator
+    # Como um treinador que junta as linhas de um lote numa só.
+    monkeypatch.setattr(fitting, "data_collator", lambda rows: {key: part[:1] for key, part in padded(rows).items()})
+    assert "sem padding" in str(guards.check(fitting, tokenizer, profile))
+    next(weight for name, weight in fitting.model.named_parameters() if "norm" in name).requires_grad = True
+    with pytest.raises(InputError, match="parâmetros treináveis"):
+        guards.check(fitting, tokenizer, profile)
 
 
 @pytest.mark.parametrize(
@@ -217,15 +219,7 @@ def test_every_guard_trips_on_its_planted_fault(trainer, fault, message):
         guards.check(fitting, tokenizer, profile)
 
 
-def test_the_guard_counts_trainable_parameters(trainer):
-    fitting, tokenizer, profile = trainer
-    next(weight for name, weight in fitting.model.named_parameters() if "norm" in name).requires_grad = True
-    with pytest.raises(InputError, match="parâmetros treináveis"):
-        guards.check(fitting, tokenizer, profile)
-
-
-@pytest.mark.parametrize(("limit", "too_long"), [(3, []), (2, [1])])
-def test_rows_over_the_limit_are_listed_and_never_cut(limit, too_long):
+def test_rows_over_the_limit_are_listed_and_never_cut():
     class Words:
         eos_token = " fim"
 
@@ -233,9 +227,10 @@ def test_rows_over_the_limit_are_listed_and_never_cut(limit, too_long):
             return {"input_ids": [text.split() for text in texts]}
 
     rows = [{"prompt": "a", "completion": ""}, {"prompt": "a", "completion": " b"}]
-    lengths = guards.lengths(Words(), rows, limit)
-    assert lengths.too_long == too_long and len(lengths.kept(rows)) == 2 - len(too_long)
-    assert ("2 (3)" in str(lengths)) == bool(too_long) and lengths.longest_kept == 8
+    for limit, too_long in ((3, []), (2, [1])):
+        lengths = guards.lengths(Words(), rows, limit)
+        assert lengths.too_long == too_long and len(lengths.kept(rows)) == 2 - len(too_long)
+        assert ("2 (3)" in str(lengths)) == bool(too_long) and lengths.longest_kept == 8
     with pytest.raises(InputError, match="Nenhum exemplo cabe nos 1 tokens"):
         guards.lengths(Words(), rows, 1)
 

@@ -8,12 +8,14 @@ NAME = "minusculo"
 def tiny_model(folder: Path) -> Path:
     """Grava o modelo em ``folder`` e devolve a pasta."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from finetune_helpers.training import bases
+    from finetune_helpers.training import bases, profiles
 
-    # Direto do .gguf: converter os pesos do modelo pequeno levaria mais que os testes.
-    tokenizer = bases.gguf_tokenizer(bases._package_folder() / bases.GGUF_FILE)
+    # Do modelo já convertido ou, sem ele, direto do .gguf: convertê-lo levaria mais que os testes.
+    base = bases.resolve(profiles.BY_NAME["cpu"])
+    ready = bases.converted_folder(base)
+    tokenizer = AutoTokenizer.from_pretrained(ready) if ready.is_dir() else bases.gguf_tokenizer(Path(base.source))
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

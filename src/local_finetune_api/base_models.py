@@ -149,13 +149,11 @@ def token_counter(model: str) -> Callable[[list[dict]], list[int]]:
     from transformers import AutoTokenizer
 
     from finetune_helpers.training import bases, choose
-    from finetune_helpers.training.model import source
 
     base = find((), model) or read(model)
     # O tokenizador é o mesmo nos dois motores, e este não importa o Unsloth, que o kernel do Colab não pode carregar.
     weights = bases.resolve(choose("auto", engine="transformers", model=base.source))
-    pinned = {"revision": weights.commit} if weights.commit else {}
-    tokenizer = AutoTokenizer.from_pretrained(source(weights), **pinned)
+    tokenizer = AutoTokenizer.from_pretrained(weights.load_from(), **weights.arguments())
 
     def count(rows: list[dict]) -> list[int]:
         sizes = [[tokens_of(tokenizer, turn) for turn in turns(tokenizer, row["messages"])] for row in rows]

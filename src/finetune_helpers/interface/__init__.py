@@ -6,30 +6,14 @@ from importlib import import_module
 # O Gradio lê isto uma só vez, ao ser importado: nenhuma estatística de uso sai da máquina.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-_HOMES = {
-    "open_page": "page",
-    "Page": "page",
-    "find": "systems",
-    "Access": "systems",
-    "System": "systems",
-    "Systems": "systems",
-    "Vote": "votes",
-    "Catalogue": "similar",
-    "Similar": "similar",
-    "copied_words": "similar",
-}
-_MODULES = ("votes", "similar")
-__all__ = [*_HOMES, *_MODULES]
+_HOMES = {"open_page": "page", "find": "systems", "Access": "systems"}
+__all__ = [*_HOMES, "votes"]
 
 
 def __getattr__(name: str):
     # As bibliotecas pesadas só são importadas quando alguém usa a função (PEP 562).
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    if name in _MODULES:
+    if name == "votes":
         return import_module(f".{name}", __name__)
     raise AttributeError(f"O módulo {__name__} não tem {name!r}.")
-
-
-def __dir__() -> list[str]:
-    return __all__

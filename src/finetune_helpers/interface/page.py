@@ -80,36 +80,9 @@ def open_page(
     if not run.is_dir():
         raise InputError(f"A rodada {run.name} não existe. Execute antes os cadernos 01 a 04 com ela (`run`).")
     room = Room(run, run.parents[1] / "dados" / run.name, systems or find(run))
-    return _launched(room, secrets.token_urlsafe(12) if share else "", port, inline)
-
-
-def build(room: Room) -> gr.Blocks:
-    """As três abas de uma rodada."""
-    with gr.Blocks(title="Ajuste fino: perguntar e comparar", analytics_enabled=False) as blocks:
-        gr.Markdown(f"# Conversa com os modelos\nRodada **{room.run.name}**. {_presence(room)}")
-        with gr.Tab("Perguntar"):
-            tabs.ask_tab(room)
-        with gr.Tab("Comparar"):
-            tabs.compare_tab(room)
-        with gr.Tab("Resultados") as results:
-            tabs.results_tab(room, results)
-    # Os modelos desta máquina respondem um pedido por vez; os outros eventos não esperam por eles.
-    return blocks.queue(max_size=PEOPLE, default_concurrency_limit=1, api_open=False)
-
-
-def _presence(room: Room) -> str:
-    """O que esperar da página e, de quem não responde, por quê."""
-    absent: dict[str, list[str]] = {}
-    for system in room.systems.every:
-        if not system.write:
-            absent.setdefault(system.reason, []).append(system.label)
-    lines = [f"Não respondem: {'; '.join(names)}. {reason}" for reason, names in absent.items()]
-    return "\n\n".join(["Os modelos escrevem em inglês e podem inventar: nada aqui é fato conferido.", *lines])
-
-
-def _launched(room: Room, password: str, port: int | None, inline: bool | None) -> Page:
-    plain = ["system-ui", "sans-serif"]
-    theme = gr.themes.Default(primary_hue="blue", font=plain, font_mono=["ui-monospace", "monospace"]).set(
+    password = secrets.token_urlsafe(12) if share else ""
+    # Só fontes do sistema: nada vem de fora.
+    theme = gr.themes.Default(primary_hue="blue", font="system-ui", font_mono="ui-monospace").set(
         block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300"
     )
     blocks = build(room)
@@ -149,3 +122,27 @@ def _launched(room: Room, password: str, port: int | None, inline: bool | None) 
         page.close()
         raise MachineError("O endereço público não saiu: confira a rede, ou desmarque `share`.")
     return page
+
+
+def build(room: Room) -> gr.Blocks:
+    """As três abas de uma rodada."""
+    with gr.Blocks(title="Ajuste fino: perguntar e comparar", analytics_enabled=False) as blocks:
+        gr.Markdown(f"# Conversa com os modelos\nRodada **{room.run.name}**. {_presence(room)}")
+        with gr.Tab("Perguntar"):
+            tabs.ask_tab(room)
+        with gr.Tab("Comparar"):
+            tabs.compare_tab(room)
+        with gr.Tab("Resultados") as results:
+            tabs.results_tab(room, results)
+    # Os modelos desta máquina respondem um pedido por vez; os outros eventos não esperam por eles.
+    return blocks.queue(max_size=PEOPLE, default_concurrency_limit=1, api_open=False)
+
+
+def _presence(room: Room) -> str:
+    """O que esperar da página e, de quem não responde, por quê."""
+    absent: dict[str, list[str]] = {}
+    for system in room.systems.every:
+        if not system.write:
+            absent.setdefault(system.reason, []).append(system.label)
+    lines = [f"Não respondem: {'; '.join(names)}. {reason}" for reason, names in absent.items()]
+    return "\n\n".join(["Os modelos escrevem em inglês e podem inventar: nada aqui é fato conferido.", *lines])

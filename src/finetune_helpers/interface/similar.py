@@ -64,11 +64,8 @@ class Catalogue:
         if not self.examples or not text.strip():
             return []
         cosines = self.vectors @ _encode([text])[0]
-        return [self._similar(place, cosines[place]) for place in (-cosines).argsort(kind="stable")[:k]]
-
-    def _similar(self, place: int, cosine: float) -> Similar:
-        example = self.examples[place]
-        return Similar(example.item_id, example.title, example.content, float(cosine))
+        ranked = [(self.examples[place], float(cosines[place])) for place in (-cosines).argsort(kind="stable")[:k]]
+        return [Similar(example.item_id, example.title, example.content, cosine) for example, cosine in ranked]
 
 
 def _vectors(titles: list[str], path: Path) -> "np.ndarray":
@@ -109,7 +106,10 @@ def copied_words(answer: str, source: Similar | str) -> list[tuple[int, int]]:
     for start, gram in enumerate(_grams([word for word, _, _ in words])):
         if gram in known:
             copied.update(range(start, start + RUN))
-    return _joined(words, sorted(copied))
+    # Um trecho por grupo de palavras vizinhas: começa onde a de antes não é copiada, acaba onde a seguinte não é.
+    starts = [words[place][1] for place in sorted(copied) if place - 1 not in copied]
+    ends = [words[place][2] for place in sorted(copied) if place + 1 not in copied]
+    return list(zip(starts, ends, strict=True))
 
 
 def highlighted(answer: str, similar: Sequence[Similar]) -> list[tuple[str, str | None]]:
@@ -129,15 +129,3 @@ def _words(text: str) -> Iterator[tuple[str, int, int]]:
 
 def _grams(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
     return zip(*(words[start:] for start in range(RUN)), strict=False)
-
-
-def _joined(words: list[tuple[str, int, int]], places: list[int]) -> list[tuple[int, int]]:
-    """Um trecho por grupo de palavras vizinhas."""
-    spans: list[tuple[int, int]] = []
-    for before, place in zip([None, *places], places, strict=False):
-        _, start, end = words[place]
-        if spans and before == place - 1:
-            spans[-1] = (spans[-1][0], end)
-        else:
-            spans.append((start, end))
-    return spans

@@ -1,8 +1,10 @@
-"""O que a rodada tem para responder: as duas trilhas, base e ajustado, e por que algum não pode."""
+"""O que a rodada tem para responder: as duas trilhas, base e ajustado, por que algum não pode e como ele responde."""
 
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,7 @@ import local_finetune_api
 from .. import answers, prompts
 from ..comparison import study
 from ..errors import FinetuneError, InputError, RunMismatchError, notebook_text
+from ..portuguese import number
 from ..prompts import Question
 from ..records import read_json
 
@@ -25,17 +28,17 @@ if TYPE_CHECKING:
 
 Write = Callable[[Question, int, Callable[[str], None], Event], None]
 HEARTBEAT = 0.2  # segundos entre dois sinais de vida de quem espera um trecho
-NO_LLAMA = "Esta rodada não guarda os pesos do LLaMA ajustado. Execute o caderno 02 com esta rodada (`run`)."
-NO_GPT = "Esta rodada não guarda os pesos do GPT ajustado. Execute o caderno 03 com esta rodada (`run`)."
+TITLE, FREE = "Título de um livro", "Pergunta livre"
+LONGEST_QUESTION, LONGEST_ANSWER, USUAL_ANSWER = 1000, 512, 128
+PREPARING = "Preparando o modelo (a primeira pergunta demora mais)…"
+NO_WEIGHTS = "Esta rodada não guarda os pesos do {} ajustado. Execute o caderno {} com esta rodada (`run`)."
+NO_LLAMA, NO_GPT = NO_WEIGHTS.format("LLaMA", "02"), NO_WEIGHTS.format("GPT", "03")
+log = logging.getLogger("finetune_helpers.interface")
 
 
 @dataclass(frozen=True)
 class Access:
-    """O que se dá à página para que o provedor da trilha GPT responda.
-
-    ``base_url`` é o endereço dele, se pede um; ``secret`` dá a chave pelo nome; ``paid_questions`` é quantas perguntas
-    um provedor pago pode receber enquanto a página está aberta.
-    """
+    """O endereço do provedor da trilha GPT, se ele pede um, quem dá a chave e quantas perguntas pagas se aceitam."""
 
     base_url: str = ""
     secret: Callable[[str], str] = lambda name: os.environ.get(name, "")
@@ -69,25 +72,25 @@ class System:
         stop = Event()
 
         def work() -> None:
+            ended: BaseException | None = None
             try:
                 with self.turn:
                     if self.write and not stop.is_set():
                         self.write(asked, max_tokens, out.put, stop)
-                out.put(None)
             except BaseException as error:
-                out.put(error)
+                ended = error
+            out.put(ended)
 
         Thread(target=work, daemon=True).start()
         try:
             while True:
-                try:
+                piece: str | BaseException | None = ""
+                with suppress(Empty):
                     piece = out.get(timeout=HEARTBEAT)
-                except Empty:
-                    piece = ""
-                if piece is None:
-                    return
                 if isinstance(piece, BaseException):
                     raise piece
+                if piece is None:
+                    return
                 yield piece
         finally:
             stop.set()
@@ -111,6 +114,47 @@ class Systems:
         if chosen is None:
             raise InputError("Escolha um sistema da lista.")
         return chosen
+
+
+def question(text: str, kind: str) -> Question:
+    """A pergunta que vai ao modelo: um título, com a instrução do treino, ou um texto livre.
+
+    InputError se o texto está vazio ou passa de ``LONGEST_QUESTION`` caracteres.
+    """
+    # Uma metade solta de caractere faria o tokenizador falhar.
+    clean = str(text or "").encode("utf-8", "ignore").decode().strip()
+    if not clean:
+        raise InputError("Escreva um título ou uma pergunta.")
+    if len(clean) > LONGEST_QUESTION:
+        size, limit = number(len(clean)), number(LONGEST_QUESTION)
+        raise InputError(f"A pergunta tem {size} caracteres e o limite é {limit}. Encurte-a.")
+    free = Question("pergunta", clean, suite="flexibilidade")
+    return free if kind == FREE else Question("pergunta", prompts.INSTRUCTION, clean)
+
+
+def answer(system: System, asked: Question, max_tokens: float) -> Iterator[tuple[str, str]]:
+    """O texto até aqui e a situação dele, à medida que a resposta sai; uma falha sobe como FinetuneError.
+
+    Fechar o iterador (o botão Parar, ou o visitante que sai) interrompe a geração.
+    """
+    text, started = "", time.monotonic()
+    yield "", PREPARING
+    try:
+        for piece in system.pieces(asked, max(1, min(int(max_tokens), LONGEST_ANSWER))):
+            text += piece
+            yield text, "Escrevendo…" if text else PREPARING
+    except Exception as error:
+        kept = " O que ele já tinha escrito está na resposta." if text else ""
+        told = f"{explained(error, 'O modelo parou por uma falha.')}{kept} Tente de novo; quem abriu a página tem o "
+        raise FinetuneError(f"{told}motivo no registro.") from None
+    seconds = number(time.monotonic() - started, 1)
+    yield text, f"Pronto em {seconds} s." if text.strip() else "O modelo terminou sem escrever nada."
+
+
+def explained(error: Exception, otherwise: str) -> str:
+    """O que dizer de uma falha a quem está na página; o rastro inteiro, sem pastas, fica no registro."""
+    log.error("a página falhou:\n%s", local_finetune_api.trace(error))
+    return said(error) if isinstance(error, FinetuneError) else otherwise
 
 
 def said(error: FinetuneError) -> str:
@@ -142,8 +186,7 @@ def _llama(run: Path, machine: Any) -> list[System]:
     adapter = run / "llama3" / "adaptador"
     if not (adapter / "adapter_model.safetensors").is_file():
         raise InputError(NO_LLAMA)
-    steps = read_json(run / "rodada.json")["passos"] if (run / "rodada.json").is_file() else {}
-    asked = steps.get("02_treino_llama3", {}).get("parametros", {})
+    asked = _parameters(run, "02_treino_llama3")
     profile = training.choose("auto", engine=asked.get("MOTOR", ""), model=asked.get("MODELO", ""))
     names = {"base": training.base_id(profile), "tuned": training.tuned_id(profile, adapter)}
     check_card(adapter, profile)
@@ -153,16 +196,20 @@ def _llama(run: Path, machine: Any) -> list[System]:
     @cache
     def load() -> tuple[Any, Any]:
         model, tokenizer = training.load(profile)
-        # A base primeiro: expandir os 4 bits de um modelo já com adaptador o deixaria sem ele.
-        model = training.to_answer(model, profile)
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(model, str(adapter)).eval(), tokenizer
+        return PeftModel.from_pretrained(training.to_answer(model, profile), str(adapter)).eval(), tokenizer
 
     return [
         System(f"llama3-{role}", name, where, write=local_writer(load, role == "tuned"), turn=machine)
         for role, name in names.items()
     ]
+
+
+def _parameters(run: Path, step: str) -> dict[str, Any]:
+    """O que o caderno ``step`` registrou na rodada; vazio se ele não passou por ela."""
+    steps = read_json(run / "rodada.json")["passos"] if (run / "rodada.json").is_file() else {}
+    return dict(steps.get(step, {}).get("parametros", {}))
 
 
 def local_writer(load: Callable[[], tuple[Any, Any]], tuned: bool) -> Write:
@@ -174,14 +221,12 @@ def local_writer(load: Callable[[], tuple[Any, Any]], tuned: bool) -> Write:
         from ..training import measures
 
         text = prompts.alpaca_prompt(asked)
-        length, longest = len(measures.encode(tokenizer, text)), model.config.max_position_embeddings
-        if length >= longest:
-            raise InputError(f"A pergunta tem {length} tokens e não sobra lugar para a resposta. Encurte-a.")
+        room = model.config.max_position_embeddings - len(measures.encode(tokenizer, text))
+        if room < 1:
+            raise InputError("A pergunta não cabe no modelo: não sobra lugar para a resposta. Encurte-a.")
+        options: dict[str, Any] = {"limits": [min(max_tokens, room)], "stop": stop}
         with nullcontext() if tuned else model.disable_adapter():
-            limits = [min(max_tokens, longest - length)]
-            measures.generate(
-                model, tokenizer, [text], limits=limits, on_text=lambda _, piece: deliver(piece), stop=stop
-            )
+            measures.generate(model, tokenizer, [text], on_text=lambda _, piece: deliver(piece), **options)
 
     return write
 
@@ -196,48 +241,54 @@ def _gpt(run: Path, machine: Any, closing: ExitStack, access: Access) -> list[Sy
     names = {"base": report.get("base_id", ""), "tuned": report.get("model_id", "")}
     served = {"base": job["request"]["model"], "tuned": report.get("fine_tuned_model", "")}
     provider = gpt.provider(job["request"]["provider"], base_url=access.base_url)
-    paid = f", pago: até {access.paid_questions} perguntas" if provider.paid else ""
-    client = _client(run, provider, closing, access)
-    _refuse_mixture(folder, names)
-    turn = nullcontext() if provider.paid else machine
-    return [
-        System(
-            f"gpt-{role}", name, f"provedor {provider.name}{paid}", write=hosted_writer(client, served[role]), turn=turn
+    if provider.paid:
+        client, turn, limit = (
+            _counted(provider, access),
+            nullcontext(),
+            f", pago: até {access.paid_questions} perguntas",
         )
+    else:
+        client, turn, limit = _reopened(run, job["job_id"], provider, closing), machine, ""
+    _refuse_mixture(folder, names)
+    detail = f"provedor {provider.name}{limit}"
+    return [
+        System(f"gpt-{role}", name, detail, write=hosted_writer(client, served[role]), turn=turn)
         for role, name in names.items()
     ]
 
 
-def _client(run: Path, provider: "Provider", closing: ExitStack, access: Access) -> "Callable[[], OpenAI]":
-    """Função que dá o cliente; a API local só inicia na primeira pergunta, e as perguntas pagas são contadas."""
+def _reopened(run: Path, job: str, provider: "Provider", closing: ExitStack) -> "Callable[[], OpenAI]":
+    """Função que dá o cliente da API local, que só inicia na primeira pergunta."""
     from .. import gpt
 
-    if not provider.paid:
-        job = read_json(run / "gpt" / "trabalho.json")["job_id"]
-        if not list((run / "gpt" / "api_local" / "jobs" / job).glob("models/*/adapter_model.safetensors")):
-            raise InputError(NO_GPT)
-        steps = read_json(run / "rodada.json")["passos"] if (run / "rodada.json").is_file() else {}
-        offered = provider.to_offer(steps.get("03_treino_gpt", {}).get("parametros", {}).get("MODELO", ""))
+    state = run / "gpt" / "api_local"
+    if not list((state / "jobs" / job).glob("models/*/adapter_model.safetensors")):
+        raise InputError(NO_GPT)
+    offered = provider.to_offer(_parameters(run, "03_treino_gpt").get("MODELO", ""))
 
-        @cache
-        def reopened() -> "OpenAI":
-            server = closing.enter_context(local_finetune_api.running(run / "gpt" / "api_local", models=offered))
-            return gpt.client(gpt.provider(provider.name, base_url=server.base_url), api_key=server.api_key)
+    @cache
+    def client() -> "OpenAI":
+        server = closing.enter_context(local_finetune_api.running(state, models=offered))
+        return gpt.client(gpt.provider(provider.name, base_url=server.base_url), api_key=server.api_key)
 
-        return reopened
+    return client
+
+
+def _counted(provider: "Provider", access: Access) -> "Callable[[], OpenAI]":
+    """Função que dá o cliente de um provedor pago e conta cada pergunta."""
+    from .. import gpt
+
     if access.paid_questions < 1:
         raise InputError("Este provedor é pago. Diga em `paid_questions` quantas perguntas você aceita pagar.")
     hosted = gpt.client(provider, api_key=access.secret(provider.key_name))
-    left, counting = [access.paid_questions], Lock()
+    questions = iter(range(access.paid_questions))  # next() é atômico: dois visitantes não gastam a mesma
 
-    def spend() -> "OpenAI":
-        with counting:
-            if not left[0]:
-                raise InputError(f"As {access.paid_questions} perguntas pagas desta página acabaram.")
-            left[0] -= 1
+    def client() -> "OpenAI":
+        if next(questions, None) is None:
+            raise InputError(f"As {access.paid_questions} perguntas pagas desta página acabaram.")
         return hosted
 
-    return spend
+    return client
 
 
 def hosted_writer(client: "Callable[[], OpenAI]", model: str) -> Write:

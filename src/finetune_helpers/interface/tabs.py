@@ -3,7 +3,7 @@
 import random
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import combinations
@@ -15,12 +15,23 @@ import gradio as gr
 from ..errors import FinetuneError, InputError
 from ..portuguese import number
 from . import votes
-from .answering import FREE, LONGEST_ANSWER, LONGEST_QUESTION, TITLE, USUAL_ANSWER, answer, explained, question
 from .similar import COPIED, RUN, Catalogue, Similar, highlighted
-from .systems import System, Systems, said
+from .systems import (
+    FREE,
+    LONGEST_ANSWER,
+    LONGEST_QUESTION,
+    TITLE,
+    USUAL_ANSWER,
+    System,
+    Systems,
+    answer,
+    explained,
+    question,
+    said,
+)
+from .votes import CHOICES, Vote
 
 SHOWN, DRAWN = 3, "sorteado"
-CHOICES = {"A": "A é melhor", "B": "B é melhor", "empate": "Empate", "ambas_ruins": "Ambas ruins"}
 QUEUED = "Na fila: os modelos atendem um pedido de cada vez."
 FIGURES = {
     "perda": "Perda contra tempo de treino",
@@ -43,26 +54,6 @@ class Room:
     run: Path
     data: Path
     systems: Systems
-
-
-@dataclass(frozen=True)
-class Round:
-    """Uma comparação pronta para o voto: a pergunta, os sistemas e as respostas, na ordem A, B."""
-
-    question: str
-    systems: tuple[System, System]
-    answers: tuple[str, ...]
-    vote_id: str
-
-    def vote(self, choice: str) -> votes.Vote:
-        """O voto como ele vai para o arquivo."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        (first, second), (left, right) = self.systems, self.answers
-        return votes.Vote(self.vote_id, now, self.question, first.name, second.name, left, right, choice)
-
-    def names(self) -> str:
-        """Quem escreveu cada lado."""
-        return "\n".join(f"{side}: {described(system)}" for side, system in zip("AB", self.systems, strict=True))
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,11 @@ def ask_tab(room: Room) -> None:
         if similar and not marked:
             note = f"Nenhuma sequência de {RUN} palavras está também nos títulos parecidos."
         shown = {
-            box: gr.update(visible=True, label=f"Parecido {at} (cosseno {number(one.similarity, 2)})", value=_both(one))
+            box: gr.update(
+                visible=True,
+                label=f"Parecido {at} (cosseno {number(one.similarity, 2)})",
+                value=f"{one.title}\n{one.content}",
+            )
             for at, (box, one) in enumerate(zip(boxes, similar, strict=False), 1)
         }
         yield {
@@ -175,18 +170,22 @@ def compare_tab(room: Room) -> None:
             where = f"Resposta {side}: " if side else ""
             yield {fields.status: f"{where}{error}" + (" Sem as duas respostas não há voto." if side else "")}
             return
-        ready = Round(asked.input or asked.instruction, competing, tuple(texts), secrets.token_hex(8))
+        first, second = competing
+        asked_text = asked.input or asked.instruction
+        ready = Vote(secrets.token_hex(8), "", asked_text, first.name, second.name, texts[0], texts[1], "")
         yield {current: ready, fields.status: "Leia as duas e vote: os nomes aparecem depois.", **voting(True)}
 
-    def vote(choice: str, ready: Round | None) -> dict:
+    def vote(choice: str, ready: Vote | None) -> dict:
         if ready is None:
             return {fields.status: "Não há comparação esperando voto. Faça outra pergunta.", **voting(False)}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         try:
-            votes.append(room.run, ready.vote(choice))
+            votes.append(room.run, replace(ready, choice=choice, at=now))
         except FinetuneError as error:
             return {fields.status: said(error)}
         done = {current: None, fields.status: f"Voto salvo: {CHOICES[choice]}."}
-        return done | voting(False) | {revealed: gr.update(visible=True, value=ready.names())}
+        names = [described(room.systems.named(name)) for name in (ready.system_a, ready.system_b)]
+        return done | voting(False) | {revealed: gr.update(visible=True, value=f"A: {names[0]}\nB: {names[1]}")}
 
     changed = [current, revealed, *sides, *buttons.values()]
     fields.connect(compete, pair, changed)
@@ -268,10 +267,6 @@ def nearest(opened: Callable[[Path], Catalogue], data: Path, text: str) -> tuple
     except Exception as error:
         return [], f"Sem títulos parecidos: {explained(error, 'a busca falhou.')}"
     return similar, "" if similar else "Sem títulos parecidos: a rodada não tem títulos de treino."
-
-
-def _both(similar: Similar) -> str:
-    return f"{similar.title}\n{similar.content}"
 
 
 def _side(side: str) -> gr.Textbox:

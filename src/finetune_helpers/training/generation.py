@@ -66,7 +66,7 @@ def generate(
     """
     rows = [encode(tokenizer, text) for text in texts]
     ids, mask = padded(rows, padding_id(tokenizer), left=True)
-    batch = _Batch(tokenizer, limits, _ends(model, tokenizer), on_text, stop)
+    batch = _Batch(tokenizer, limits, _ends(model, tokenizer), on_text, stop or Event())
     # Um limite de comprimento do próprio modelo faria o transformers avisar, a cada chamada, que há dois.
     model.generation_config.max_length = None
     with inference(model):
@@ -87,43 +87,38 @@ def generate(
     return [batch.generated(row, len(tokens)) for row, tokens in enumerate(rows)]
 
 
+@dataclass
 class _Batch(StoppingCriteria):
     """Acompanha um lote enquanto ele é gerado: diz quando cada linha acaba e entrega o texto dela."""
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        limits: list[int],
-        ends: set[int],
-        on_text: Callable[[int, str], None] | None,
-        stop: Event | None,
-    ) -> None:
-        self.tokenizer, self.limits, self.ends, self.on_text = tokenizer, limits, ends, on_text
-        self.stop = stop or Event()
-        self.ids: list[list[int]] = [[] for _ in limits]
-        self.reasons = [""] * len(limits)
-        self.sent = [0] * len(limits)
+    tokenizer: Any
+    limits: list[int]
+    ends: set[int]
+    on_text: Callable[[int, str], None] | None
+    stop: Event
+
+    def __post_init__(self) -> None:
+        self.ids: list[list[int]] = [[] for _ in self.limits]
+        self.reasons, self.sent = [""] * len(self.limits), [0] * len(self.limits)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Chamado a cada passo; devolve, por linha, se ela acabou."""
         for row, token in enumerate(input_ids[:, -1].tolist()):
-            if not self.reasons[row]:
-                self._advance(row, token)
+            if self.reasons[row]:
+                continue
+            if token in self.ends:
+                self.reasons[row] = "stop"
+            else:
+                self.ids[row].append(token)
+                if len(self.ids[row]) >= self.limits[row] or self.stop.is_set():
+                    self.reasons[row] = "length"
+            if self.on_text:
+                self._deliver(row, self.on_text)
         return torch.tensor([bool(reason) for reason in self.reasons], device=input_ids.device)
 
     def generated(self, row: int, tokens_in: int) -> Generated:
         """O resultado de uma linha."""
         return Generated(self._text(row), tokens_in, len(self.ids[row]), self.reasons[row] or "length")
-
-    def _advance(self, row: int, token: int) -> None:
-        if token in self.ends:
-            self.reasons[row] = "stop"
-        else:
-            self.ids[row].append(token)
-            if len(self.ids[row]) >= self.limits[row] or self.stop.is_set():
-                self.reasons[row] = "length"
-        if self.on_text:
-            self._deliver(row, self.on_text)
 
     def _deliver(self, row: int, on_text: Callable[[int, str], None]) -> None:
         text = self._text(row)

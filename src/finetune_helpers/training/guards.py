@@ -1,9 +1,9 @@
 """O que se confere antes do primeiro passo: validação, comprimentos, máscara, fim de sequência e parâmetros."""
 
 import random
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..portuguese import number, percent
@@ -12,7 +12,6 @@ from .profiles import Profile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-    from trl import SFTTrainer
 
 IGNORED = -100  # rótulo que a perda ignora (PyTorch, CrossEntropyLoss)
 
@@ -99,38 +98,36 @@ def lengths(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[dict[str, str]]
     return Lengths(counts, limit, too_long)
 
 
-def check(trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", profile: Profile) -> Check:
+def check(trainer: Any, tokenizer: "PreTrainedTokenizerBase", profile: Profile) -> Check:
     """Confere o que o treinador vai aprender de fato, depois de todas as transformações.
 
     InputError se uma linha não tem rótulo, se o prompt entra na perda, se falta o EOS ou se os parâmetros treináveis
     não são os deste LoRA.
     """
-    rows = [_collated(trainer, index) for index in range(len(cast(Sized, trainer.train_dataset)))]
-    for line, (_, labels) in enumerate(rows, start=1):
+    # O colador é a última transformação antes do modelo.
+    rows = [trainer.data_collator([row])["labels"][0].tolist() for row in trainer.train_dataset]
+    for line, labels in enumerate(rows, start=1):
         _check_row(line, labels, tokenizer.eos_token_id)
-    useful = [len(ids) for ids, _ in rows]
-    learned = str(tokenizer.decode([label for label in rows[0][1] if label != IGNORED]))
+    learned = str(tokenizer.decode([label for label in rows[0] if label != IGNORED]))
     trainable, parameters = _check_trainable(trainer.model, profile)
+    useful = [len(labels) for labels in rows]
     return Check(learned, sum(useful), _padded(trainer, useful), trainable, parameters)
 
 
-def _collated(trainer: Any, index: int) -> tuple[list[int], list[int]]:
-    """Uma linha como o modelo a recebe; o colador é a última transformação antes dele."""
-    batch = trainer.data_collator([trainer.train_dataset[index]])
-    return batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
-
-
 def _check_row(line: int, labels: list[int], eos: int) -> None:
+    problem = ""
     learned = [label for label in labels if label != IGNORED]
     if not learned:
-        raise InputError(f"Linha {line} do treino: nenhum token conta na perda. Refaça os dados no caderno 01.")
-    if labels[0] != IGNORED:
-        raise InputError(f"Linha {line} do treino: o prompt entrou na perda. As colunas devem ser prompt e completion.")
-    if learned[-1] != eos:
-        raise InputError(
-            f"Linha {line} do treino: o fim de sequência (EOS) não é aprendido e o modelo não saberá parar. A linha "
-            "foi cortada ou o tokenizador tem outro EOS: use outro modelo em `model`."
+        problem = "nenhum token conta na perda. Refaça os dados no caderno 01."
+    elif labels[0] != IGNORED:
+        problem = "o prompt entrou na perda. As colunas devem ser prompt e completion."
+    elif learned[-1] != eos:
+        problem = (
+            "o fim de sequência (EOS) não é aprendido e o modelo não saberá parar. A linha foi cortada ou o "
+            "tokenizador tem outro EOS: use outro modelo em `model`."
         )
+    if problem:
+        raise InputError(f"Linha {line} do treino: {problem}")
 
 
 def _padded(trainer: Any, useful: list[int]) -> int | None:

@@ -19,7 +19,7 @@ from .. import progress, prompts
 from ..errors import RunMismatchError, StorageError
 from ..estimates import PHASES, peak_rss_gb
 from ..portuguese import duration, number
-from ..records import Example, append_jsonl, check_present, read_json, write_json
+from ..records import Example, check_present, read_json, write_json
 from .bases import base_id
 from .generation import GREEDY, Generated, Sampling, answerer, encode, generate, inference, padded, padding_id
 from .model import MEASURES, tuned_id
@@ -52,29 +52,33 @@ def losses(
 
     Uma linha maior que ``max_length`` é cortada, como no treino.
     """
-    encoded = [_with_completion(tokenizer, row, max_length) for row in rows]
-    order = sorted(range(len(rows)), key=lambda index: -len(encoded[index][0]))
+    encoded = [encode(tokenizer, row["prompt"] + row["completion"] + tokenizer.eos_token)[:max_length] for row in rows]
+    starts = [len(encode(tokenizer, row["prompt"])) for row in rows]
+    order = sorted(range(len(rows)), key=lambda index: -len(encoded[index]))
     measured: dict[int, ItemLoss] = {}
     with inference(model), progress.bar("medindo a perda", "itens", len(rows)) as bar:
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
-            ids, mask = padded([encoded[index][0] for index in indices], padding_id(tokenizer), left=False)
+        for first in range(0, len(order), batch_size):
+            indices = order[first : first + batch_size]
+            ids, mask = padded([encoded[index] for index in indices], padding_id(tokenizer), left=False)
             logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
-            measured |= {index: _item_loss(logits[row], *encoded[index]) for row, index in enumerate(indices)}
+            for row, index in enumerate(indices):
+                start, end = starts[index], len(encoded[index])
+                target = torch.tensor(encoded[index][start:], device=logits.device)
+                loss = torch.nn.functional.cross_entropy(logits[row, start - 1 : end - 1].float(), target)
+                measured[index] = ItemLoss(end - start, loss.item())
             bar.update(len(indices))
     return [measured[index] for index in range(len(rows))]
 
 
-def _with_completion(tokenizer: Any, row: dict[str, str], max_length: int) -> tuple[list[int], int]:
-    """Tokens da linha, cortados como no treino, e quantos deles são do prompt."""
-    whole = encode(tokenizer, row["prompt"] + row["completion"] + tokenizer.eos_token)
-    return whole[:max_length], len(encode(tokenizer, row["prompt"]))
-
-
-def _item_loss(logits: torch.Tensor, tokens: list[int], start: int) -> ItemLoss:
-    target = torch.tensor(tokens[start:], device=logits.device)
-    predicted = logits[start - 1 : len(tokens) - 1].float()
-    return ItemLoss(len(target), torch.nn.functional.cross_entropy(predicted, target).item())
+def _written(path: Path, model_id: str) -> dict[str, Any]:
+    """O que já está em ``path``, se é de ``model_id``; vazio se não está."""
+    known: dict[str, Any] = read_json(path) if Path(path).exists() else {}
+    if known and known["model_id"] != model_id:
+        raise RunMismatchError(
+            f"{path} é do modelo {known['model_id']} e o desta rodada é {model_id}. Apague o arquivo para medir de "
+            "novo, volte ao modelo de antes ou use outra rodada (`run`)."
+        )
+    return known
 
 
 def item_losses(
@@ -85,19 +89,11 @@ def item_losses(
     Devolve ``[{item_id, tokens, characters, loss, other_loss}]``; a diferença entre as duas é o que o título explica.
     RunMismatchError se o arquivo é de outros pesos.
     """
-    if Path(path).exists():
-        known = read_json(path)
-        if known["model_id"] != model_id:
-            raise RunMismatchError(
-                f"{path} tem as perdas de {known['model_id']} e este modelo é {model_id}. Apague o arquivo para medir "
-                "de novo, volte ao modelo de antes ou use outra rodada (`run`)."
-            )
+    if known := _written(path, model_id):
         return list(known["rows"])
-    others = [*items[1:], *items[:1]]
     own = [prompts.to_prompt_completion(item) for item in items]
-    swapped = [
-        row | {"prompt": prompts.to_prompt_completion(other)["prompt"]} for row, other in zip(own, others, strict=True)
-    ]
+    # O título do item seguinte, na ordem do arquivo; o do último é o do primeiro.
+    swapped = [row | {"prompt": own[(place + 1) % len(own)]["prompt"]} for place, row in enumerate(own)]
     measured = measure(own + swapped)
     rows = [
         {
@@ -116,14 +112,11 @@ def item_losses(
 def join(base: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Uma linha por item presente nas duas medidas, antes e depois do treino, como ``treino.json`` a guarda."""
     before = {row["item_id"]: row for row in base}
+    kinds = ("loss", "other_loss")
     return [
         {key: row[key] for key in ("item_id", "tokens", "characters")}
-        | {
-            "base_loss": before[row["item_id"]]["loss"],
-            "tuned_loss": row["loss"],
-            "base_other_loss": before[row["item_id"]]["other_loss"],
-            "tuned_other_loss": row["other_loss"],
-        }
+        | {f"base_{kind}": before[row["item_id"]][kind] for kind in kinds}
+        | {f"tuned_{kind}": row[kind] for kind in kinds}
         for row in tuned
         if row["item_id"] in before
     ]
@@ -133,10 +126,9 @@ class EfficiencyCallback(TrainerCallback):
     """Anota a perda de cada registro do Trainer com o tempo de treino já decorrido, também entre retomadas."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds = self._started = 0.0
         self.loss_curve: list[dict] = []
         self.heldout_curve: list[dict] = []
-        self._started = 0.0
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Retoma as curvas que o checkpoint trouxe."""
@@ -186,51 +178,27 @@ class TimedSave(TrainerCallback):
             raise
 
 
-class HeldoutPoints(TrainerCallback):
-    """Mede a validação ``evaluations`` vezes, a última no último passo, e acrescenta cada medida ao JSONL ``path``."""
-
-    def __init__(self, path: Path, evaluations: int) -> None:
-        self.path, self.evaluations = Path(path), evaluations
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Pede a medida nos passos que dividem o treino em partes iguais."""
-        planned = {-(-state.max_steps * part // self.evaluations) for part in range(1, self.evaluations + 1)}
-        control.should_evaluate = state.global_step in planned
-
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
-        """Grava passo, época e perda; quem acompanha o ensaio lê o arquivo enquanto ele cresce."""
-        point = {"step": state.global_step, "epoch": round(state.epoch, 3), "loss": round(metrics["eval_loss"], 5)}
-        append_jsonl(self.path, [point])
-
-
 def peak_gpu_gb() -> float | None:
     """Pico de memória reservada na GPU, em GB; None sem GPU."""
     return round(torch.cuda.max_memory_reserved() / 1e9, 3) if torch.cuda.is_available() else None
 
 
-def device_name() -> str:
-    """Nome da GPU ou, sem ela, o processador e os núcleos."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU {platform.machine()}, {os.cpu_count()} núcleos"
-
-
 def report(
     trainer: "SFTTrainer", curves: EfficiencyCallback, profile: Profile, seconds: dict[str, float], adapter: Path
 ) -> dict[str, Any]:
-    """O que o treino custou, para ``medidas.json`` e depois ``treino.json``: tempo, memória, tokens e curvas.
+    """O que o treino custou, para ``medidas.json`` e depois ``treino.json``: tempo, memória, tokens (úteis) e curvas.
 
-    ``seconds`` traz ``load`` e ``train`` (os passos e as medidas de validação entre eles); ``tokens_per_second`` conta
-    só tokens úteis, sem padding.
+    ``seconds`` traz ``load`` e ``train`` (os passos e as medidas de validação entre eles).
     """
     state, net = trainer.state, cast("PreTrainedModel", trainer.model)
+    cpu = f"CPU {platform.machine()}, {os.cpu_count()} núcleos"
     tokens = int(state.num_input_tokens_seen)
     return {
         "engine": profile.engine,
         "model": profile.model_name,
         "base_id": base_id(profile),
         "model_id": tuned_id(profile, adapter),
-        "device": device_name(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         "peak_gpu_gb": peak_gpu_gb(),
         "peak_rss_gb": peak_rss_gb(),
@@ -257,14 +225,8 @@ def finish(adapter: Path, seconds: dict[str, float], heldout: list[dict[str, Any
     """
     # As medidas ficam ao lado dos pesos para que uma queda entre o treino e a avaliação não as perca.
     measured = read_json(Path(adapter) / MEASURES)
-    if Path(path).exists():
-        known = read_json(path)
-        if known["model_id"] != measured["model_id"]:
-            raise RunMismatchError(
-                f"{path} é do modelo {known['model_id']} e o adaptador desta rodada é {measured['model_id']}. Apague o "
-                "relatório para escrever outro, ou use outra rodada (`run`)."
-            )
-        return dict(known)
+    if known := _written(path, measured["model_id"]):
+        return known
     measured["seconds"]["evaluate"] = round(seconds["evaluate"], 2)
     measured |= {"heldout": heldout, "gpu_hours": round(sum(measured["seconds"].values()) / 3600, 5)}
     write_json(path, measured)

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import answers, prompts
+from .. import prompts
 from ..errors import InputError, RunMismatchError
 from ..records import read_json, sha256_file, storage, write_json
 from . import bases
-from .machine import point_unsloth
-from .profiles import Profile
+from .profiles import Profile, point_unsloth
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,11 +20,10 @@ CARD, MEASURES, WEIGHTS = "cartao.json", "medidas.json", "adapter_model.safetens
 def model_arguments(profile: Profile, adapter: Path | None = None) -> dict[str, Any]:
     """Argumentos de ``FastLanguageModel.from_pretrained`` para o modelo base ou para um adaptador salvo."""
     base = bases.resolve(profile)
-    pinned = {"revision": base.commit} if base.commit and not adapter else {}
-    return pinned | {
-        "model_name": str(adapter or source(base)),
+    return ({} if adapter else base.arguments()) | {
+        "model_name": str(adapter or base.load_from()),
         "max_seq_length": profile.max_length,
-        "dtype": dtype(profile),
+        "dtype": _dtype(profile),
         "load_in_4bit": profile.load_in_4bit,
     }
 
@@ -54,30 +52,35 @@ def load(profile: Profile, adapter: Path | None = None) -> "tuple[PreTrainedMode
         raise bases.explain(error, profile.model_name) from error
 
 
-def add_adapter(model: "PreTrainedModel", profile: Profile) -> "PreTrainedModel":
+def add_adapter(model: Any, profile: Profile) -> Any:
     """Põe sobre o modelo um adaptador LoRA novo, com pesos em 32 bits nos dois motores."""
+    lora = lora_arguments(profile)
     if profile.engine == "unsloth":
         from unsloth import FastLanguageModel
 
         extra = {"use_gradient_checkpointing": profile.gradient_checkpointing, "random_state": profile.seed}
-        return FastLanguageModel.get_peft_model(model, **lora_arguments(profile), **extra)
-    return _add_plain_adapter(model, profile)
+        return FastLanguageModel.get_peft_model(model, **lora, **extra)
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    checkpointing = bool(profile.gradient_checkpointing)
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    torch.manual_seed(profile.seed)
+    model = get_peft_model(model, LoraConfig(**lora, task_type="CAUSAL_LM"))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
 
 
-def source(base: bases.Base) -> str:
-    """O que se passa a ``from_pretrained``: um nome do Hub ou uma pasta (a cópia convertida de um ``.gguf``)."""
-    return str(bases.converted(base)) if base.source.endswith(".gguf") else base.source
-
-
-def dtype(profile: Profile) -> Any:
-    """O tipo do torch em que o perfil calcula."""
+def _dtype(profile: Profile) -> Any:
     import torch
 
     return getattr(torch, profile.dtype)
 
 
 def _load_unsloth(profile: Profile, adapter: Path | None) -> tuple:
-    point_unsloth(profile.engine, profile.device)
+    point_unsloth(profile)
     from unsloth import FastLanguageModel
 
     return FastLanguageModel.from_pretrained(**model_arguments(profile, adapter))
@@ -88,8 +91,10 @@ def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     base = bases.resolve(profile)
-    path, pinned = source(base), {"revision": base.commit} if base.commit else {}
-    options: dict[str, Any] = {"dtype": dtype(profile), "device_map": {"": _place(profile)}} | pinned
+    path, pinned = base.load_from(), base.arguments()
+    # Com vários processos, cada um fica com a sua GPU.
+    place = profile.device if profile.device == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    options: dict[str, Any] = {"dtype": _dtype(profile), "device_map": {"": place}} | pinned
     config = AutoConfig.from_pretrained(path, **pinned)
     if published := getattr(config, "quantization_config", None):
         # Um modelo publicado já em 4 bits diz em que tipo calcula, e a T4 pode não o ter: vale o do perfil.
@@ -100,7 +105,7 @@ def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype(profile),
+            bnb_4bit_compute_dtype=_dtype(profile),
         )
     model = AutoModelForCausalLM.from_pretrained(path, **options)
     tokenizer = AutoTokenizer.from_pretrained(path, **pinned)
@@ -109,29 +114,11 @@ def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
     return (PeftModel.from_pretrained(model, str(adapter)) if adapter else model), tokenizer
 
 
-def _place(profile: Profile) -> str:
-    """Com vários processos, cada um fica com a sua GPU."""
-    return profile.device if profile.device == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-
-
-def _add_plain_adapter(model: Any, profile: Profile) -> Any:
-    import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    checkpointing = bool(profile.gradient_checkpointing)
-    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
-    torch.manual_seed(profile.seed)
-    model = get_peft_model(model, LoraConfig(**lora_arguments(profile), task_type="CAUSAL_LM"))
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    return model
-
-
 def to_answer(model: "PreTrainedModel", profile: Profile) -> "PreTrainedModel":
     """O modelo pronto para só responder: numa CPU, os pesos de 4 bits são expandidos uma vez, e não a cada token."""
     if profile.device == "cpu" and profile.load_in_4bit:
-        model = model.dequantize()
+        # No lugar: num modelo com adaptador, o que ``dequantize`` devolve é só o de dentro.
+        model.dequantize()
     return getattr(model, "for_inference", model.eval)()
 
 
@@ -142,8 +129,7 @@ def adapter_hash(folder: Path) -> str:
 
 def tuned_id(profile: Profile, adapter: Path) -> str:
     """Que pesos são os do modelo ajustado: os da base e os do adaptador (``nome@revisão+hash``)."""
-    base = bases.resolve(profile)
-    return answers.model_id(base.plain_name, base.revision, adapter_hash(adapter))
+    return bases.resolve(profile).tuned(adapter_hash(adapter))
 
 
 def save(
@@ -157,7 +143,6 @@ def save(
 
     ``measure`` recebe a pasta, já com os pesos, e devolve o que o treino custou, que fica em ``medidas.json``.
     """
-    folder = Path(folder)
     with storage(folder / WEIGHTS):
         model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))

@@ -1,5 +1,7 @@
 """Perfis de treino: o que muda entre uma CPU e cada placa de vídeo, e por quê."""
 
+import os
+import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,6 @@ from .. import prices
 from ..errors import InputError, MachineError, RunMismatchError
 from ..portuguese import number, plain
 from ..records import read_json
-from . import machine
-from .machine import Card
 
 EMBEDDED, EMBEDDED_NAME, EMBEDDED_PARAMETERS = "embutido", "SmolLM2-135M-Instruct", 134_515_008
 LLAMA_3_8B = "unsloth/llama-3-8b-bnb-4bit"
@@ -18,14 +18,26 @@ SEVEN_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_pr
 WINNER, WINNER_FILE = "vencedor", Path("hiperparametros") / "vencedor.json"
 # O motivo de cada valor: começa assim, e sai da lista quando o valor muda.
 EXPLAINED = {"model": "modelo pequeno", "batch_size": "lote de", "learning_rate": "taxa de", "dtype": "bfloat16 nos"}
+# Com o que o conjunto de versões foi provado; outro costuma funcionar, mas ninguém o viu.
+PROVED_TORCH, PROVED_CUDA = ("2.11", "2.13"), "12.8"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A placa de vídeo desta máquina: nome, memória livre e total (GB) e capacidade do CUDA, em décimos (75 na T4)."""
+
+    name: str
+    free_gb: float
+    total_gb: float
+    capability: int
 
 
 @dataclass(frozen=True)
 class Profile:
     """Tudo o que define um treino; cada valor pode ser trocado por ``choose``.
 
-    ``gpu_gb`` é a memória da placa a que o perfil se destina; ``needed_gpu_gb``, a que ele precisa ter livre.
-    ``origin`` é o nome que refaz um perfil que veio do caderno 05.
+    ``gpu_gb`` é a memória da placa do perfil; ``needed_gpu_gb``, a que ele precisa ter livre; ``origin``, o nome que
+    refaz um perfil que veio do caderno 05.
     """
 
     name: str
@@ -114,55 +126,34 @@ _T4 = Profile(
     optimizer="adamw_8bit",
     price_sku="T4",
     gpu_gb=14.5,
-    reasons=(
-        "float16: a T4 não tem bfloat16 nativo",
-        "lote de 2 × 8 de acúmulo: 16 por passo cabem em menos de 8 GB",
-    ),
+    reasons=("float16: a T4 não tem bfloat16 nativo", "lote de 2 × 8 de acúmulo: 16 por passo cabem em menos de 8 GB"),
 )
-_L4 = replace(
-    _T4,
-    name="l4",
-    dtype="bfloat16",
-    batch_size=4,
-    gradient_accumulation=4,
-    price_sku="L4",
-    gpu_gb=22.0,
-    reasons=("bfloat16 nativo", "lote de 4 × 4 de acúmulo: 16 por passo em 24 GB"),
-)
-_A100 = replace(
-    _L4,
-    name="a100",
-    max_length=2048,
-    price_sku="A100",
-    answer_batch_size=16,
-    gpu_gb=39.0,
-    reasons=("bfloat16 nativo", "lote de 4 × 4 de acúmulo: cabe em 40 GB também com linhas de 2.048 tokens"),
-)
-_H100 = replace(
-    _A100,
-    name="h100",
-    batch_size=8,
-    gradient_accumulation=2,
-    price_sku="H100",
-    answer_batch_size=32,
-    gpu_gb=78.0,
-    reasons=("bfloat16 nativo", "lote de 8 × 2 de acúmulo e respostas de 32 em 32: há 80 GB"),
-)
+
+
+def _larger(smaller: Profile, name: str, batch: int, why: str, **changes: Any) -> Profile:
+    """A placa seguinte: o mesmo lote efetivo, menos acúmulo."""
+    batches = {"batch_size": batch, "gradient_accumulation": smaller.effective_batch // batch}
+    reasons = ("bfloat16 nativo", f"lote de {batch} × {batches['gradient_accumulation']} de acúmulo: {why}")
+    changes |= batches | {"name": name, "price_sku": name.upper(), "dtype": "bfloat16", "reasons": reasons}
+    return replace(smaller, **changes)
+
+
 # Para acrescentar um perfil, basta uma linha aqui: a placa cujo nome traz ``price_sku`` passa a usá-lo.
+_L4 = _larger(_T4, "l4", 4, "16 por passo em 24 GB", gpu_gb=22.0)
+_A100 = _larger(_L4, "a100", 4, "16 por passo em 40 GB", max_length=2048, answer_batch_size=16, gpu_gb=39.0)
+_H100 = _larger(_A100, "h100", 8, "respostas de 32 em 32 em 80 GB", answer_batch_size=32, gpu_gb=78.0)
 BY_NAME = {profile.name: profile for profile in (_CPU, _T4, _L4, _A100, _H100)}
 
 
 def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Profile:
-    """Escolhe o perfil da máquina (ou o de nome ``name``) e aplica as mudanças pedidas.
+    """O perfil da máquina (ou o de nome ``name``) com as mudanças pedidas; as vazias ficam com o valor do perfil.
 
-    ``vencedor`` é o perfil da máquina com o que o caderno 05 achou na rodada ``run``; ``vencedor:outra``, na rodada
-    ``outra``. Mudanças vazias (``""``, ``0`` ou ``None``) ficam com o valor do perfil. InputError se o nome, o motor
-    ou um campo não existir; RunMismatchError se o vencedor é de outro modelo; MachineError se o perfil pedir uma GPU
-    que não há.
+    ``vencedor`` traz o que o caderno 05 achou na rodada ``run``; ``vencedor:outra``, na rodada ``outra``. InputError se
+    o nome, o motor ou um campo não existir; RunMismatchError se o vencedor é de outro modelo; MachineError sem a GPU.
     """
     if name.partition(":")[0] == WINNER:
         return _winner(name, run, changes)
-    card = machine.gpu()
+    card = gpu()
     chosen = nearest(card) if name == "auto" else BY_NAME.get(name)
     if chosen is None:
         known = ", ".join([*BY_NAME, WINNER])
@@ -171,7 +162,7 @@ def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Pr
     if unknown:
         raise InputError(f"O perfil não tem o campo {sorted(unknown)[0]!r}. Veja os campos em training/profiles.py.")
     asked = {key: value for key, value in changes.items() if value}
-    if chosen.device == "cpu" and "dtype" not in asked and not machine.native_bfloat16():
+    if chosen.device == "cpu" and "dtype" not in asked and not native_bfloat16():
         chosen = _changed(chosen, {"dtype": "float32"})
         reason = "float32 nos cálculos: este processador só emula bfloat16, o que leva o triplo do tempo"
         chosen = replace(chosen, reasons=(*chosen.reasons, reason))
@@ -179,40 +170,34 @@ def choose(name: str = "auto", *, run: Path | None = None, **changes: Any) -> Pr
     if chosen.engine not in ENGINES:
         raise InputError(f'Motor "{chosen.engine}" desconhecido. Em `engine`, use "unsloth" ou "transformers".')
     _check_card(chosen, card)
-    machine.point_unsloth(chosen.engine, chosen.device)
+    point_unsloth(chosen)
     return chosen
-
-
-def nearest(card: Card | None) -> Profile:
-    """O perfil da placa, pelo nome dela; de outra placa, o maior que cabe na memória e na precisão que ela tem."""
-    if card is None:
-        return BY_NAME["cpu"]
-    if named := _named(card):
-        return named
-    fits = [
-        profile
-        for profile in BY_NAME.values()
-        if profile.device == "cuda"
-        and profile.gpu_gb <= card.total_gb
-        and (profile.dtype != "bfloat16" or card.capability >= 80)
-    ]
-    return max(fits, key=lambda profile: profile.gpu_gb, default=BY_NAME["t4"])
-
-
-def _changed(profile: Profile, changes: dict[str, Any]) -> Profile:
-    """O perfil com as mudanças e sem os motivos do que mudou."""
-    stale = [
-        word
-        for field, word in EXPLAINED.items()
-        if changes.get(field, getattr(profile, field)) != getattr(profile, field)
-    ]
-    kept = tuple(reason for reason in profile.reasons if not any(word in reason for word in stale))
-    return replace(profile, **({"reasons": kept} | changes))
 
 
 def _named(card: Card) -> Profile | None:
     words = card.name.upper().replace("-", " ").split()
     return next((profile for profile in BY_NAME.values() if profile.price_sku.upper() in words), None)
+
+
+def nearest(card: Card | None) -> Profile:
+    """O perfil da placa, pelo nome dela; de outra placa, o maior que cabe na memória e na precisão que ela tem."""
+    if card is None:
+        return _CPU
+    if named := _named(card):
+        return named
+    fits = [
+        profile
+        for profile in BY_NAME.values()
+        if 0 < profile.gpu_gb <= card.total_gb and (profile.dtype == "float16" or card.capability >= 80)
+    ]
+    return max(fits, key=lambda profile: profile.gpu_gb, default=_T4)
+
+
+def _changed(profile: Profile, changes: dict[str, Any]) -> Profile:
+    """O perfil com as mudanças e sem os motivos do que mudou."""
+    changed = replace(profile, **changes)
+    stale = [word for field, word in EXPLAINED.items() if getattr(changed, field) != getattr(profile, field)]
+    return replace(changed, reasons=tuple(why for why in changed.reasons if not any(word in why for word in stale)))
 
 
 def _priced(profile: Profile, card: Card | None) -> Profile:
@@ -268,21 +253,6 @@ def _winner(name: str, run: Path | None, changes: dict[str, Any]) -> Profile:
     return replace(profile, reasons=(*profile.reasons, reason), origin=f"{WINNER}:{other}")
 
 
-def split_over(profile: Profile, processes: int) -> Profile:
-    """O perfil de cada um de ``processes`` processos, com o mesmo lote efetivo no total.
-
-    InputError se o lote efetivo não se divide por igual.
-    """
-    for batch in range(profile.batch_size, 0, -1):
-        accumulation, rest = divmod(profile.effective_batch, processes * batch)
-        if accumulation and not rest:
-            return replace(profile, batch_size=batch, gradient_accumulation=accumulation)
-    raise InputError(
-        f"O lote efetivo de {profile.effective_batch} não se divide por {processes} processos. "
-        "Use um número de processos que o divida."
-    )
-
-
 def describe(profile: Profile) -> str:
     """O perfil em português, com os motivos, para o caderno mostrar."""
     lines = [
@@ -290,4 +260,55 @@ def describe(profile: Profile) -> str:
         f"  {profile.batch_size} × {profile.gradient_accumulation} = {profile.effective_batch} exemplos por passo, até "
         f"{number(profile.max_length)} tokens cada, taxa {plain(profile.learning_rate)}, LoRA r={profile.lora_r}",
     ]
-    return "\n".join(lines + [f"  · {reason}" for reason in (*profile.reasons, *machine.unproved())])
+    return "\n".join(lines + [f"  · {reason}" for reason in (*profile.reasons, *_unproved())])
+
+
+def _unproved() -> list[str]:
+    """Uma linha de aviso se o torch ou o CUDA não são os que o conjunto de versões provou."""
+    import torch
+
+    version, cuda = ".".join(torch.__version__.split(".")[:2]), torch.version.cuda
+    if version in PROVED_TORCH and cuda in (None, PROVED_CUDA):
+        return []
+    proved = f"torch {' e '.join(PROVED_TORCH)} e CUDA {PROVED_CUDA}"
+    return [f"aviso: torch {torch.__version__} com CUDA {cuda or '—'}; o conjunto foi provado com {proved}"]
+
+
+def gpu() -> Card | None:
+    """A placa de vídeo visível, ou None."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
+    major, minor = torch.cuda.get_device_capability()
+    return Card(torch.cuda.get_device_name(), free, total, 10 * major + minor)
+
+
+def native_bfloat16() -> bool:
+    """Se o processador faz contas em bfloat16; onde não faz, emulá-las leva o triplo do tempo de float32."""
+    import torch
+
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # um torch mais antigo não as diz
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def memory_gb() -> float:
+    """A memória desta máquina, em GB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def point_unsloth(profile: Profile) -> None:
+    """Diz ao Unsloth, antes que ele seja importado, se o treino é na CPU; MachineError se ele já escolheu outra placa.
+
+    Onde há CUDA ele não ouve ``use_cpu``: carregaria em float16 e o treinador pediria bfloat16.
+    """
+    if profile.engine != "unsloth":
+        return
+    os.environ["UNSLOTH_FORCE_CPU"] = str(int(profile.device == "cpu"))
+    loaded = getattr(sys.modules.get("unsloth"), "DEVICE_TYPE", profile.device)
+    if loaded != profile.device:
+        raise MachineError(
+            f"O Unsloth já foi carregado para {loaded} e este perfil treina em {profile.device}. "
+            "Reinicie a sessão (*Ambiente de execução → Reiniciar sessão*) e execute de novo."
+        )

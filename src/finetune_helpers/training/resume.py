@@ -11,25 +11,16 @@ from ..errors import RunMismatchError
 from ..records import Example, read_json, storage, write_json
 from . import guards
 from .bases import base_id
-from .model import CARD, check_card, restore
+from .model import CARD, WEIGHTS, check_card, restore
 from .profiles import Profile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
     from trl import SFTTrainer
 
-# O que pode mudar no meio de um treino sem mudar o que ele aprende.
-FREE = (
-    "reasons",
-    "origin",
-    "price_sku",
-    "save_minutes",
-    "save_limit",
-    "answer_batch_size",
-    "max_new_tokens",
-    "eval_steps",
-)
-SPLIT = ("batch_size", "gradient_accumulation")  # o que muda com o número de processos: vale o produto
+# O que pode mudar no meio de um treino sem mudar o que ele aprende; do lote e do acúmulo, vale o produto.
+FREE = {"reasons", "origin", "price_sku", "save_minutes", "save_limit", "answer_batch_size", "max_new_tokens"}
+FREE |= {"eval_steps", "batch_size", "gradient_accumulation"}
 
 
 def sft_arguments(
@@ -39,39 +30,36 @@ def sft_arguments(
 
     ``max_length`` é o comprimento real dos dados, se for menor que o limite do perfil.
     """
-    precision = {"float16": {"fp16": True, "bf16": False}, "bfloat16": {"bf16": True}, "float32": {"bf16": False}}
     validation = {"eval_strategy": "steps", "eval_steps": profile.eval_steps} if evaluate else {}
-    return (
-        precision[profile.dtype]
-        | validation
-        | {
-            "output_dir": str(output_dir),
-            "max_length": max_length or profile.max_length,
-            "completion_only_loss": True,
-            "per_device_train_batch_size": profile.batch_size,
-            "per_device_eval_batch_size": profile.batch_size,
-            "gradient_accumulation_steps": profile.gradient_accumulation,
-            "num_train_epochs": profile.epochs,
-            "max_steps": profile.max_steps,
-            "learning_rate": profile.learning_rate,
-            "lr_scheduler_type": profile.scheduler,
-            "warmup_steps": profile.warmup,
-            "weight_decay": profile.weight_decay,
-            "neftune_noise_alpha": profile.neftune_alpha or None,
-            "optim": profile.optimizer,
-            "gradient_checkpointing": bool(profile.gradient_checkpointing),
-            "use_cpu": profile.device == "cpu",
-            "logging_steps": 1,
-            "include_num_input_tokens_seen": "non_padding",
-            # Quem salva é o TimedSave, por tempo: um passo leva segundos numa GPU e minutos noutra.
-            "save_strategy": "no",
-            "train_sampling_strategy": profile.sampling,
-            "save_total_limit": profile.save_limit,
-            "seed": profile.seed,
-            "report_to": "none",
-            "dataset_num_proc": 1 if profile.device == "cpu" else None,
-        }
-    )
+    return validation | {
+        "output_dir": str(output_dir),
+        "fp16": profile.dtype == "float16",
+        "bf16": profile.dtype == "bfloat16",
+        "max_length": max_length or profile.max_length,
+        "completion_only_loss": True,
+        "per_device_train_batch_size": profile.batch_size,
+        "per_device_eval_batch_size": profile.batch_size,
+        "gradient_accumulation_steps": profile.gradient_accumulation,
+        "num_train_epochs": profile.epochs,
+        "max_steps": profile.max_steps,
+        "learning_rate": profile.learning_rate,
+        "lr_scheduler_type": profile.scheduler,
+        "warmup_steps": profile.warmup,
+        "weight_decay": profile.weight_decay,
+        "neftune_noise_alpha": profile.neftune_alpha or None,
+        "optim": profile.optimizer,
+        "gradient_checkpointing": bool(profile.gradient_checkpointing),
+        "use_cpu": profile.device == "cpu",
+        "logging_steps": 1,
+        "include_num_input_tokens_seen": "non_padding",
+        # Quem salva é o TimedSave, por tempo: um passo leva segundos numa GPU e minutos noutra.
+        "save_strategy": "no",
+        "train_sampling_strategy": profile.sampling,
+        "save_total_limit": profile.save_limit,
+        "seed": profile.seed,
+        "report_to": "none",
+        "dataset_num_proc": 1 if profile.device == "cpu" else None,
+    }
 
 
 def trainer(
@@ -86,8 +74,7 @@ def trainer(
 ) -> "SFTTrainer":
     """O SFTTrainer de ``rows`` (treino e validação, linhas ``{prompt, completion}``); InputError se nenhuma couber.
 
-    As linhas de treino maiores que o limite ficam de fora. ``evaluate`` mede a validação a cada ``eval_steps`` passos;
-    sem ele, só quando uma das funções de retorno pede.
+    As linhas maiores que o limite ficam de fora. ``evaluate`` mede a validação a cada ``eval_steps`` passos.
     """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -114,49 +101,38 @@ def training_rows(examples: tuple[list[Example], list[Example]]) -> tuple[list[d
 def last_complete(folder: Path | str, *, unfinished: bool = False) -> Path | None:
     """O checkpoint mais avançado que está inteiro em ``folder``, ou None.
 
-    ``unfinished`` pula o do último passo: retomar dali daria um passo a mais. O Trainer escreve
-    ``trainer_state.json`` por último: um checkpoint vale quando esse arquivo é legível e o adaptador e o otimizador
-    não estão vazios.
+    ``unfinished`` pula o do último passo: retomar dali daria um passo a mais.
     """
-    numbered = [path for path in Path(folder).glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
-    numbered.sort(key=lambda path: int(path.name.split("-")[-1]), reverse=True)
-    whole = (path for path in numbered if is_complete(path))
-    return next((path for path in whole if not (unfinished and _is_last(path))), None)
+    numbered = {int(path.name.split("-")[1]): path for path in Path(folder).glob("checkpoint-*[0-9]")}
+    for step in sorted(numbered, reverse=True):
+        state = complete_state(numbered[step])
+        if state and not (unfinished and step >= state.get("max_steps", step + 1)):
+            return numbered[step]
+    return None
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """Diz se um checkpoint foi salvo por inteiro."""
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text())
-    except (OSError, ValueError):
-        return False
-    optimizer = checkpoint / "optimizer.pt"
-    written = optimizer.is_file() and optimizer.stat().st_size > 0
-    return "global_step" in state and _weights_readable(checkpoint) and written
+def complete_state(checkpoint: Path) -> dict[str, Any]:
+    """O estado de um checkpoint salvo por inteiro; vazio se ele não está.
 
-
-def _is_last(checkpoint: Path) -> bool:
-    state = json.loads((checkpoint / "trainer_state.json").read_text())
-    return state["global_step"] >= state.get("max_steps", state["global_step"] + 1)
-
-
-def _weights_readable(checkpoint: Path) -> bool:
-    """O cabeçalho do safetensors diz o tamanho do arquivo; um arquivo cortado não bate com ele."""
+    O Trainer escreve ``trainer_state.json`` por último; o cabeçalho do safetensors diz o tamanho do arquivo, e um
+    arquivo cortado não bate com ele.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(checkpoint / "adapter_model.safetensors", framework="numpy") as weights:
-            return len(list(weights.keys())) > 0
-    except (OSError, SafetensorError):
-        return False
+        state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text())
+        with safe_open(checkpoint / WEIGHTS, framework="numpy") as weights:
+            whole = any(weights.keys()) and (checkpoint / "optimizer.pt").stat().st_size > 0
+    except (OSError, ValueError, SafetensorError):
+        return {}
+    return state if whole else {}
 
 
 def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | None = None) -> bool:
     """Treina do começo, retoma do último checkpoint inteiro ou reconhece que já terminou; diz se treinou agora.
 
-    ``adapter`` é a pasta do adaptador final: se o cartão dele existe, o treino acabou e só os pesos são recarregados.
-    Com ``profile``, um checkpoint ou adaptador de outro modelo base ou perfil é recusado (RunMismatchError).
-    StorageError se o disco enche ou a pasta some enquanto um checkpoint é salvo.
+    Se o cartão de ``adapter`` existe, só os pesos são recarregados. Com ``profile``, o que é de outro modelo base ou
+    perfil é recusado (RunMismatchError). StorageError se o disco enche ou a pasta some enquanto um checkpoint é salvo.
     """
     folder = Path(str(trainer.args.output_dir))
     if profile:
@@ -168,7 +144,14 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
         return False
     if profile and trainer.is_world_process_zero():
         write_json(folder / CARD, card(profile, trainer.args.world_size))
-    _translate_saving(trainer, folder)
+    write = trainer._save_checkpoint
+
+    def save(*args: Any, **options: Any) -> None:
+        # Só a gravação de um checkpoint fala do disco: um erro do treino não pode virar "monte o Drive".
+        with storage(folder / "checkpoint"):
+            write(*args, **options)
+
+    trainer._save_checkpoint = save  # type: ignore[method-assign]
     point = last_complete(folder, unfinished=True)
     trainer.train(resume_from_checkpoint=str(point) if point else None)
     return True
@@ -193,17 +176,6 @@ def refuse_other(what: str, known: dict[str, Any], asked: dict[str, Any]) -> Non
 
 def card(profile: Profile, processes: int = 1) -> dict[str, Any]:
     """O modelo base e tudo o que define o que um treino aprende, na forma que o JSON devolve."""
-    values = {key: value for key, value in asdict(profile).items() if key not in (*FREE, *SPLIT)}
+    values = {key: value for key, value in asdict(profile).items() if key not in FREE}
     values |= {"model": profile.model_name, "base_id": base_id(profile)}
     return dict(json.loads(json.dumps(values | {"examples_a_step": profile.effective_batch * processes})))
-
-
-def _translate_saving(trainer: Any, folder: Path) -> None:
-    """Só a gravação de um checkpoint fala do disco: um erro do treino não pode virar "monte o Drive"."""
-    write = trainer._save_checkpoint
-
-    def save(*args: Any, **options: Any) -> None:
-        with storage(folder / "checkpoint"):
-            write(*args, **options)
-
-    trainer._save_checkpoint = save

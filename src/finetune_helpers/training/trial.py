@@ -1,7 +1,7 @@
-"""Um ensaio num processo só dele: ``python -m finetune_helpers.training.trial PASTA``, e quem o acompanha de fora.
+"""Um ensaio num processo só dele, que o anota no diário do Optuna, e quem o pede e espera.
 
-O ensaio lê ``pedido.json``, escreve a perda na validação em ``curva.jsonl`` e, por último, ``resultado.json``. Só abre
-as linhas de treino. Quando a entrada padrão fecha, quem pediu o ensaio morreu, e ele sai.
+``python -m finetune_helpers.training.trial PASTA ESTUDO NÚMERO`` lê o pedido numa linha da entrada padrão e só abre as
+linhas de treino. Quando a entrada padrão fecha, quem pediu o ensaio morreu, e ele sai.
 """
 
 import contextlib
@@ -13,53 +13,119 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import prompts
 from ..errors import FinetuneError
-from ..records import read_json, read_jsonl, write_json
+from ..estimates import peak_rss_gb
+from ..records import drop_truncated_tail, read_jsonl
 from . import add_adapter, guards, load, split_validation, trainer
 from .profiles import Profile
 from .resume import training_rows
 
-REQUEST, CURVE, RESULT, LOG = "pedido.json", "curva.jsonl", "resultado.json", "registro.txt"
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from transformers import TrainerCallback
+
+JOURNAL, LOGS, SEED = "estudo.log", "ensaios", 3407
 WORSE = "pior que a mediana dos ensaios no mesmo passo"
-POLL = 0.2
 
 
-def main() -> int:
-    """Treina o ensaio da pasta dada na linha de comando; devolve 1, com uma só mensagem, se não puder."""
-    folder = Path(sys.argv[1])
-    _leave_with_parent()
+def mend(folder: Path) -> None:
+    """Tira do diário a linha que um processo morto deixou pela metade, e a trava que o Optuna esperaria 30 segundos."""
+    drop_truncated_tail(folder / JOURNAL)
+    for left in folder.glob(f"{JOURNAL}.*"):
+        left.unlink()
+
+
+def load_study(folder: Path, name: str) -> "Study":
+    """O estudo ``name`` do diário de ``folder``, novo ou retomado."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = str(folder / JOURNAL)
+    journal = JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
+    if name not in optuna.get_all_study_names(journal):  # abrir o que já existe não pode fazer o diário crescer
+        optuna.create_study(study_name=name, storage=journal)
+    # A semente depende de quantos ensaios já foram feitos: um estudo retomado não repete os sorteios.
+    study = optuna.load_study(study_name=name, storage=journal, pruner=optuna.pruners.MedianPruner(n_startup_trials=2))
+    study.sampler = optuna.samplers.TPESampler(seed=SEED + len(study.trials), n_startup_trials=5)
+    return study
+
+
+def run(folder: Path, which: tuple[str, int], request: dict[str, Any], seconds: float) -> str:
+    """O processo do ensaio ``which`` (estudo, número) do começo ao fim; devolve por que ele não chegou lá, ou nada."""
+    # Um perfil de CPU não pode ocupar a GPU que a máquina tenha.
+    cpu = request["profile"]["device"] == "cpu"
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "UNSLOTH_FORCE_CPU": "1"} if cpu else {}
+    log = folder / LOGS / f"{which[0]}-{which[1] + 1}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "finetune_helpers.training.trial", str(folder), which[0], str(which[1])]
+    with open(log, "wb") as written:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | hidden,
+        )
+    assert process.stdin
     try:
-        write_json(folder / RESULT, train(read_json(folder / REQUEST), folder))
+        with contextlib.suppress(BrokenPipeError):  # morreu antes de ler o pedido
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        code = process.wait(max(1.0, seconds))
+    except subprocess.TimeoutExpired:
+        return "passou do tempo que restava no orçamento"
+    finally:
+        # Com tudo o que ele começou: só assim a memória da GPU volta inteira.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        mend(folder)
+    if code == 0:
+        return ""
+    if code == -signal.SIGKILL:
+        return "o sistema encerrou o processo (sinal 9), quase sempre por falta de memória"
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next(
+        (line.strip()[:300] for line in reversed(lines) if line.strip()), f"o processo saiu com o código {code}"
+    )
+
+
+def main() -> None:
+    """Treina o ensaio da linha de comando; o que uma pessoa precisa saber de uma falha fica no diário."""
+    from optuna import Trial
+
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    study = load_study(Path(sys.argv[1]), sys.argv[2])
+    trial = Trial(study, study.trials[int(sys.argv[3])]._trial_id)
+    try:
+        train(request, trial)
     except FinetuneError as error:
-        return _refuse(str(error))
+        trial.set_user_attr("reason", str(error))
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
             raise
-        return _refuse("a memória não bastou para este ensaio.")
-    return 0
-
-
-def _refuse(reason: str) -> int:
-    print(f"Erro: {reason}", file=sys.stderr)
-    return 1
+        trial.set_user_attr("reason", "a memória não bastou para este ensaio.")
 
 
 def _leave_with_parent() -> None:
-    def listen() -> None:
-        while os.read(0, 4096):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=listen, daemon=True).start()
+    # Não por sys.stdin: um processo que o datasets começasse esperaria para sempre pela trava dele.
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
 
 
-def train(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Treina o perfil pedido em ``rows`` linhas e devolve segundos (``train``), passos e picos de memória (GB).
+def train(request: dict[str, Any], trial: "Trial") -> None:
+    """Treina o perfil pedido em ``rows`` linhas e anota segundos, passos e picos de memória (GB).
 
     As linhas são as primeiras na ordem da identidade: um ensaio com menos delas usa parte das mesmas.
     """
@@ -67,87 +133,53 @@ def train(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         key: tuple(value) if isinstance(value, list) else value for key, value in request["profile"].items()
     }
     profile = Profile(**values)
-    examples = [prompts.from_alpaca(row) for row in read_jsonl(request["data"])]
-    train, validation = split_validation(examples)
+    train, validation = split_validation([prompts.from_alpaca(row) for row in read_jsonl(request["data"])])
     train = sorted(train, key=lambda example: example.item_id)[: request["rows"]]
     model, tokenizer = load(profile)
     model = add_adapter(model, profile)
     # Só aqui: o Unsloth, que o carregamento importa, precisa vir antes do transformers.
     from . import measures
 
-    points = measures.HeldoutPoints(folder / CURVE, request["evaluations"])
-    rows = training_rows((train, validation))
-    fitting = trainer(model, tokenizer, profile, rows, folder / "pontos", callbacks=[points])
+    callbacks = [reporting(trial, request["evaluations"], request["prune"])]
+    folder = Path(sys.argv[1]) / LOGS
+    fitting = trainer(model, tokenizer, profile, training_rows((train, validation)), folder, callbacks=callbacks)
     print(guards.check(fitting, tokenizer, profile), flush=True)
     started = time.perf_counter()
     fitting.train()
-    return {
-        "train_seconds": round(time.perf_counter() - started, 2),
-        "steps": fitting.state.global_step,
-        "peak_gpu_gb": measures.peak_gpu_gb(),
-        "peak_rss_gb": measures.peak_rss_gb(),
-    }
+    known = {"train_seconds": round(time.perf_counter() - started, 2), "steps": fitting.state.global_step}
+    for key, value in (known | {"peak_gpu_gb": measures.peak_gpu_gb(), "peak_rss_gb": peak_rss_gb()}).items():
+        trial.set_user_attr(key, value)
 
 
-def follow(own: Path, profile: Profile, deadline: float, worse: Callable[[dict[str, Any]], bool]) -> str:
-    """Acompanha o processo do ensaio até o fim; devolve por que ele não chegou lá, ou nada."""
-    process, seen = _start(own, profile), 0
-    try:
-        while True:
-            ended = process.poll() is not None
-            for point in points(own)[seen:]:
-                seen += 1
-                if not math.isfinite(point["loss"]):
-                    return "a perda deixou de ser um número: taxa de aprendizado alta demais"
-                if worse(point) and not ended:
-                    return WORSE
-            if ended:
-                return "" if (own / RESULT).is_file() else _reason(process.returncode, own / LOG)
-            if time.monotonic() > deadline:
-                return "passou do tempo que restava no orçamento"
-            time.sleep(POLL)
-    finally:
-        _end(process)
+def reporting(trial: "Trial", evaluations: int, prune: bool) -> "TrainerCallback":
+    """Mede a validação ``evaluations`` vezes, a última no último passo, e leva cada medida ao diário.
 
+    O treino para quando a perda deixa de ser um número ou, com ``prune``, vai pior que a mediana dos outros ensaios.
+    """
+    from transformers import TrainerCallback
 
-def _start(own: Path, profile: Profile) -> "subprocess.Popen[bytes]":
-    # Um perfil de CPU não pode ocupar a GPU que a máquina tenha.
-    hidden = {"CUDA_VISIBLE_DEVICES": "", "UNSLOTH_FORCE_CPU": "1"} if profile.device == "cpu" else {}
-    with open(own / LOG, "wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "finetune_helpers.training.trial", str(own)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | hidden,
-        )
+    epochs: dict[str, float] = {}
 
+    class Reporting(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            planned = {-(-state.max_steps * part // evaluations) for part in range(1, evaluations + 1)}
+            control.should_evaluate = state.global_step in planned
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Encerra o ensaio e tudo o que ele começou: só assim a memória da GPU volta inteira."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdin:
-        process.stdin.close()
+        def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+            reason = ""
+            if not math.isfinite(metrics["eval_loss"]):
+                reason = "a perda deixou de ser um número: taxa de aprendizado alta demais"
+            else:
+                epochs[str(state.global_step)] = round(state.epoch, 3)
+                trial.set_user_attr("epochs", epochs)
+                trial.report(round(metrics["eval_loss"], 5), state.global_step)
+                reason = WORSE if prune and trial.should_prune() else ""
+            if reason:
+                trial.set_user_attr("reason", reason)
+                control.should_training_stop = True
 
-
-def points(own: Path) -> list[dict[str, Any]]:
-    """As medidas da validação já escritas por inteiro."""
-    path = own / CURVE
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    return [json.loads(line) for line in lines]
-
-
-def _reason(code: int, log: Path) -> str:
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return "o sistema encerrou o processo (sinal 9), quase sempre por falta de memória"
-    if code < 0:
-        return f"o processo caiu com o sinal {-code}"
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("Erro: ")[:300] if lines else f"o processo saiu com o código {code}"
+    return Reporting()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
