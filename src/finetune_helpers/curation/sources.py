@@ -135,7 +135,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             archive = stack.enter_context(zipfile.ZipFile(file))
             member = _member(path, archive)
             file, kind = stack.enter_context(archive.open(member)), "gzip" if member.endswith(".gz") else ""
-        yield stack.enter_context(gzip.open(file)) if kind == "gzip" else file
+        if kind == "gzip":
+            file = stack.enter_context(gzip.open(file))
+        yield file
 
 
 def _member(path: Path, archive: zipfile.ZipFile) -> str:
