@@ -58,12 +58,12 @@ def test_with_nothing_newer_every_file_is_the_same(update, capsys):
 
 
 def test_a_newer_version_goes_to_every_file_and_brings_in_order_what_it_asks_for(update, capsys):
-    code, texts = update([("datasketch", "9.9.9", ["Aardvark-x>=1"]), ("Aardvark-x", "1.2", [])])
-    assert code == 0 and "datasketch 2.0.0 → 9.9.9" in capsys.readouterr().out
+    code, texts = update([("gguf", "9.9.9", ["Aardvark-x>=1"]), ("Aardvark-x", "1.2", [])])
+    assert code == 0 and "gguf 0.19.0 → 9.9.9" in capsys.readouterr().out
     lines = [line for line in texts["pacotes.txt"].splitlines() if not line.startswith("#")]
     assert lines[0] == "Aardvark-x==1.2" and lines == sorted(lines, key=str.lower)
-    assert {version_of(texts[name], "datasketch") for name in ("pacotes.txt", "colab.txt")} == {"9.9.9"}
-    undone = {name: text.replace("==9.9.9", "==2.0.0") for name, text in texts.items()}
+    assert {version_of(texts[name], "gguf") for name in ("pacotes.txt", "colab.txt")} == {"9.9.9"}
+    undone = {name: text.replace("==9.9.9", "==0.19.0") for name, text in texts.items()}
     assert {name: text.replace("Aardvark-x==1.2\n", "") for name, text in undone.items()} == TEXTS
 
 
