@@ -289,7 +289,7 @@ def native_bfloat16() -> bool:
     """Se o processador faz contas em bfloat16; onde não faz, emulá-las leva o triplo do tempo de float32."""
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # um torch mais antigo não as diz
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # um torch mais antigo não as diz
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
