@@ -129,9 +129,10 @@ def test_events_of_the_local_api_go_on_without_the_cut_one(tmp_path):
     job = store.new_id("ftjob")
     for n in range(3):
         store.event(tmp_path, job, f"Evento {n}.")
-    cut(store.job_folder(tmp_path, job) / "events.jsonl")
+    path = store.job_folder(tmp_path, job) / "events.jsonl"
+    cut(path)
     assert [row["message"] for row in store.events(tmp_path, job)] == ["Evento 1.", "Evento 0."]
-    store.repair_events(tmp_path, job)
+    records.drop_truncated_tail(path)
     store.event(tmp_path, job, "Evento novo.")
     assert [row["message"] for row in store.events(tmp_path, job)] == ["Evento novo.", "Evento 1.", "Evento 0."]
 

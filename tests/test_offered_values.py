@@ -68,6 +68,7 @@ def test_every_combination_trains_or_is_refused_by_the_first_cell(number, work, 
     refused = {}
     for chosen in menus(code(number)):
         cell, message = walk(number, chosen, work, str(toy_model))
+        shutil.rmtree(work / "resultados", ignore_errors=True)
         small = chosen["PERFIL"] in ("auto", "cpu") and chosen.get("EXPORTAR") != "gguf"
         if (cell, bool(re.search(WITHOUT_A_GPU, message))) != ((0, False) if small else (2, True)):
             refused[str(chosen)] = (cell, message)

@@ -163,7 +163,10 @@ def test_the_begin_of_text_is_learned_once(like_llama3, monkeypatch, tmp_path):
     monkeypatch.setattr(reporting, "Reporting", lambda *parts: None)
     said = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "there"}]
     asked = {"examples": [{"messages": said}], "validation": [], "folder": tmp_path, "seconds": {}}
+    asked |= {"fits": lambda *row: True, "warn": lambda *rows: None}
     profile, base = SimpleNamespace(save_minutes=1.0), base_models.BaseModel("minúsculo", "x")
     with pytest.raises(StopIteration):
-        worker.train(SimpleNamespace(**asked, profile=profile, base=base))
+        worker.train(
+            SimpleNamespace(**asked, profile=profile, base=base, fits=lambda *row: True, warn=lambda *rows: None)
+        )
     assert [row.count(0) for row in learned] == [1] and learned[0][0] == 0

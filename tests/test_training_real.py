@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
 from finetune_helpers import prompts, training
 from finetune_helpers.errors import InputError, RunMismatchError
@@ -57,6 +58,8 @@ def test_adapter_reloaded_in_a_fresh_process_gives_the_same_answers(whole_runs, 
     folder = whole_runs[engine]
     _finish(_start("recarregar", folder, toy_model, engine))
     assert read_json(folder / "depois.json") == read_json(folder / "antes.json")
+    weights = load_file(folder / "adaptador" / "adapter_model.safetensors")
+    assert {weight.dtype.name for weight in weights.values()} == {"float32"}
 
 
 @pytest.mark.falhas

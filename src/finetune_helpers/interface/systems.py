@@ -281,7 +281,7 @@ def _counted(provider: "Provider", access: Access) -> "Callable[[], OpenAI]":
     if access.paid_questions < 1:
         raise InputError("Este provedor é pago. Diga em `paid_questions` quantas perguntas você aceita pagar.")
     hosted = gpt.client(provider, api_key=access.secret(provider.key_name))
-    questions = iter(range(access.paid_questions))  # next() é atômico: dois visitantes não gastam a mesma
+    questions = iter(range(access.paid_questions))  # `next` é atômico: dois visitantes não gastam a mesma
 
     def client() -> "OpenAI":
         if next(questions, None) is None:

@@ -72,7 +72,7 @@ def gguf(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder:
     folder.mkdir(parents=True, exist_ok=True)
     size = BYTES_16_BIT * model.num_parameters() / 1e9
     need_disk(folder, 2.5 * size, "a exportação para GGUF, com os pesos de 16 bits que são baixados,")
-    model.save_pretrained_gguf(str(folder), tokenizer, quantization_method="q4_k_m")  # type: ignore[operator]
+    model.save_pretrained_gguf(str(folder), tokenizer, quantization_method="q4_k_m")  # type: ignore[operator]  # é do Unsloth
     return Path(f"{folder}_gguf")
 
 

@@ -134,6 +134,7 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
     Se o cartão de ``adapter`` existe, só os pesos são recarregados. Com ``profile``, o que é de outro modelo base ou
     perfil é recusado (RunMismatchError). StorageError se o disco enche ou a pasta some enquanto um checkpoint é salvo.
     """
+    adapter_in_32_bits(trainer)
     folder = Path(str(trainer.args.output_dir))
     if profile:
         check_folder(folder, profile, trainer.args.world_size)
@@ -151,10 +152,21 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
         with storage(folder / "checkpoint"):
             write(*args, **options)
 
-    trainer._save_checkpoint = save  # type: ignore[method-assign]
+    trainer._save_checkpoint = save  # type: ignore[method-assign]  # não há outro lugar
     point = last_complete(folder, unfinished=True)
     trainer.train(resume_from_checkpoint=str(point) if point else None)
     return True
+
+
+def adapter_in_32_bits(trainer: "SFTTrainer") -> None:
+    """Devolve o adaptador a 32 bits antes do treino.
+
+    O SFTTrainer o põe em bfloat16 sobre um modelo em 4 bits, e nem toda máquina calcula assim: o treino em float16 de
+    uma T4 não aceita gradientes em bfloat16, e um modelo em float32 responderia outra coisa depois de recarregado.
+    """
+    for parameter in cast("PreTrainedModel", trainer.model).parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def check_folder(folder: Path, profile: Profile, processes: int = 1) -> None:
