@@ -27,26 +27,26 @@ SYSTEM_TOOLS = re.compile("LibreOffice|hunspell|Chromium|chromium", re.IGNORECAS
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Um arquivo inteiro vai para um processo; os que treinam ou geram, todos para o mesmo: nunca dois de uma vez.
+    """Um arquivo inteiro vai para um processo; os que treinam, todos para o mesmo: nunca dois de uma vez.
 
     ``--dist loadgroup`` não serve: no pytest 9.2 os grupos do xdist 3.8 não chegam a quem distribui.
     """
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
-        """A fila por arquivo, com uma só para tudo o que usa o torch."""
+        """A fila por arquivo, com uma só para todos os que treinam."""
 
         def _split_scope(self, nodeid: str) -> str:
             name = nodeid.split("::")[0]
-            return "torch" if uses_torch(config.rootpath / name) else name
+            return "treino" if trains(config.rootpath / name) else name
 
     return ByFile(config, log)
 
 
 @cache
-def uses_torch(path: Path) -> bool:
-    """Se algum teste do arquivo treina ou gera com um modelo."""
-    return bool(re.search(r"mark\.treino|toy_model|toy_tuned", path.read_text(encoding="utf-8")))
+def trains(path: Path) -> bool:
+    """Se algum teste do arquivo treina um modelo."""
+    return bool(re.search(r"mark\.treino", path.read_text(encoding="utf-8")))
 
 
 @pytest.hookimpl(wrapper=True)

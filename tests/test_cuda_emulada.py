@@ -64,8 +64,17 @@ def test_a_killed_training_resumes_with_the_same_losses_and_the_base_comes_back_
     assert first["base_id"].split("@")[0] == "modelo" and first["base_id"] == again["base_id"]
     for name in ("base", "tuned"):
         assert first[f"{name}_batch"] == first[f"{name}_single"]
+    assert "".join(first["tuned_pieces"]).strip() == first["tuned_single"][0]
     assert first["tuned_losses"] != pytest.approx(first["base_losses"], abs=0.05)
     assert first["base_losses"] == pytest.approx(plain_losses(whole / "modelo"), abs=1e-3)
+
+
+def test_the_search_makes_two_trials_each_in_its_process(tmp_path):
+    code, said = emulate("search", tmp_path)
+    assert code == 0, said
+    seen = read_json(tmp_path / "search.json")
+    assert seen["reasons"] == ["", ""] and all(0 < loss < 20 for loss in seen["losses"]), (seen, said)
+    assert seen["without_padding"] == 2
 
 
 def plain_losses(folder: Path) -> list[float]:

@@ -19,7 +19,7 @@ SHORT = {
     "N_TREINO": 17,
     "N_TESTE": 5,
     "MAX_PASSOS": 3,
-    "MOTOR": "unsloth",
+    "MOTOR": "transformers",  # a API local, no 03, treina com o Unsloth
     "TOKENS_RESPOSTA": 12,
     "FLEXIBILIDADE_POR_FAMILIA": 1,
     "SEMELHANCA": "False",

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 os.environ |= {"UNSLOTH_ALLOW_CPU": "1", "TRITON_INTERPRET": "1", "TORCH_COMPILE_DISABLE": "1"}
 os.environ |= {"UNSLOTH_COMPILE_DISABLE": "1", "UNSLOTH_DISABLE_STATISTICS": "1", "HF_HUB_OFFLINE": "1"}
+os.environ["UNSLOTH_FORCE_CPU"] = "0"
 os.environ["UNSLOTH_COMPILE_LOCATION"] = tempfile.mkdtemp()
 
 import torch

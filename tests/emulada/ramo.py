@@ -12,8 +12,9 @@ import torch
 from unsloth import FastLanguageModel
 
 from finetune_helpers import prompts, training
-from finetune_helpers.records import Example, write_json
+from finetune_helpers.records import Example, write_json, write_jsonl
 from finetune_helpers.training import guards, measures, profiles, resume
+from finetune_helpers.training import search as trials
 
 EXAMPLES = [
     Example(f"The Harbour of {name}", f"A history of {name} and its sailors. " * (1 + n % 3))
@@ -95,6 +96,11 @@ def answers(model, tokenizer, chosen: training.Profile) -> dict:
         reply = measures.answerer(model, tokenizer, identity, max_new_tokens=4, adapter=adapter)
         seen[f"{name}_batch"] = [one.answer for one in reply(asked)]
         seen[f"{name}_single"] = [reply([one])[0].answer for one in asked]
+    # Como a página responde: aos pedaços.
+    pieces: list[str] = []
+    text = prompts.alpaca_prompt(asked[0])
+    measures.generate(model, tokenizer, [text], limits=[4], on_text=lambda row, piece: pieces.append(piece))
+    seen["tuned_pieces"] = pieces
     with torch.inference_mode():
         seen["tuned_losses"] = [one.loss for one in measures.losses(model, tokenizer, ROWS, max_length=256)]
         with model.disable_adapter():
@@ -102,12 +108,25 @@ def answers(model, tokenizer, chosen: training.Profile) -> dict:
     return seen
 
 
+def search(folder: Path) -> dict:
+    """Dois ensaios do caderno 05, cada um no seu processo."""
+    os.environ["EMULAR_ENSAIOS"] = "1"
+    data = write_jsonl(folder / "treino.jsonl", map(prompts.to_alpaca, EXAMPLES * 2))
+    budget = trials.Budget("prova", 20.0, 2, 2, 1.0, 1)
+    bench = trials.prepare(folder, data, budget, replace(profile("t4", folder), max_steps=1))
+    done = trials.done(trials.search(bench))
+    logs = "".join(path.read_text(encoding="utf-8") for path in (bench.folder / "ensaios").glob("*.txt"))
+    return {"reasons": [trial.user_attrs.get("reason", "") for trial in done], "losses": [t.value for t in done]} | {
+        "without_padding": logs.count("sem padding")
+    }
+
+
 def main() -> None:
     """Executa o passo pedido."""
     step, folder = sys.argv[1], Path(sys.argv[2])
     if not (folder / "modelo").exists():
         minusculo.write(folder / "modelo")
-    write_json(folder / f"{step}.json", {"build": build, "train": train}[step](folder))
+    write_json(folder / f"{step}.json", {"build": build, "train": train, "search": search}[step](folder))
     print(json.dumps({"capacidade": [ligar.MAJOR, ligar.MINOR]}))
 
 
