@@ -51,7 +51,7 @@ lint: instalar
 # O Triton, que um torch de CPU não traz, serve só ao ramo CUDA emulado.
 falhas: instalar
 	test -d $(VENV)/triton || $(BIN)/pip install -q --no-deps --target $(VENV)/triton triton==3.6.0
-	$(BIN)/python -m pytest -n 0 -m "falhas or longo" $(COBERTURA)
+	$(BIN)/python -m pytest -m "falhas or longo" $(COBERTURA)
 
 # O Colab simulado: as versões dele, menos o torch (o de CPU), o que só serve à GPU e o que o Python 3.13 pede a mais.
 COLAB   := .venv-colab
