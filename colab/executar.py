@@ -90,6 +90,7 @@ def _run(name: str, folder: Path, parameters: dict) -> dict | None:
             parameters,
             cwd=HERE,
             kernel_name="python3",
+            start_timeout=600,  # segundos; com o disco frio ou a máquina cheia, os 60 do papermill não bastam
             progress_bar=sys.stderr.isatty(),
         )
     except OSError as error:
