@@ -363,6 +363,7 @@ def test_only_saving_speaks_of_the_disk(tmp_path, where, error):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     fitting = SimpleNamespace(args=SimpleNamespace(output_dir=str(tmp_path)), _save_checkpoint=lambda: None)
+    fitting.model = SimpleNamespace(parameters=list)
     fitting.train = lambda **_: fitting._save_checkpoint()
     setattr(fitting, where, full)
     with pytest.raises((OSError, StorageError)) as raised:
