@@ -58,6 +58,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     return report
 
 
+@pytest.fixture(scope="module")
+def service():
+    """Um serviço com roteiro, um por arquivo, no lugar do provedor da trilha GPT."""
+    from gpt_server import scripted
+
+    with scripted() as state:
+        yield state
+
+
 @pytest.fixture(scope="session")
 def toy_examples() -> list[Example]:
     """Vinte e quatro exemplos curtos, todos diferentes."""

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from gpt_rows import examples
-from gpt_server import caller, completion, error, scripted
+from gpt_server import caller, completion, error
 
 from finetune_helpers import answers, gpt, prompts
 from finetune_helpers.errors import MachineError, RunMismatchError
@@ -13,12 +13,6 @@ from finetune_helpers.gpt import chat
 
 QUESTIONS = [prompts.question(example) for example in examples(10)]
 CHAT = "POST /chat/completions"
-
-
-@pytest.fixture(scope="module")
-def service():
-    with scripted() as state:
-        yield state
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 from gpt_rows import chat_file
-from gpt_server import caller, error, job, scripted
+from gpt_server import caller, error, job
 
 from finetune_helpers import gpt, prices
 from finetune_helpers.errors import InputError, MachineError
@@ -18,12 +18,6 @@ TODAY = date(2026, 11, 21)
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     return chat_file(tmp_path_factory.mktemp("dados") / "treino.jsonl")
-
-
-@pytest.fixture(scope="module")
-def service():
-    with scripted() as state:
-        yield state
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from gpt_rows import chat_file
-from gpt_server import caller, completion, error, event, job, scripted
+from gpt_server import caller, completion, error, event, job
 
 from finetune_helpers import gpt
 from finetune_helpers.errors import FinetuneError, InputError, MachineError, RunMismatchError
@@ -15,12 +15,6 @@ from finetune_helpers.records import read_json
 
 MINI = "gpt-4o-mini-2024-07-18"
 CREATE = "POST /fine_tuning/jobs"
-
-
-@pytest.fixture(scope="module")
-def service():
-    with scripted() as state:
-        yield state
 
 
 @pytest.fixture

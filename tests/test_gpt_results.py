@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from gpt_server import caller, event, job, scripted
+from gpt_server import caller, event, job
 from openai.types.fine_tuning import FineTuningJob
 
 from finetune_helpers import gpt
@@ -28,12 +28,6 @@ LOSSES = [
 ]  # fmt: skip
 # Os três arquivos que a API local deixa: passos, perdas por linha e o relatório.
 LOCAL_FILES = [CSV, "".join(json.dumps(row) + "\n" for row in LOSSES), json.dumps(LOCAL, indent=2)]
-
-
-@pytest.fixture(scope="module")
-def service():
-    with scripted() as state:
-        yield state
 
 
 @pytest.fixture

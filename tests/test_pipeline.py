@@ -24,7 +24,7 @@ SHORT = {
     "FLEXIBILIDADE_POR_FAMILIA": 1,
     "SEMELHANCA": "False",
 }
-LONG = 60  # segundos: o triplo do que a célula mais longa sem barra levou numa máquina com quatro suítes ao lado
+LONG = 15  # segundos: o dobro do que a célula mais longa sem barra leva numa máquina ocupada
 
 
 def _run(folder: Path, *arguments: str, parameters: dict | None = None, env=None) -> subprocess.CompletedProcess:

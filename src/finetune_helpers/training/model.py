@@ -67,10 +67,19 @@ def add_adapter(model: Any, profile: Profile) -> Any:
     model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
     torch.manual_seed(profile.seed)
     model = get_peft_model(model, LoraConfig(**lora, task_type="CAUSAL_LM"))
+    adapter_in_32_bits(model)
+    return model
+
+
+def adapter_in_32_bits(model: Any) -> None:
+    """Põe em 32 bits os pesos que se treinam; vale também depois de montar o treinador.
+
+    O SFTTrainer (TRL 1.14) os põe em bfloat16 sobre um modelo em 4 bits: o treino em float16 de uma T4 não aceita
+    gradientes em bfloat16, e um modelo em float32 responderia outra coisa depois de recarregado.
+    """
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return model
 
 
 def _dtype(profile: Profile) -> Any:

@@ -11,7 +11,7 @@ from ..errors import RunMismatchError
 from ..records import Example, read_json, storage, write_json
 from . import guards
 from .bases import base_id
-from .model import CARD, WEIGHTS, check_card, restore
+from .model import CARD, WEIGHTS, adapter_in_32_bits, check_card, restore
 from .profiles import Profile
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def trainer(
     train, validation = rows
     lengths = guards.lengths(tokenizer, train, profile.max_length)
     arguments = sft_arguments(profile, folder, evaluate=evaluate, max_length=lengths.longest_kept)
-    return SFTTrainer(
+    fitting = SFTTrainer(
         model=model,
         processing_class=tokenizer,
         args=SFTConfig(**arguments),
@@ -90,6 +90,8 @@ def trainer(
         eval_dataset=Dataset.from_list(list(validation)) if validation else None,
         callbacks=list(callbacks),
     )
+    adapter_in_32_bits(model)
+    return fitting
 
 
 def training_rows(examples: tuple[list[Example], list[Example]]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
@@ -134,7 +136,7 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
     Se o cartão de ``adapter`` existe, só os pesos são recarregados. Com ``profile``, o que é de outro modelo base ou
     perfil é recusado (RunMismatchError). StorageError se o disco enche ou a pasta some enquanto um checkpoint é salvo.
     """
-    adapter_in_32_bits(trainer)
+    adapter_in_32_bits(trainer.model)
     folder = Path(str(trainer.args.output_dir))
     if profile:
         check_folder(folder, profile, trainer.args.world_size)
@@ -156,17 +158,6 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
     point = last_complete(folder, unfinished=True)
     trainer.train(resume_from_checkpoint=str(point) if point else None)
     return True
-
-
-def adapter_in_32_bits(trainer: "SFTTrainer") -> None:
-    """Devolve o adaptador a 32 bits antes do treino.
-
-    O SFTTrainer o põe em bfloat16 sobre um modelo em 4 bits, e nem toda máquina calcula assim: o treino em float16 de
-    uma T4 não aceita gradientes em bfloat16, e um modelo em float32 responderia outra coisa depois de recarregado.
-    """
-    for parameter in cast("PreTrainedModel", trainer.model).parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
 
 
 def check_folder(folder: Path, profile: Profile, processes: int = 1) -> None:

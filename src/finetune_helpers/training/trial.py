@@ -22,7 +22,7 @@ from ..estimates import peak_rss_gb
 from ..records import drop_truncated_tail, read_jsonl
 from . import add_adapter, guards, load, split_validation, trainer
 from .profiles import Profile
-from .resume import adapter_in_32_bits, training_rows
+from .resume import training_rows
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -144,7 +144,6 @@ def train(request: dict[str, Any], trial: "Trial") -> None:
     folder = Path(sys.argv[1]) / LOGS
     fitting = trainer(model, tokenizer, profile, training_rows((train, validation)), folder, callbacks=callbacks)
     print(guards.check(fitting, tokenizer, profile), flush=True)
-    adapter_in_32_bits(fitting)
     started = time.perf_counter()
     fitting.train()
     known = {"train_seconds": round(time.perf_counter() - started, 2), "steps": fitting.state.global_step}
