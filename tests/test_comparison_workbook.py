@@ -283,6 +283,22 @@ def test_a_new_metric_is_one_function_and_one_line(tmp_path, monkeypatch):
     assert "Vogais por resposta" in drawn_labels(figures.differences, found)
 
 
+@pytest.mark.parametrize(("measured", "title"), [(True, "O que o título explica"), (False, "Antes e depois do ajuste")])
+def test_the_figure_of_losses_promises_only_what_was_measured(scored, monkeypatch, measured, title):
+    from matplotlib.figure import Figure
+
+    found = scored[0]
+    kept = {
+        arm: [{key: row[key] for key in row if measured or "other" not in key} for row in found.heldout(arm)]
+        for arm in found.study.reports
+    }
+    monkeypatch.setattr(type(found), "heldout", lambda results, arm: kept[arm])
+    axes = Figure().subplots()
+    assert figures.losses(found, axes)
+    assert axes.get_title(loc="left") == title
+    assert len(axes.get_legend_handles_labels()[0]) == 2 * measured
+
+
 def drawn_labels(draw, found):
     from matplotlib.figure import Figure
 

@@ -79,23 +79,27 @@ def losses(results: Results, axes: "Axes") -> bool:
     A distância entre os dois pontos de uma linha é o que o título explica.
     """
     lines: list[str] = []
+    compared = False
     for arm in filter(results.heldout, results.study.reports):
         strong = TONES.get(arm, TONES["llama3"])[0]
         for role, key in (("base", "base"), ("ajustado", "tuned")):
             own, other = (_average(results.heldout(arm), f"{key}{kind}_loss") for kind in ("", "_other"))
             if own is not None and other is not None:
                 axes.plot([own, other], [len(lines)] * 2, color=strong, linewidth=1.5, zorder=1)
+                compared = True
             for value, face, side in ((own, strong, "right"), (other, "white", "left")):
                 if value is not None:
                     axes.scatter([value], [len(lines)], facecolor=face, edgecolor=strong, s=46, zorder=2)
                     place, shift = (value, len(lines)), (-8 if side == "right" else 8, -3)
                     axes.annotate(number(value, 2), place, shift, textcoords="offset points", ha=side, fontsize=8)
             lines.append(f"{ARMS.get(arm, arm)}, {role}")
-    axes.scatter([], [], color=INK, s=46, label="sob o próprio título")
-    axes.scatter([], [], facecolor="white", edgecolor=INK, s=46, label="sob o título de outro item")
+    if compared:
+        axes.scatter([], [], color=INK, s=46, label="sob o próprio título")
+        axes.scatter([], [], facecolor="white", edgecolor=INK, s=46, label="sob o título de outro item")
     axes.margins(x=0.15, y=0.2)
     measured = "perda da descrição verdadeira (nats por token; menor, menos surpresa)"
-    _titled(axes, "O que o título explica", measured, lines)
+    # Uma rodada antiga, ou um provedor de fora, não mede a perda sob o título de outro item.
+    _titled(axes, "O que o título explica" if compared else "Antes e depois do ajuste", measured, lines)
     return bool(lines)
 
 

@@ -206,12 +206,14 @@ def changes_table(summary: dict[str, Any]) -> list[dict[str, str]]:
 def write_figure(study: "Study", path: Path) -> Path:
     """Desenha em ``path`` a perda na validação de cada ensaio da busca; não há tempos nela."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
     from optuna.visualization.matplotlib import plot_intermediate_values
 
     with plt.rc_context(), warnings.catch_warnings(), atomic_write(path, "wb") as file:
         warnings.simplefilter("ignore")  # o Optuna chama de experimentais as figuras que publica há anos
         axes = plot_intermediate_values(study)
         axes.set(xlabel="passo", ylabel="perda na validação (nats por token)", title="Ensaios da busca")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # não há meio passo
         axes.yaxis.set_major_formatter(plain)
         rows = {row["ensaio"]: row for row in table(study)}
         for line in axes.get_lines():
