@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_comparison_study import rewrite
 
-from finetune_helpers import embeddings
+from finetune_helpers import embeddings, records
 from finetune_helpers.comparison import metrics, results, similarity, statistics, study
 from finetune_helpers.comparison.metrics import Metric
 from finetune_helpers.errors import MachineError
@@ -177,6 +177,9 @@ def test_similarity_is_measured_once_per_text(tmp_path, encoded):
     assert len(encoded) == calls and similarity.read(study.read_study(run)) == first
     rewrite(run, "gpt", lambda row: row | {"answer": row["answer"] and row["answer"] + " More."})
     assert ("gpt-base", next(iter(study.read_study(run).items))) not in similarity.read(study.read_study(run))
+    rows = records.read_jsonl(run / similarity.FILE)
+    records.write_jsonl(run / similarity.FILE, [{"texts": row["texts"], "cosine": row["cosine"]} for row in rows])
+    assert similarity.read(study.read_study(run)) == {}, "linhas de antes do controle não valem"
 
 
 def test_the_cosine_has_its_own_swapped_control(tmp_path, encoded):
