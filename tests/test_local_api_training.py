@@ -170,7 +170,10 @@ def test_kill_minus_9_of_worker_and_server_continues_the_same_job_and_the_model_
     first = local_finetune_api.running(folder, **options)
     chosen = {"n_epochs": 4, "batch_size": 6}
     created = submit(connect(first), tmp_path, model=str(model), hyperparameters=chosen, seed=1)
-    until(lambda: max((row["data"].get("step", 0) for row in store.events(folder, created.id)), default=0) >= 3)
+    until(lambda: steps(folder, created.id) >= 2)
+    os.kill(processes("worker", created.id)[0], signal.SIGKILL)
+    until(lambda: resumed(folder, created.id) == 1)  # o mesmo servidor recomeça o processo que morreu
+    until(lambda: steps(folder, created.id) >= 4)
     for pid in (first.process.pid, *processes("worker", created.id)):
         os.kill(pid, signal.SIGKILL)
     first.stop()
@@ -188,10 +191,18 @@ def test_kill_minus_9_of_worker_and_server_continues_the_same_job_and_the_model_
         wait(client, cancelled, "running")
         assert client.fine_tuning.jobs.cancel(cancelled.id).status == "cancelled"
         until(lambda: not processes("worker", cancelled.id))
-    assert sum("Continua do passo" in row["message"] for row in store.events(folder, created.id)) == 1
+    assert resumed(folder, created.id) == 2
     assert [row.split(",")[0] for row in metrics] == [str(step) for step in range(1, 9)]
     assert [point.step_number for point in points] == [8, 6, 4]
     assert [row["id"] for row in store.jobs(folder)] == [cancelled.id, created.id]
+
+
+def steps(folder: Path, job_id: str) -> int:
+    return max((row["data"].get("step", 0) for row in store.events(folder, job_id)), default=0)
+
+
+def resumed(folder: Path, job_id: str) -> int:
+    return sum("Continua do passo" in row["message"] for row in store.events(folder, job_id))
 
 
 def answers_in_pieces(client, model: str) -> None:
