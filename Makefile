@@ -14,7 +14,8 @@ RODADA ?= demonstracao
 MODELO ?=
 MODELO_GPT ?=
 REPO   ?=
-PROMPTS ?= 0
+# Todas as linhas que a amostra tem para as duas faixas, todos os prompts e respostas do tamanho de uma descrição.
+PUBLICADA ?= -p N_TREINO 264 -p N_TESTE 36 -p TOKENS_RESPOSTA 160 -p TRES_EXEMPLOS True -p FLEXIBILIDADE_POR_FAMILIA 0
 COBERTURA ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -83,7 +84,7 @@ endereco: instalar
 # Refaz a rodada do repositório, sem pesos, as imagens das planilhas e a tabela do README que vem dela.
 publicar: instalar
 	rm -rf dados/publicada resultados/publicada
-	$(BIN)/python colab/executar.py --rodada publicada --modelo "$(MODELO)" --modelo-gpt "$(MODELO_GPT)" -p TRES_EXEMPLOS True -p FLEXIBILIDADE_POR_FAMILIA $(PROMPTS)
+	$(BIN)/python colab/executar.py --rodada publicada --modelo "$(MODELO)" --modelo-gpt "$(MODELO_GPT)" $(PUBLICADA)
 	rm -rf resultados/publicada/llama3/pontos resultados/publicada/gpt/api_local resultados/publicada/cadernos/*.ipynb
 	rm -rf resultados/publicada/llama3/adaptador
 	$(BIN)/python imagens/planilhas.py resultados/publicada

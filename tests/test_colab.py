@@ -149,14 +149,21 @@ def test_the_packages_of_training_reach_the_children_and_never_this_kernel(sessi
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setenv("PYTHONPATH", "antes")
     asked, before, folder = [], list(sys.path), tmp_path / ".cache" / "finetune_treino"
-    fail = types.SimpleNamespace(returncode=1)
-    monkeypatch.setattr(colab.subprocess, "run", lambda command, check: asked.append(command) or fail)
+
+    def install(command, check):
+        asked.append(command)
+        Path(command[-3]).mkdir(parents=True, exist_ok=True)
+        return types.SimpleNamespace(returncode=len(asked) == 1)  # só a primeira vez falha, e deixa uma parte
+
+    monkeypatch.setattr(colab.subprocess, "run", install)
     with pytest.raises(MachineError, match="Os pacotes de treino não foram instalados"):
         colab.training_packages()
-    folder.mkdir(parents=True)  # já instalados: nada é pedido de novo
-    colab.training_packages()
-    assert [command[-4:] for command in asked] == [["--target", str(folder), "-r", str(colab.pins("treino"))]]
-    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(folder), "antes"] and sys.path == before
+    assert not folder.exists()
+    for _ in range(2):  # na segunda, já instalados: nada é pedido de novo
+        colab.training_packages()
+    expected = ["--target", str(folder.with_suffix(".parcial")), "-r", str(colab.pins("treino"))]
+    assert [command[-4:] for command in asked] == [expected] * 2 and folder.is_dir()
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(folder)] * 2 + ["antes"] and sys.path == before
 
 
 COUNTING = """

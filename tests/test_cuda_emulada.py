@@ -4,15 +4,21 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import fault_pipeline as line
 import pytest
+from fault_pipeline import Pipeline
 
+import finetune_helpers
 from finetune_helpers import prompts
-from finetune_helpers.records import Example, read_json
+from finetune_helpers.records import Example, read_json, read_jsonl
 
 HERE = Path(__file__).parent / "emulada"
 TRITON = Path(sys.prefix) / "triton"  # `make falhas` o instala ali: só estes testes o usam
+
+WRITE_MODEL = "import sys; sys.path.insert(0, sys.argv[1]); import minusculo; minusculo.write(sys.argv[2])"
 
 pytestmark = [
     pytest.mark.longo,
@@ -51,13 +57,14 @@ def test_every_profile_builds_and_learns_only_the_description(tmp_path, capabili
         assert "padding" not in row["check"].lower() or "sem padding" in row["check"].lower(), row["check"]
 
 
-def test_a_killed_training_resumes_with_the_same_losses_and_the_base_comes_back_exactly(tmp_path):
-    whole, broken = tmp_path / "inteiro", tmp_path / "quebrado"
-    code, said = emulate("train", whole)
+@pytest.mark.parametrize(("card", "capability"), [("t4", "7.5"), ("l4", "8.9")])
+def test_a_killed_training_resumes_with_the_same_losses_and_the_base_comes_back_exactly(tmp_path, card, capability):
+    whole, broken, shape = tmp_path / "inteiro", tmp_path / "quebrado", {"PLACA": card, "CAPACIDADE": capability}
+    code, said = emulate("train", whole, **shape)
     assert code == 0, said
-    code, said = emulate("train", broken, MORRE_NO_PASSO="2")
+    code, said = emulate("train", broken, MORRE_NO_PASSO="2", **shape)
     assert code == 9 and not (broken / "train.json").exists(), said
-    code, said = emulate("train", broken)
+    code, said = emulate("train", broken, **shape)
     assert code == 0, said
     first, again = read_json(whole / "train.json"), read_json(broken / "train.json")
     assert again["losses"] == pytest.approx(first["losses"], abs=0.01)
@@ -75,6 +82,46 @@ def test_the_search_makes_two_trials_each_in_its_process(tmp_path):
     seen = read_json(tmp_path / "search.json")
     assert seen["reasons"] == ["", ""] and all(0 < loss < 20 for loss in seen["losses"]), (seen, said)
     assert seen["without_padding"] == 2
+
+
+def test_a_t4_lost_in_the_middle_of_training_returns_without_a_gpu_and_then_with_one(tmp_path):
+    """O caderno 02 de verdade, num kernel novo por máquina; só a pasta da rodada passa de uma à outra."""
+    subprocess.run([sys.executable, "-c", WRITE_MODEL, str(HERE), str(tmp_path / "modelo")], check=True, timeout=300)
+    path = os.pathsep.join([str(TRITON), str(HERE), str(Path(finetune_helpers.__file__).parents[1])])
+    no_gpu = {"PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
+    t4 = no_gpu | {"EMULAR_T4": str(tmp_path / "modelo"), "FINETUNE_CACHE": str(tmp_path / "cache")}
+    short = line.SHORT | {"MOTOR": "unsloth", "MAX_PASSOS": 4, "TOKENS_RESPOSTA": 4}
+    whole, lost = (Pipeline(tmp_path / name, t4, short) for name in ("inteira", "perdida"))
+    for pipeline in (whole, lost):
+        pipeline.finish("01_curadoria")
+    whole.finish("02_treino_llama3")
+
+    process = lost.start("02_treino_llama3")
+    while not list(lost.run.glob("llama3/pontos/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, lost.said()[-3000:]
+        time.sleep(0.01)
+    line.kill(process, everything=True)
+    assert not (lost.run / "llama3" / "treino.json").exists()
+    before = {path: path.read_bytes() for path in (lost.run / "llama3").rglob("*") if path.is_file()}
+
+    lost.environment = no_gpu
+    assert lost.start("02_treino_llama3").wait(600) == 1
+    assert "PERFIL: era 't4', agora 'cpu'" in lost.said() and "Alterar o tipo de ambiente" in lost.said()
+    assert before == {path: path.read_bytes() for path in (lost.run / "llama3").rglob("*") if path.is_file()}
+
+    lost.environment = t4
+    lost.finish("02_treino_llama3")
+    first, again = (read_json(pipeline.run / "llama3" / "treino.json") for pipeline in (whole, lost))
+    for curve in ("loss_curve", "heldout_curve"):
+        one, other = ([point["loss"] for point in report[curve]] for report in (first, again))
+        assert other == pytest.approx(one, abs=0.02), curve
+    one, other = (base_answers(pipeline.run / "llama3" / "respostas.jsonl") for pipeline in (whole, lost))
+    assert one == other and len(one) > 8
+
+
+def base_answers(path: Path) -> dict[str, str]:
+    """As respostas da base, por item."""
+    return {row["item_id"]: row["answer"] for row in read_jsonl(path) if row["system"] == "llama3-base"}
 
 
 def plain_losses(folder: Path) -> list[float]:

@@ -4,6 +4,7 @@ Depois de cada um, executar de novo leva aos mesmos números da linha sem falhas
 FALHAS_SEMENTE repete um sorteio; FALHAS_MODELO=embutido usa o SmolLM2 no lugar do LLaMA minúsculo.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -143,3 +144,23 @@ def test_a_second_notebook_on_the_same_run_is_refused_and_the_first_goes_on(undi
 def test_no_process_of_the_line_is_left(undisturbed):
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
     assert [line for line in listed.splitlines() if "pytest" in line and "local_finetune_api" in line] == []
+
+
+def test_running_it_all_again_changes_nothing_and_other_parameters_are_refused(undisturbed, tmp_path):
+    first, *_ = undisturbed
+    pipeline = Pipeline(copy(first.folder, tmp_path / "casa"), first.environment)
+    before = _hashes(pipeline.run)
+    assert len(before) == 5
+    pipeline.finish(*NOTEBOOKS)
+    assert _hashes(pipeline.run) == before
+    pipeline.parameters |= {"MAX_PASSOS": 9}
+    assert pipeline.start("02_treino_llama3").wait(300) == 1
+    assert "MAX_PASSOS: era 5, agora 9" in pipeline.said() and _hashes(pipeline.run) == before
+
+
+def _hashes(run):
+    """O que foi treinado e respondido, pelo hash de cada arquivo."""
+    kept = [
+        path for name in ("treino.json", "respostas.jsonl", "adaptador/*.safetensors") for path in run.glob(f"*/{name}")
+    ]
+    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}

@@ -41,7 +41,7 @@ def test_answers_come_in_the_order_of_the_questions_greedy_and_limited(server, c
 
     def last_one_first(body):
         text = body["messages"][-1]["content"].upper()
-        first.set() if text == expected()[1] else first.wait(5)
+        first.set() if text == expected()[1] else first.wait(60)
         return completion(text)
 
     server.on_chat = lambda body: completion("pronto") if body["max_tokens"] == 1 else last_one_first(body)
@@ -53,7 +53,7 @@ def test_answers_come_in_the_order_of_the_questions_greedy_and_limited(server, c
 
 
 def test_concurrency_is_bounded_and_used(server, client):
-    meeting, running, peak = threading.Barrier(3, timeout=10), [], []
+    meeting, running, peak = threading.Barrier(3, timeout=60), [], []
 
     def together(body):
         running.append(body)

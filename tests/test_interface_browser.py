@@ -43,7 +43,7 @@ def visit(browser):
         context = browser.new_context(viewport={"width": width, "height": 900}, locale="en-US")
         contexts.append(context)
         tab = context.new_page()
-        tab.set_default_timeout(60_000)  # a primeira pergunta carrega o modelo dos títulos
+        tab.set_default_timeout(300_000)  # a primeira pergunta carrega o modelo dos títulos
         tab.on("request", lambda request: requested.append(request.url))
         tab.on("pageerror", lambda error: broken.append(str(error)))
         tab.goto(page.url)
@@ -268,7 +268,7 @@ def test_it_fits_a_phone_in_portuguese(page, visit):
 def fetch(url):
     """Estado e corpo de um endereço, como um curioso os pediria."""
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as reply:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=60) as reply:
             return reply.status, reply.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")

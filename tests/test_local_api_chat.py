@@ -88,7 +88,7 @@ def test_accepted_chats_finish_before_a_job_starts(tmp_path):
         client = connect(running)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             reply = pool.submit(ask, client, "oi")
-            assert entered.wait(60)
+            assert entered.wait(300)
             submit(client, tmp_path)
             assert reply.result().choices[0].message.content == "oi"
     assert order[0] == "resposta"
@@ -109,7 +109,7 @@ def test_who_gives_up_leaves_the_queue_and_stops_what_is_being_written(tmp_path,
     with serving(tmp_path, exchange=first_is_abandoned) as running:
         links = [send(running, text, stream) for text in ("um", "dois")]
         until(lambda: len(running.app.state.engine.waiting) == 1)
-        assert gate.wait(60)
+        assert gate.wait(300)
         for link in links:
             link.sock.shutdown(2)
             link.close()
@@ -119,7 +119,7 @@ def test_who_gives_up_leaves_the_queue_and_stops_what_is_being_written(tmp_path,
 
 def send(running, text: str, stream: bool) -> http.client.HTTPConnection:
     """Um pedido de resposta que ninguém fica para ler."""
-    link = http.client.HTTPConnection(urlsplit(running.base_url).netloc, timeout=60)
+    link = http.client.HTTPConnection(urlsplit(running.base_url).netloc, timeout=300)
     body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": text}], "stream": stream})
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     waiting = running.app.state.engine

@@ -160,6 +160,7 @@ def test_a_conversation_over_the_context_is_refused_and_the_next_works(client):
     assert ask(client, "rio", model=TOY, max_tokens=1).usage.completion_tokens == 1
 
 
+@pytest.mark.falhas
 def test_kill_minus_9_of_worker_and_server_continues_the_same_job_and_the_model_answers(tmp_path):
     """Os processos de verdade: o que treina, o que serve e o que responde."""
     folder, broken = tmp_path / "api", tmp_path / "quebrado"

@@ -1,6 +1,5 @@
 """A linha inteira, como `make demo` a executa, com um LLaMA minúsculo e poucos passos; e a mensagem de quem erra."""
 
-import hashlib
 import json
 import os
 import re
@@ -34,11 +33,6 @@ def _run(folder: Path, *arguments: str, parameters: dict | None = None, env=None
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=environment)
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    kept = [*folder.glob("*/treino.json"), *folder.glob("*/respostas.jsonl"), *folder.glob("*/adaptador/*.safetensors")]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
-
-
 def _silent(folder: Path) -> list[str]:
     """As células demoradas dos cadernos executados que não mostraram nenhuma barra de progresso."""
     quiet = []
@@ -61,22 +55,14 @@ def test_a_long_cell_without_a_bar_is_seen(tmp_path):
 
 
 @pytest.mark.treino
-def test_whole_pipeline_runs_and_running_it_again_changes_nothing(tmp_path):
-    env = environment(tmp_path.parent / "cache")
-    first = _run(tmp_path, parameters=SHORT, env=env)
-    assert first.returncode == 0, first.stderr[-3000:]
+def test_whole_pipeline_runs_and_leaves_the_workbook(tmp_path):
+    result = _run(tmp_path, parameters=SHORT, env=environment(tmp_path.parent / "cache"))
+    assert result.returncode == 0, result.stderr[-3000:]
     run = tmp_path / "resultados" / "demonstracao"
     assert (run / "comparacao.xlsx").stat().st_size > 10_000
-    assert "comparacao.xlsx" in first.stdout and "ajustado" in first.stdout
+    assert "comparacao.xlsx" in result.stdout and "ajustado" in result.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"dados", "resultados", "imagens"}
     assert _silent(run / "cadernos") == []
-    before = _hashes(run)
-    assert len(before) == 5
-    second = _run(tmp_path, parameters=SHORT, env=env)
-    assert second.returncode == 0, second.stderr[-3000:]
-    assert _hashes(run) == before
-    third = _run(tmp_path, "--cadernos", "02_treino_llama3", parameters=SHORT | {"MAX_PASSOS": 4}, env=env)
-    assert third.returncode == 1 and "MAX_PASSOS: era 3, agora 4" in third.stderr
 
 
 def test_a_bad_source_ends_in_one_message_and_leaves_nothing_half_written(tmp_path):
@@ -93,13 +79,13 @@ def test_a_notebook_whose_process_is_killed_ends_in_one_message(tmp_path):
     command = [sys.executable, "colab/executar.py", "--pasta", str(tmp_path), "--cadernos", "01_curadoria"]
     running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     _kill_the_kernel_of(psutil.Process(running.pid))
-    said = running.communicate(timeout=60)[1]
+    said = running.communicate(timeout=300)[1]
     assert running.returncode == 1
     assert "foi morto" in said and "Traceback" not in said
 
 
 def _kill_the_kernel_of(process: psutil.Process) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         for child in process.children():
             if "ipykernel_launcher" in child.cmdline() and child.cpu_times().user > 1:

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from local_api_server import until
 
 from finetune_helpers import progress
 
@@ -57,7 +58,7 @@ def test_a_wait_fills_with_the_clock_stops_with_the_work_and_lets_its_error_thro
     terminal = open_terminal(monkeypatch)
     monkeypatch.setattr(progress, "TICK", 0.02)
     with pytest.raises(KeyError), progress.waiting("carregando", 3):
-        time.sleep(1.3)
+        until(lambda: "3 de 3 s" in terminal.getvalue())
         raise KeyError("x")
     lines = shown(terminal)
     assert lines and lines[-1].startswith("carregando: 100 %") and "3 de 3 s" in lines[-1]

@@ -100,6 +100,7 @@ def test_a_finished_run_is_recognised_and_not_trained_further(whole_runs, toy_mo
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
+@pytest.mark.longo
 def test_two_processes_train_the_same_configuration(toy_model, tmp_path):
     run = tmp_path / "resultados" / "dupla"
     options = {"PERFIL": "cpu", "MOTOR": "transformers", "MODELO": str(toy_model), "EPOCAS": 0, "MAX_PASSOS": 4}

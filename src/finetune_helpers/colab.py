@@ -41,9 +41,14 @@ def training_packages() -> None:
     # Nunca em sys.path: o `datasets` novo não aceita o pyarrow que o kernel carregou, e a conferência pediria um
     # reinício que não resolveria nada.
     folder = Path.home() / ".cache" / "finetune_treino"
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-    if not folder.is_dir() and subprocess.run([*command, "-r", str(pins("treino"))], check=False).returncode:
-        raise MachineError("Os pacotes de treino não foram instalados. Confira a rede e execute esta célula de novo.")
+    if not folder.is_dir():
+        half = folder.with_suffix(".parcial")  # uma instalação interrompida não pode passar por inteira
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--upgrade", "--target", str(half)]
+        if subprocess.run([*command, "-r", str(pins("treino"))], check=False).returncode:
+            raise MachineError(
+                "Os pacotes de treino não foram instalados. Confira a rede e execute esta célula de novo."
+            )
+        half.rename(folder)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
 

@@ -95,9 +95,16 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
     if known not in (None, parameters) and not empty:
         keys = [key for key in sorted(known.keys() | parameters.keys()) if known.get(key) != parameters.get(key)]
         listed = "; ".join(f"{key}: era {known.get(key)!r}, agora {parameters.get(key)!r}" for key in keys)
+        back = "Volte aos de antes"
+        if "PERFIL" in keys:
+            # Quem volta a uma máquina sem a placa não mudou parâmetro nenhum.
+            back = (
+                "O perfil segue a placa da máquina: volte a uma como a de antes (no Colab, Ambiente de execução → "
+                "Alterar o tipo de ambiente de execução)"
+            )
         raise RunMismatchError(
-            f"A rodada {name} já tem o passo {step} com outros parâmetros ({listed}). "
-            "Volte aos de antes ou dê outro nome à rodada (`run`)."
+            f"A rodada {name} já tem o passo {step} com outros parâmetros ({listed}). {back} ou dê outro nome à "
+            "rodada (`run`)."
         )
     if known != parameters:
         state["passos"][step] = {"parametros": parameters, "versoes": versions()}

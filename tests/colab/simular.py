@@ -38,6 +38,13 @@ ADDED = [name for name in overlay() if name not in pins(FREEZE)]
 CLICKS = {"02": 3, "05": 3}
 # O que o Colab carrega antes da primeira célula; o pandas traz o pyarrow junto.
 STARTUP = "import google.colab, pandas"
+ASK = """
+assert len(systems.ready) == 4, [system.reason for system in systems.every]
+asked = interface.systems.question("What is a lighthouse?", interface.systems.FREE)
+for system in systems.ready:
+    *_, (text, said) = interface.systems.answer(system, asked, 8)
+    assert text.strip() and said.startswith("Pronto"), (system.name, text, said)
+"""
 PROJECT = ["pyproject.toml", "README.md", "LICENSE", "src", "dados/amostra", "requirements"]
 ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 PIP = (sys.executable, "-m", "pip")
@@ -127,6 +134,8 @@ def first_cell(folder: Path, origin: str = "") -> None:
 def execute(folder: Path, path: Path) -> None:
     """Executa um caderno inteiro numa máquina nova, como quem o abre no Colab, e conta os cliques."""
     machine = new_machine(folder, path.stem)
+    if path.name.startswith("06"):
+        path = asking(path, machine / path.name)
     known = papermill.inspect_notebook(path)
     parameters = {name: value for name, value in SHORT.items() if name in known}
     clicks = 2
@@ -137,6 +146,15 @@ def execute(folder: Path, path: Path) -> None:
         clicks += 1
         papermill.execute_notebook(path, machine / "saida.ipynb", parameters, cwd=machine, progress_bar=False)
     assert clicks == CLICKS.get(path.name[:2], 2), f"{path.name}: {clicks} cliques"
+
+
+def asking(path: Path, target: Path) -> Path:
+    """O caderno da página com uma célula a mais, que faz uma pergunta a cada sistema, como quem a abre."""
+    notebook = nbformat.read(path, as_version=4)
+    place = next(number for number, cell in enumerate(notebook.cells) if "systems = interface.find" in cell.source)
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(ASK))
+    nbformat.write(notebook, target)
+    return target
 
 
 def timed(title: str, step, *arguments: object) -> None:

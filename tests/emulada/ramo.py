@@ -24,9 +24,9 @@ ROWS = [prompts.to_prompt_completion(example) for example in EXAMPLES]
 BEGIN = 128000
 
 
-def profile(name: str, folder: Path) -> training.Profile:
+def profile(name: str, model: Path) -> training.Profile:
     """O perfil de uma placa com o modelo minúsculo, sem 4 bits e em float32: o que o interpretador calcula certo."""
-    changes = {"model": str(folder / "modelo"), "device": "cpu", "dtype": "float32", "load_in_4bit": False}
+    changes = {"model": str(model), "device": "cpu", "dtype": "float32", "load_in_4bit": False}
     changes |= {"gradient_checkpointing": False, "optimizer": "adamw_torch", "learning_rate": 5e-3}
     changes |= {"batch_size": 2, "gradient_accumulation": 1, "max_steps": 3, "max_length": 256, "sampling": "random"}
     return replace(profiles.BY_NAME[name], **changes)
@@ -44,7 +44,7 @@ def build(folder: Path) -> dict:
     """Cada perfil de GPU monta modelo, adaptador, configuração e treinador nesta capacidade."""
     seen = {}
     for name in ("t4", "l4", "a100", "h100"):
-        chosen = profile(name, folder)
+        chosen = profile(name, folder / "modelo")
         _, tokenizer, trainer = built(chosen, folder / name)
         batch = trainer.data_collator([trainer.train_dataset[0]])
         ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
@@ -77,7 +77,7 @@ def train(folder: Path) -> dict:
         def on_save(self, args, state, control, **_):
             os._exit(9)
 
-    chosen = profile("t4", folder)
+    chosen = profile(os.environ["PLACA"], folder / "modelo")
     model, tokenizer, trainer = built(chosen, folder / "pontos")
     if death:
         trainer.add_callback(Death())
@@ -113,7 +113,7 @@ def search(folder: Path) -> dict:
     os.environ["EMULAR_ENSAIOS"] = "1"
     data = write_jsonl(folder / "treino.jsonl", map(prompts.to_alpaca, EXAMPLES * 2))
     budget = trials.Budget("prova", 20.0, 2, 2, 1.0, 1)
-    bench = trials.prepare(folder, data, budget, replace(profile("t4", folder), max_steps=1))
+    bench = trials.prepare(folder, data, budget, replace(profile("t4", folder / "modelo"), max_steps=1))
     done = trials.done(trials.search(bench))
     logs = "".join(path.read_text(encoding="utf-8") for path in (bench.folder / "ensaios").glob("*.txt"))
     return {"reasons": [trial.user_attrs.get("reason", "") for trial in done], "losses": [t.value for t in done]} | {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
@@ -187,7 +188,9 @@ def _llama(run: Path, machine: Any) -> list[System]:
     if not (adapter / "adapter_model.safetensors").is_file():
         raise InputError(NO_LLAMA)
     asked = _parameters(run, "02_treino_llama3")
-    profile = training.choose("auto", engine=asked.get("MOTOR", ""), model=asked.get("MODELO", ""))
+    # No Colab este caderno não instala o Unsloth, que pediria um reinício: os mesmos pesos respondem sem ele.
+    engine = asked.get("MOTOR", "") if find_spec("unsloth") else "transformers"
+    profile = training.choose("auto", engine=engine, model=asked.get("MODELO", ""))
     names = {"base": training.base_id(profile), "tuned": training.tuned_id(profile, adapter)}
     check_card(adapter, profile)
     _refuse_mixture(run / "llama3", names)
