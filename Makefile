@@ -6,7 +6,7 @@
 # make mutantes  erros plantados no código, um a um: quantos os testes veem
 # make roda      o pacote (.whl), para enviar ao Colab
 # make endereco REPO=dono/nome   escreve o endereço do repositório em todo lugar
-# make publicar  refaz a rodada do repositório, as figuras e a tabela do README
+# make publicar  refaz a rodada do repositório, as figuras e as tabelas das páginas
 # make atualizar as versões mais novas, e os testes com elas
 PYTHON ?= python3
 FONTE  ?= amostra
@@ -81,7 +81,7 @@ roda: instalar
 endereco: instalar
 	$(BIN)/python colab/endereco.py "$(REPO)"
 
-# Refaz a rodada do repositório, sem pesos, as imagens das planilhas e a tabela do README que vem dela.
+# Refaz a rodada do repositório, sem pesos, as imagens das planilhas e as tabelas das páginas que vêm dela.
 publicar: instalar
 	rm -rf dados/publicada resultados/publicada
 	$(BIN)/python colab/executar.py --rodada publicada --modelo "$(MODELO)" --modelo-gpt "$(MODELO_GPT)" $(PUBLICADA)
@@ -89,6 +89,7 @@ publicar: instalar
 	rm -rf resultados/publicada/llama3/adaptador
 	$(BIN)/python imagens/planilhas.py resultados/publicada
 	$(BIN)/python -m finetune_helpers.comparison.readme README.md resultados/publicada --gravar
+	$(BIN)/python -m finetune_helpers.comparison.readme resultados/LEIAME.md resultados/publicada --gravar
 
 # As imagens da página, tiradas com os modelos de uma rodada que ainda tem os pesos.
 telas: instalar

@@ -328,8 +328,22 @@ def test_the_readme_table_is_written_and_checked_against_run_and_workbook(scored
     assert any("Escreva a planilha de novo" in told for told in readme.disagreements(text, other))
 
 
+def test_the_pages_show_in_bold_what_is_demonstrable_and_count_each_defect(scored):
+    found = scored[0]
+    shown = [one for one in found.contrasts if one.holm is not None]
+    assert readme.judgement(found).count("**") == 2 * sum(one.holm <= 0.05 for one in shown) > 0
+    assert readme.judgement(found).count("visível a partir de") == len(shown)
+    repeated = next(line for line in readme.defects(found).splitlines() if line.startswith("| repetição"))
+    systems = [system.name for system in wording.answered(found)]
+    counts = [sum("repeticao" in row.defects for row in found.rows[name].values()) for name in systems]
+    assert list(map(int, repeated.split("|")[2:-1])) == counts
+    (lost, *_) = found.forgetting()
+    assert f"de {lost.base_passed} para {lost.tuned_passed} em {lost.n} perguntas" in readme.families(found)
+    assert readme.families(replace(found, verdicts={})) == "não executado"
+
+
 def test_a_readme_without_the_marks_says_what_to_do(scored, tmp_path):
-    (tmp_path / "x.md").write_text("nada", encoding="utf-8")
+    (tmp_path / "x.md").write_text("nada\n<!-- exemplo: fim -->", encoding="utf-8")
     with pytest.raises(InputError, match="marcas"):
         readme.write(tmp_path / "x.md", scored[0])
 

@@ -23,8 +23,9 @@ def test_every_answer_says_which_weights_wrote_it_and_each_track_has_one_base():
         assert tuned == {read_json(RUN / track / "treino.json")["model_id"]} and "+" in tuned.pop()
 
 
-def test_readme_and_workbook_say_what_the_run_says():
-    assert readme.main([str(ROOT / "README.md"), str(RUN)]) == 0
+@pytest.mark.parametrize("page", ["README.md", "resultados/LEIAME.md"])
+def test_the_pages_and_the_workbook_say_what_the_run_says(page):
+    assert readme.main([str(ROOT / page), str(RUN)]) == 0
 
 
 @pytest.mark.parametrize("arm", ["llama3", "gpt"])

@@ -1,26 +1,29 @@
-"""A tabela de critérios de uma rodada, para o caderno 04 e a página, e o que o README mostra dela.
+"""A tabela de critérios de uma rodada, para o caderno 04 e a página, e o que as páginas do projeto mostram dela.
 
-O README traz a tabela e um antes e depois, escritos da rodada (``--gravar``) ou conferidos com ela e com a planilha.
+Cada página traz alguns dos blocos de ``BLOCKS``, escritos da rodada (``--gravar``) ou conferidos com ela e a planilha.
 """
 
 import argparse
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..portuguese import ABSENT, NOT_RUN, number, percent
+from ..portuguese import ABSENT, NOT_RUN, number, p_value, percent
 from ..records import atomic_write
+from . import flexibility
+from .answers_sheets import DEFECTS
 from .judgements import Review
 from .metrics import METRICS
-from .results import Results, score
+from .results import Contrast, Results, score
+from .statistics import ALPHA
 from .study import REFERENCE, System
-from .wording import between, share_text
+from .wording import answered, between, labels, share_text
 from .workbook import FILE
 
 COLUMNS = ("Sistema", "Modelo", "Precisão", "Forma", "Eficiência no treinamento", "Custo operacional", "Flexibilidade")
 UNREVIEWED = "ainda sem revisão"
-BLOCKS = ("resultados", "exemplo")
 SHOWN = 220  # caracteres de cada texto do exemplo
 
 
@@ -96,10 +99,70 @@ def table(results: Results) -> str:
     """A tabela em Markdown; sistemas que não foram executados ficam numa frase só."""
     rows = headline(results)
     ran = [row for row in rows if any(row[column] not in (NOT_RUN, ABSENT) for column in COLUMNS[1:])]
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    lines += ["| " + " | ".join(row[column] for column in COLUMNS) + " |" for row in ran]
     absent = [row["Sistema"] for row in rows if row not in ran]
-    return "\n".join(lines + ([f"\nNão executado: {'; '.join(absent)}."] if absent else []))
+    told = f"\n\nNão executado: {'; '.join(absent)}." if absent else ""
+    return _markdown([COLUMNS, *([row[column] for column in COLUMNS] for row in ran)]) + told
+
+
+def _markdown(rows: Iterable[Iterable[str]]) -> str:
+    heading, *others = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([heading, "|" + " --- |" * (heading.count("|") - 1), *others])
+
+
+def judgement(results: Results) -> str:
+    """As diferenças entre os dois ajustados e entre cada um e a sua base; em negrito, as demonstráveis."""
+    pairs, label = results.study.pairs(), labels(results)
+    titles = [f"{label[one]} − {'base' if two.endswith('-base') else label[two]}" for one, two in pairs]
+    measured = [metric for metric in METRICS if metric.compared]
+    cells = [[_contrast(results.contrast(*pair, metric.key)) for pair in pairs] for metric in measured]
+    rows = [[metric.label, *told] for metric, told in zip(measured, cells, strict=True) if set(told) != {ABSENT}]
+    return _markdown([["Medida", *titles], *rows])
+
+
+def _contrast(contrast: Contrast | None) -> str:
+    """A diferença, o p de Holm e a menor diferença que esta amostra mostraria."""
+    if contrast is None or contrast.holm is None:
+        return ABSENT
+    form = contrast.metric.form
+    digits, share = len(form.partition(".")[2].rstrip("%")), form.endswith("%")
+    seen = None if contrast.detectable is None else contrast.detectable * (100 if share else 1)
+    told = f"{between(contrast.estimate, digits, percentage=share)}; {p_value(contrast.holm)}"
+    strong = f"**{told}**" if contrast.holm <= ALPHA else told
+    return f"{strong}; visível a partir de {number(seen, digits)}"
+
+
+def defects(results: Results) -> str:
+    """Quantas respostas de cada sistema têm cada defeito de forma, foram cortadas ou trazem fatos sem apoio."""
+    systems = answered(results)
+    rows = {system.name: list(results.rows[system.name].values()) for system in systems}
+    counted = [
+        [name, *(number(sum(key in row.defects for row in rows[system.name])) for system in systems)]
+        for key, name in DEFECTS.items()
+    ]
+    for name, key in (("cortada no limite", "cut"), ("com fato sem apoio (piso)", "invented"), ("copiada", "copied")):
+        counted.append([name, *(number(sum(bool(row.values[key]) for row in rows[one.name])) for one in systems)])
+    asked = ["respostas", *(number(len(rows[system.name])) for system in systems)]
+    return _markdown([["Defeito", *(system.label for system in systems)], *counted, asked])
+
+
+def families(results: Results) -> str:
+    """Aprovações de cada sistema em cada família da suíte, e o que o ajuste fez às que o treino não exercita."""
+    shares = {one: share for one in answered(results) if (share := results.flexibility(one.name))}
+    if not shares:
+        return NOT_RUN
+    rows = [
+        [name, *(f"{share[key].passed} de {share[key].n}" if key in share else ABSENT for share in shares.values())]
+        for key, name in flexibility.FAMILIES.items()
+    ]
+    totals = ["**todas**", *(share_text(results.flexibility_total(one.name)) for one in shares)]
+    label = labels(results)
+    changes = [
+        f"{label[row.tuned]}: de {row.base_passed} para {row.tuned_passed} em {row.n} perguntas que o treino não "
+        f"exercita ({row.lost} perdidas, {row.gained} ganhas; diferença de "
+        f"{between(row.estimate, 0, percentage=True)}; {p_value(row.estimate.p, row.estimate.floor)})."
+        for row in results.forgetting()
+    ]
+    return "\n".join([_markdown([["Família", *(one.label for one in shares)], *rows, totals]), "", *changes])
 
 
 def example(results: Results) -> str:
@@ -120,29 +183,39 @@ def example(results: Results) -> str:
     return "\n".join([lines[0], "|---|---|", *lines[1:]])
 
 
-def write(readme: Path, results: Results) -> Path:
-    """Troca no README o que está entre as marcas pelo que a rodada diz; InputError se as marcas não estão lá."""
-    content = _rewritten(readme, results)
-    with atomic_write(readme) as file:
+BLOCKS = {
+    "resultados": table,
+    "exemplo": example,
+    "julgamento": judgement,
+    "defeitos": defects,
+    "famílias": families,
+}
+
+
+def write(page: Path, results: Results) -> Path:
+    """Troca na página o que está entre as marcas pelo que a rodada diz; InputError se não há marcas ou uma sobra."""
+    content = _rewritten(page, results)
+    with atomic_write(page) as file:
         file.write(content)
-    return readme
+    return page
 
 
-def disagreements(readme: Path, results: Results) -> list[str]:
-    """O que difere entre o README, a rodada e a sua planilha; lista vazia quando tudo confere."""
-    if _rewritten(readme, results) == readme.read_text(encoding="utf-8"):
+def disagreements(page: Path, results: Results) -> list[str]:
+    """O que difere entre a página, a rodada e a sua planilha; lista vazia quando tudo confere."""
+    if _rewritten(page, results) == page.read_text(encoding="utf-8"):
         return _workbook(results)
-    return [f"{readme} não diz o que a rodada {results.study.run} diz. Grave-o de novo com --gravar."]
+    return [f"{page} não diz o que a rodada {results.study.run} diz. Grave-a de novo com --gravar."]
 
 
-def _rewritten(readme: Path, results: Results) -> str:
-    content = readme.read_text(encoding="utf-8")
-    for name, said in zip(BLOCKS, (table(results), example(results)), strict=True):
-        start, end = f"<!-- {name}: início -->", f"<!-- {name}: fim -->"
+def _rewritten(page: Path, results: Results) -> str:
+    content = page.read_text(encoding="utf-8")
+    marks = {name: (f"<!-- {name}: início -->", f"<!-- {name}: fim -->") for name in BLOCKS}
+    there = {name: pair for name, pair in marks.items() if any(mark in content for mark in pair)}
+    for name, (start, end) in (there or marks).items():
         if content.count(start) != 1 or content.count(end) != 1:
-            raise InputError(f'{readme}: coloque uma vez as marcas "{start}" e "{end}" onde o bloco deve ficar.')
+            raise InputError(f'{page}: coloque uma vez as marcas "{start}" e "{end}" onde o bloco deve ficar.')
         before, rest = content.split(start)
-        content = f"{before}{start}\n{said}\n{end}{rest.split(end)[1]}"
+        content = f"{before}{start}\n{BLOCKS[name](results)}\n{end}{rest.split(end)[1]}"
     return content
 
 
@@ -169,18 +242,18 @@ def _workbook(results: Results) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Confere (ou, com ``--gravar``, escreve) a tabela; devolve 1 se algo difere."""
-    parser = argparse.ArgumentParser(description="Confere a tabela de resultados do README com a rodada e a planilha.")
-    parser.add_argument("readme", type=Path)
+    """Confere (ou, com ``--gravar``, escreve) os blocos de uma página; devolve 1 se algo difere."""
+    parser = argparse.ArgumentParser(description="Confere os blocos de uma página com a rodada e a planilha.")
+    parser.add_argument("pagina", type=Path)
     parser.add_argument("rodada", type=Path)
     parser.add_argument("--dados", help="pasta dos dados, se não for dados/<rodada>")
-    parser.add_argument("--gravar", action="store_true", help="escreve a tabela em vez de conferir")
+    parser.add_argument("--gravar", action="store_true", help="escreve os blocos em vez de conferir")
     options = parser.parse_args(arguments)
     results = score(options.rodada, options.dados)
     if options.gravar:
-        write(options.readme, results)
-    told = disagreements(options.readme, results)
-    print("\n".join(told) or "README, rodada e planilha concordam.")
+        write(options.pagina, results)
+    told = disagreements(options.pagina, results)
+    print("\n".join(told) or "A página, a rodada e a planilha concordam.")
     return int(bool(told))
 
 
