@@ -43,8 +43,8 @@ def dying(asked: Question, max_tokens: int, deliver: Deliver, stop: Event) -> No
 
 
 def patient(asked: Question, max_tokens: int, deliver: Deliver, stop: Event) -> None:
-    """Escreve até que a parem, por no máximo um minuto."""
-    for number in range(600):
+    """Escreve até que a parem, por no máximo dez minutos."""
+    for number in range(6000):
         deliver(f"{number} ")
         if stop.wait(0.1):
             return
