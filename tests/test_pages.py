@@ -15,7 +15,7 @@ from finetune_helpers import __version__
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
 NAMES = ["README.md", "README.en.md", "CHANGELOG.md", "CONTRIBUTING.md", "GLOSSARIO.md", "dados/LEIAME.md"]
-NAMES += ["benchmarks/README.md", "src/local_finetune_api/README.md"]
+NAMES += ["resultados/LEIAME.md", "benchmarks/README.md", "src/local_finetune_api/README.md"]
 PAGES = [ROOT / name for name in NAMES]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
