@@ -136,6 +136,24 @@ def test_weights_that_did_not_write_the_answers_of_the_run_are_refused(tmp_path)
     assert "outro@9" in reason and "m@1" in reason and "não mistura modelos" in reason
 
 
+@pytest.mark.parametrize(("installed", "engine"), [(True, "unsloth"), (False, "transformers")])
+def test_without_the_unsloth_of_the_training_transformers_answers(tmp_path, monkeypatch, installed, engine):
+    """No Colab o caderno 06 não o instala, porque pediria um reinício."""
+    from finetune_helpers import training
+
+    (tmp_path / "llama3" / "adaptador").mkdir(parents=True)
+    (tmp_path / "llama3" / "adaptador" / "adapter_model.safetensors").touch()
+    parameters = {"MOTOR": "unsloth", "MODELO": "pasta/modelo"}
+    write_json(tmp_path / "rodada.json", {"passos": {"02_treino_llama3": {"parametros": parameters}}})
+
+    def choose(name, **asked):
+        raise InputError(f"{name} {asked['engine']} {asked['model']}")
+
+    monkeypatch.setattr(training, "choose", choose)
+    monkeypatch.setattr(systems, "find_spec", lambda name: name if installed else None)
+    assert interface.find(tmp_path).every[0].reason == f"auto {engine} pasta/modelo"
+
+
 @pytest.fixture
 def service():
     """Um provedor que responde em pedaços, com o nome do modelo pedido."""
