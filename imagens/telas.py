@@ -11,7 +11,7 @@ from finetune_helpers import interface, records
 
 HERE = Path(__file__).resolve().parent
 HEAVY = shutil.ignore_patterns("pontos", "cadernos", "votos.jsonl")
-PATIENCE = 180_000  # milissegundos: a primeira resposta carrega o modelo
+PATIENCE = 600_000  # milissegundos: a primeira resposta carrega o modelo
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def _ask(tab: Page, titles: list[str]) -> None:
 def _compare(tab: Page, titles: list[str]) -> None:
     tab.locator("#comparar-texto textarea").fill(titles[1])
     tab.locator("#par input").click()
-    tab.get_by_role("option", name="Trilha LLaMA, base × Trilha LLaMA, ajustado").click()
+    tab.get_by_role("option", name="Trilha LLaMA, ajustado × Trilha GPT, ajustado").click()
     tab.click("#comparar-pedir")
     tab.locator("#voto-ambas_ruins:enabled").click()
     tab.wait_for_selector("#revelacao", state="visible")

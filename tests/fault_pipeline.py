@@ -76,7 +76,7 @@ class Pipeline:
 
     def finish(self, *notebooks: str, said: Path | None = None) -> None:
         """Executa os cadernos até o fim; falha com o que eles escreveram."""
-        assert self.start(*notebooks, said=said).wait(600) == 0, self.said()[-3000:]
+        assert self.start(*notebooks, said=said).wait(1800) == 0, self.said()[-3000:]
 
     def said(self) -> str:
         """O que a última execução escreveu no terminal."""

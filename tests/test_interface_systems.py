@@ -141,17 +141,53 @@ def test_without_the_unsloth_of_the_training_transformers_answers(tmp_path, monk
     """No Colab o caderno 06 não o instala, porque pediria um reinício."""
     from finetune_helpers import training
 
-    (tmp_path / "llama3" / "adaptador").mkdir(parents=True)
-    (tmp_path / "llama3" / "adaptador" / "adapter_model.safetensors").touch()
-    parameters = {"MOTOR": "unsloth", "MODELO": "pasta/modelo"}
-    write_json(tmp_path / "rodada.json", {"passos": {"02_treino_llama3": {"parametros": parameters}}})
+    trained_here(tmp_path, "dono/modelo", "dono/modelo")
 
     def choose(name, **asked):
         raise InputError(f"{name} {asked['engine']} {asked['model']}")
 
     monkeypatch.setattr(training, "choose", choose)
     monkeypatch.setattr(systems, "find_spec", lambda name: name if installed else None)
-    assert interface.find(tmp_path).every[0].reason == f"auto {engine} pasta/modelo"
+    assert interface.find(tmp_path).every[0].reason == f"auto {engine} dono/modelo"
+
+
+def trained_here(run: Path, model: str, source: str) -> None:
+    """Os arquivos de duas trilhas treinadas nesta máquina, sem pesos; ``source`` é de onde o treino leu ``model``."""
+    parameters = {"parametros": {"MOTOR": "unsloth", "MODELO": model}}
+    write_json(run / "rodada.json", {"passos": dict.fromkeys(("02_treino_llama3", "03_treino_gpt"), parameters)})
+    write_json(run / "llama3" / "adaptador" / "adapter_config.json", {"base_model_name_or_path": source})
+    (run / "llama3" / "adaptador" / "adapter_model.safetensors").touch()
+    write_json(run / "gpt" / "trabalho.json", {"job_id": "j", "request": {"provider": "local", "model": model}})
+    write_json(run / "gpt" / "treino.json", {"base_id": "m@1", "model_id": "m@1+2", "fine_tuned_model": "ft:m"})
+    job = run / "gpt" / "api_local" / "jobs" / "j"
+    write_json(job / "job.json", {"model": model, "source": source})
+    write_json(job / "models" / "step-1" / "adapter_model.safetensors", {})
+
+
+def test_a_model_from_a_folder_is_found_where_the_training_read_it(tmp_path, monkeypatch):
+    """A rodada, que se publica, só guarda o nome da pasta."""
+    from finetune_helpers import training
+
+    folder, asked = tmp_path / "modelos" / "pequeno", {}
+    folder.mkdir(parents=True)
+    trained_here(tmp_path / "rodada", "pequeno", str(folder))
+
+    def choose(name, **options):
+        asked["llama3"] = options["model"]
+        raise InputError("até aqui")
+
+    def running(state, models):
+        asked["gpt"] = models
+        raise InputError("até aqui")
+
+    monkeypatch.setattr(training, "choose", choose)
+    monkeypatch.setattr(systems.local_finetune_api, "running", running)
+    with pytest.raises(FinetuneError, match="até aqui"):
+        whole(interface.find(tmp_path / "rodada").named("gpt-tuned"))
+    assert asked == {"llama3": str(folder), "gpt": (f"pequeno={folder}",)}
+    folder.rmdir()
+    reasons = {system.reason for system in interface.find(tmp_path / "rodada").every}
+    assert reasons == {"O modelo base pequeno não está mais onde o treino o leu. Devolva-o para lá."}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..portuguese import ABSENT, NOT_RUN, number, p_value, percent
 from ..records import atomic_write
 from . import flexibility
-from .answers_sheets import DEFECTS
+from .answers_sheets import defect_name
 from .judgements import Review
 from .metrics import METRICS
 from .results import Contrast, Results, score
@@ -135,9 +135,10 @@ def defects(results: Results) -> str:
     """Quantas respostas de cada sistema têm cada defeito de forma, foram cortadas ou trazem fatos sem apoio."""
     systems = answered(results)
     rows = {system.name: list(results.rows[system.name].values()) for system in systems}
+    kinds = dict.fromkeys(key for mine in rows.values() for row in mine for key in row.defects)
     counted = [
-        [name, *(number(sum(key in row.defects for row in rows[system.name])) for system in systems)]
-        for key, name in DEFECTS.items()
+        [defect_name(key), *(number(sum(key in row.defects for row in rows[system.name])) for system in systems)]
+        for key in kinds
     ]
     for name, key in (("cortada no limite", "cut"), ("com fato sem apoio (piso)", "invented"), ("copiada", "copied")):
         counted.append([name, *(number(sum(bool(row.values[key]) for row in rows[one.name])) for one in systems)])

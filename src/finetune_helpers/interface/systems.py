@@ -190,7 +190,8 @@ def _llama(run: Path, machine: Any) -> list[System]:
     asked = _parameters(run, "02_treino_llama3")
     # No Colab este caderno não instala o Unsloth, que pediria um reinício: os mesmos pesos respondem sem ele.
     engine = asked.get("MOTOR", "") if find_spec("unsloth") else "transformers"
-    profile = training.choose("auto", engine=engine, model=asked.get("MODELO", ""))
+    trained_from = read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
+    profile = training.choose("auto", engine=engine, model=_place(asked.get("MODELO", ""), trained_from))
     names = {"base": training.base_id(profile), "tuned": training.tuned_id(profile, adapter)}
     check_card(adapter, profile)
     _refuse_mixture(run / "llama3", names)
@@ -207,6 +208,18 @@ def _llama(run: Path, machine: Any) -> list[System]:
         System(f"llama3-{role}", name, where, write=local_writer(load, role == "tuned"), turn=machine)
         for role, name in names.items()
     ]
+
+
+def _place(model: str, trained_from: str) -> str:
+    """Onde está um modelo base: de um caminho a rodada só guarda o nome, e o treino sabe de onde o leu.
+
+    InputError se ele não está mais lá.
+    """
+    if not model or "/" in model:
+        return model
+    if not Path(trained_from).exists():
+        raise InputError(f"O modelo base {model} não está mais onde o treino o leu. Devolva-o para lá.")
+    return trained_from
 
 
 def _parameters(run: Path, step: str) -> dict[str, Any]:
@@ -267,11 +280,14 @@ def _reopened(run: Path, job: str, provider: "Provider", closing: ExitStack) -> 
     state = run / "gpt" / "api_local"
     if not list((state / "jobs" / job).glob("models/*/adapter_model.safetensors")):
         raise InputError(NO_GPT)
-    offered = provider.to_offer(_parameters(run, "03_treino_gpt").get("MODELO", ""))
+    made, offered = read_json(state / "jobs" / job / "job.json"), _parameters(run, "03_treino_gpt").get("MODELO", "")
+    if not provider.tunable(offered):
+        # Com o nome que o treino lhe deu, de onde quer que ele venha.
+        offered = offered and f"{made['model']}={_place(offered, made['source'])}"
 
     @cache
     def client() -> "OpenAI":
-        server = closing.enter_context(local_finetune_api.running(state, models=offered))
+        server = closing.enter_context(local_finetune_api.running(state, models=provider.to_offer(offered)))
         return gpt.client(gpt.provider(provider.name, base_url=server.base_url), api_key=server.api_key)
 
     return client
