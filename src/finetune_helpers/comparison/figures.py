@@ -51,8 +51,9 @@ def _save(path: Path, draw: "Callable[[Axes], bool]") -> Path | None:
     if not draw(axes):
         path.unlink(missing_ok=True)
         return None
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    if names := axes.get_legend_handles_labels()[1]:
+        columns = 2 if max(map(len, names)) < 40 else 1  # dois nomes de modelo na mesma linha não cabem
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", metadata={"Software": None})
     return path
