@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fault_pipeline as line
 import pytest
+from curation_rows import good_row, write_rows
 from fault_pipeline import Pipeline
 
 import finetune_helpers
@@ -90,7 +91,10 @@ def test_a_t4_lost_in_the_middle_of_training_returns_without_a_gpu_and_then_with
     path = os.pathsep.join([str(TRITON), str(HERE), str(Path(finetune_helpers.__file__).parents[1])])
     no_gpu = {"PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
     t4 = no_gpu | {"EMULAR_T4": str(tmp_path / "modelo"), "FINETUNE_CACHE": str(tmp_path / "cache")}
-    short = line.SHORT | {"MOTOR": "unsloth", "MAX_PASSOS": 3, "TOKENS_RESPOSTA": 2} | {"N_TREINO": 17, "N_TESTE": 5}
+    # Descrições curtas: o interpretador leva segundos por passo.
+    source = write_rows(tmp_path / "fonte.jsonl", [good_row(seed, 48) for seed in range(24)])
+    short = line.SHORT | {"FONTE": source, "N_TREINO": 17, "N_TESTE": 4}
+    short |= {"MOTOR": "unsloth", "MAX_PASSOS": 3, "TOKENS_RESPOSTA": 2}
     whole, lost = (Pipeline(tmp_path / name, t4, short) for name in ("inteira", "perdida"))
     for pipeline in (whole, lost):
         pipeline.finish("01_curadoria")
