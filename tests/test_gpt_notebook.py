@@ -64,8 +64,8 @@ def test_it_ends_and_run_again_it_pays_for_nothing(work, server):
     folder = work / "resultados" / "publicada" / "gpt"
     report, rows = read_json(folder / "treino.json"), answers.read(folder / "respostas.jsonl")
     assert {row.system: row.model_id for row in rows} == {"gpt-base": "m@1", "gpt-tuned": "m@1+2"}
-    assert len(report["heldout"]) == 32 and report["seconds"]["train"] == 57.0
-    for text in ("A perda caiu de 4,50 para 4,00", "menor em 32 de 32", "passos do treino: 57 s", "1 min 55 s"):
+    assert len(report["heldout"]) == 36 and report["seconds"]["train"] == 57.0
+    for text in ("A perda caiu de 4,50 para 4,00", "menor em 36 de 36", "passos do treino: 57 s", "1 min 55 s"):
         assert text in said
     assert "sem cobrança" in said and "Tempo previsto: não medido (local m)" in said
     paid = [route for route in server.requests if route.startswith("POST")]

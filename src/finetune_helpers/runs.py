@@ -112,6 +112,12 @@ def open_run(folder: Path | str, step: str, parameters: dict, *, output: Path | 
     return folder
 
 
+def recorded(folder: Path, step: str) -> dict:
+    """Os parâmetros que o passo ``step`` registrou na rodada; vazio se ele não passou por ela."""
+    steps = read_json(folder / "rodada.json")["passos"] if (folder / "rodada.json").is_file() else {}
+    return dict(steps.get(step, {}).get("parametros", {}))
+
+
 def refuse_credentials(name: str, value: str) -> None:
     """InputError, que não repete ``value``, quando ele é um endereço com usuário e senha."""
     if re.match(r"\w+://[^/?#]*@", value):

@@ -30,7 +30,7 @@ from colab_set import FREEZE, overlay, pins  # noqa: E402
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 # Os parâmetros de uma execução curta; cada caderno recebe só os que tem.
 SHORT = {"N_TREINO": 17, "N_TESTE": 5, "MAX_PASSOS": 3, "TOKENS_RESPOSTA": 12, "FLEXIBILIDADE_POR_FAMILIA": 1}
-SHORT |= {"N_ENSAIOS": 2, "MINUTOS": 2, "SEGUNDOS": 2}
+SHORT |= {"N_ENSAIOS": 2, "MINUTOS": 5, "SEGUNDOS": 2}
 # O que o Colab já tem e a instalação troca, e o que ele não tem: assim começa cada máquina nova.
 REPLACED = [f"{name}=={version}" for name, version in pins(FREEZE).items() if name in overlay()]
 ADDED = [name for name in overlay() if name not in pins(FREEZE)]

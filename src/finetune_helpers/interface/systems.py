@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import local_finetune_api
 
-from .. import answers, prompts
+from .. import answers, prompts, runs
 from ..comparison import study
 from ..errors import FinetuneError, InputError, RunMismatchError, notebook_text
 from ..portuguese import number
@@ -127,8 +127,8 @@ def question(text: str, kind: str) -> Question:
     if not clean:
         raise InputError("Escreva um título ou uma pergunta.")
     if len(clean) > LONGEST_QUESTION:
-        size, limit = number(len(clean)), number(LONGEST_QUESTION)
-        raise InputError(f"A pergunta tem {size} caracteres e o limite é {limit}. Encurte-a.")
+        told = f"A pergunta tem {number(len(clean))} caracteres e o limite é {number(LONGEST_QUESTION)}."
+        raise InputError(f"{told} Encurte-a.")
     free = Question("pergunta", clean, suite="flexibilidade")
     return free if kind == FREE else Question("pergunta", prompts.INSTRUCTION, clean)
 
@@ -148,8 +148,8 @@ def answer(system: System, asked: Question, max_tokens: float) -> Iterator[tuple
         kept = " O que ele já tinha escrito está na resposta." if text else ""
         told = f"{explained(error, 'O modelo parou por uma falha.')}{kept} Tente de novo; quem abriu a página tem o "
         raise FinetuneError(f"{told}motivo no registro.") from None
-    seconds = number(time.monotonic() - started, 1)
-    yield text, f"Pronto em {seconds} s." if text.strip() else "O modelo terminou sem escrever nada."
+    ended = f"Pronto em {number(time.monotonic() - started, 1)} s."
+    yield text, ended if text.strip() else "O modelo terminou sem escrever nada."
 
 
 def explained(error: Exception, otherwise: str) -> str:
@@ -175,8 +175,7 @@ def find(run_folder: Path | str, access: Access | None = None) -> Systems:
         try:
             every += build()
         except FinetuneError as error:
-            reason = said(error)
-            every += [System(f"{arm}-{role}", reason=reason) for role in ("base", "tuned")]
+            every += [System(f"{arm}-{role}", reason=said(error)) for role in ("base", "tuned")]
     return Systems(tuple(every), closing)
 
 
@@ -187,15 +186,14 @@ def _llama(run: Path, machine: Any) -> list[System]:
     adapter = run / "llama3" / "adaptador"
     if not (adapter / "adapter_model.safetensors").is_file():
         raise InputError(NO_LLAMA)
-    asked = _parameters(run, "02_treino_llama3")
+    asked = runs.recorded(run, "02_treino_llama3")
     # No Colab este caderno não instala o Unsloth, que pediria um reinício: os mesmos pesos respondem sem ele.
     engine = asked.get("MOTOR", "") if find_spec("unsloth") else "transformers"
-    trained_from = read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
-    profile = training.choose("auto", engine=engine, model=_place(asked.get("MODELO", ""), trained_from))
+    model = _place(asked.get("MODELO", ""), read_json(adapter / "adapter_config.json")["base_model_name_or_path"])
+    profile = training.choose("auto", engine=engine, model=model)
     names = {"base": training.base_id(profile), "tuned": training.tuned_id(profile, adapter)}
     check_card(adapter, profile)
     _refuse_mixture(run / "llama3", names)
-    where = "CPU" if profile.device == "cpu" else "GPU"
 
     @cache
     def load() -> tuple[Any, Any]:
@@ -205,27 +203,18 @@ def _llama(run: Path, machine: Any) -> list[System]:
         return PeftModel.from_pretrained(training.to_answer(model, profile), str(adapter)).eval(), tokenizer
 
     return [
-        System(f"llama3-{role}", name, where, write=local_writer(load, role == "tuned"), turn=machine)
+        System(f"llama3-{role}", name, profile.name.upper(), write=local_writer(load, role == "tuned"), turn=machine)
         for role, name in names.items()
     ]
 
 
 def _place(model: str, trained_from: str) -> str:
-    """Onde está um modelo base: de um caminho a rodada só guarda o nome, e o treino sabe de onde o leu.
-
-    InputError se ele não está mais lá.
-    """
+    """Onde o treino leu um modelo, do qual a rodada só guarda o nome; InputError se ele não está mais lá."""
     if not model or "/" in model:
         return model
-    if not Path(trained_from).exists():
-        raise InputError(f"O modelo base {model} não está mais onde o treino o leu. Devolva-o para lá.")
-    return trained_from
-
-
-def _parameters(run: Path, step: str) -> dict[str, Any]:
-    """O que o caderno ``step`` registrou na rodada; vazio se ele não passou por ela."""
-    steps = read_json(run / "rodada.json")["passos"] if (run / "rodada.json").is_file() else {}
-    return dict(steps.get(step, {}).get("parametros", {}))
+    if Path(trained_from).exists():
+        return trained_from
+    raise InputError(f"O modelo base {model} não está mais onde o treino o leu. Devolva-o para lá.")
 
 
 def local_writer(load: Callable[[], tuple[Any, Any]], tuned: bool) -> Write:
@@ -240,9 +229,9 @@ def local_writer(load: Callable[[], tuple[Any, Any]], tuned: bool) -> Write:
         room = model.config.max_position_embeddings - len(measures.encode(tokenizer, text))
         if room < 1:
             raise InputError("A pergunta não cabe no modelo: não sobra lugar para a resposta. Encurte-a.")
-        options: dict[str, Any] = {"limits": [min(max_tokens, room)], "stop": stop}
+        limits = [min(max_tokens, room)]
         with nullcontext() if tuned else model.disable_adapter():
-            measures.generate(model, tokenizer, [text], on_text=lambda _, piece: deliver(piece), **options)
+            measures.generate(model, tokenizer, [text], limits=limits, on_text=lambda _, one: deliver(one), stop=stop)
 
     return write
 
@@ -258,11 +247,8 @@ def _gpt(run: Path, machine: Any, closing: ExitStack, access: Access) -> list[Sy
     served = {"base": job["request"]["model"], "tuned": report.get("fine_tuned_model", "")}
     provider = gpt.provider(job["request"]["provider"], base_url=access.base_url)
     if provider.paid:
-        client, turn, limit = (
-            _counted(provider, access),
-            nullcontext(),
-            f", pago: até {access.paid_questions} perguntas",
-        )
+        paid = f", pago: até {access.paid_questions} perguntas"
+        client, turn, limit = _counted(provider, access), nullcontext(), paid
     else:
         client, turn, limit = _reopened(run, job["job_id"], provider, closing), machine, ""
     _refuse_mixture(folder, names)
@@ -280,10 +266,9 @@ def _reopened(run: Path, job: str, provider: "Provider", closing: ExitStack) -> 
     state = run / "gpt" / "api_local"
     if not list((state / "jobs" / job).glob("models/*/adapter_model.safetensors")):
         raise InputError(NO_GPT)
-    made, offered = read_json(state / "jobs" / job / "job.json"), _parameters(run, "03_treino_gpt").get("MODELO", "")
-    if not provider.tunable(offered):
-        # Com o nome que o treino lhe deu, de onde quer que ele venha.
-        offered = offered and f"{made['model']}={_place(offered, made['source'])}"
+    made, offered = read_json(state / "jobs" / job / "job.json"), runs.recorded(run, "03_treino_gpt").get("MODELO", "")
+    if offered and not provider.tunable(offered):
+        offered = f"{made['model']}={_place(offered, made['source'])}"
 
     @cache
     def client() -> "OpenAI":

@@ -72,7 +72,9 @@ class Fields:
         waiting = gr.on([self.ask.click, self.text.submit], lambda: QUEUED, None, self.status, **INSTANT, queue=False)
         inputs = [chosen, self.kind, self.text, self.tokens]
         answering = waiting.then(respond, inputs, [self.status, *outputs], **ANSWERING)
-        self.stop.click(lambda: "Resposta interrompida.", None, self.status, cancels=answering, **INSTANT, queue=False)
+        # Só depois de cancelar: um trecho a caminho escreveria por cima, e a página diria "Escrevendo…" para sempre.
+        stopped = self.stop.click(None, cancels=answering, **INSTANT, queue=False)
+        stopped.then(lambda: "Resposta interrompida.", None, self.status, **INSTANT, queue=False)
 
 
 def described(system: System) -> str:
