@@ -72,7 +72,7 @@ class Fields:
         waiting = gr.on([self.ask.click, self.text.submit], lambda: QUEUED, None, self.status, **INSTANT, queue=False)
         inputs = [chosen, self.kind, self.text, self.tokens]
         answering = waiting.then(respond, inputs, [self.status, *outputs], **ANSWERING)
-        # Só depois de cancelar: um trecho a caminho escreveria por cima, e a página diria "Escrevendo…" para sempre.
+        # Só depois de cancelar: um trecho a caminho poderia escrever por cima e deixar "Escrevendo…" na página.
         stopped = self.stop.click(None, cancels=answering, **INSTANT, queue=False)
         stopped.then(lambda: "Resposta interrompida.", None, self.status, **INSTANT, queue=False)
 
