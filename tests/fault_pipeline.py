@@ -251,9 +251,9 @@ def numbers(pipeline: Pipeline, work: Path) -> dict[str, object]:
 def differences(left: dict[str, object], right: dict[str, object]) -> list[str]:
     """As células que não dizem o mesmo nas duas planilhas.
 
-    As respostas são comparadas palavra por palavra, e delas saem as proporções; as contagens são inteiras. As perdas de
-    um treino retomado diferem na terceira casa (os primeiros passos do Adam ampliam o arredondamento): por isso um
-    número pode diferir 0,02, e o hash do adaptador não conta.
+    As respostas são comparadas palavra por palavra, e delas saem as proporções; as contagens são inteiras. Um treino
+    retomado dá os mesmos pesos, a menos do arredondamento, que muda com o lugar dos números na memória e que os
+    primeiros passos do Adam ampliam: por isso um número pode diferir 0,001, e o hash do adaptador não conta.
     """
     cells = sorted(left.keys() | right.keys())
     return [
@@ -265,7 +265,7 @@ def differences(left: dict[str, object], right: dict[str, object]) -> list[str]:
 
 def _alike(left: object, right: object) -> bool:
     (words, numbers), (others, theirs) = _parts(left), _parts(right)
-    return words == others and all(math.isclose(a, b, abs_tol=0.02) for a, b in zip(numbers, theirs, strict=True))
+    return words == others and all(math.isclose(a, b, abs_tol=0.001) for a, b in zip(numbers, theirs, strict=True))
 
 
 def _parts(value: object) -> tuple[list[str], list[float]]:

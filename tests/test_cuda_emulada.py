@@ -95,9 +95,10 @@ def test_a_t4_lost_in_the_middle_of_training_returns_without_a_gpu_and_then_with
     source = write_rows(tmp_path / "fonte.jsonl", [good_row(seed, 48) for seed in range(24)])
     short = line.SHORT | {"FONTE": source, "N_TREINO": 17, "N_TESTE": 4}
     short |= {"MOTOR": "unsloth", "MAX_PASSOS": 3, "TOKENS_RESPOSTA": 2}
-    whole, lost = (Pipeline(tmp_path / name, t4, short) for name in ("inteira", "perdida"))
-    for pipeline in (whole, lost):
-        pipeline.finish("01_curadoria")
+    whole = Pipeline(tmp_path / "inteira", no_gpu, short)
+    whole.finish("01_curadoria")
+    lost = Pipeline(line.copy(whole.folder, tmp_path / "perdida"), t4, short)
+    whole.environment = t4
     whole.finish("02_treino_llama3")
 
     process = lost.start("02_treino_llama3")

@@ -1,12 +1,15 @@
 """Prompts: as cadeias exatas de cada formato, e a impressão digital que as vigia."""
 
+from dataclasses import asdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune_helpers import prompts
+from finetune_helpers.errors import InputError
 from finetune_helpers.prompts import Question
-from finetune_helpers.records import Example
+from finetune_helpers.records import Example, write_jsonl
 
 BOOK = Example("Moby-Dick, or The Whale", "A captain hunts a white whale.")
 ALPACA = """\
@@ -86,6 +89,19 @@ def test_few_shot_shows_examples_before_the_same_title():
         "\n\nTitle: Emma\nDescription: A {matchmaker}.\n\nTitle: Ivanhoe\nDescription: A knight.",
         BOOK.title,
     )
+
+
+def test_the_same_short_examples_are_shown_before_every_title(tmp_path):
+    train = [Example(f"Title {n}", "x" * (1201 if n % 2 else 1200)) for n in range(8)]
+    items = [Example("Emma", "A matchmaker."), BOOK]
+    write_jsonl(tmp_path / "llama" / "treino.jsonl", map(prompts.to_alpaca, train))
+    write_jsonl(tmp_path / "comparacao" / "teste.jsonl", map(asdict, items))
+    asked = prompts.few_shot_questions(tmp_path)
+    shown = [{line for line in one.instruction.splitlines() if line.startswith("Title: ")} for one in asked]
+    assert [one.item_id for one in asked] == [item.item_id for item in items]
+    assert shown[0] == shown[1] and len(shown[0]) == 3 and shown[0] < {f"Title: Title {n}" for n in (0, 2, 4, 6)}
+    with pytest.raises(InputError, match=r"tem 4 descrições de até 1200 caracteres e são precisas 5"):
+        prompts.few_shot_questions(tmp_path, shown=5)
 
 
 CONSTANTS = [name for name, value in vars(prompts).items() if name.isupper() and isinstance(value, str)]

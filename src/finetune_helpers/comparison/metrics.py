@@ -82,6 +82,7 @@ class Metric:
     same_model: bool = False
 
 
+# pragma: no mutate start, pois só se executa na importação, antes que o mutmut possa trocar a função
 def _closeness(key: str, name: str, form: str, whole: Callable[[Case], float | None]) -> tuple[Metric, ...]:
     """As quatro colunas de uma medida de proximidade; só a última, além do acaso, compara sistemas."""
 
@@ -99,6 +100,7 @@ def _closeness(key: str, name: str, form: str, whole: Callable[[Case], float | N
     )
 
 
+# pragma: no mutate end
 def _loss(case: Case) -> float | None:
     return case.loss["loss"] if case.loss else None
 

@@ -117,10 +117,23 @@ def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
             bnb_4bit_compute_dtype=_dtype(profile),
         )
     model = AutoModelForCausalLM.from_pretrained(path, **options)
+    _keep_the_gradient(model)
     tokenizer = AutoTokenizer.from_pretrained(path, **pinned)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return (PeftModel.from_pretrained(model, str(adapter)) if adapter else model), tokenizer
+
+
+def _keep_the_gradient(model: Any) -> None:
+    """Numa CPU com AVX512-BF16, o bitsandbytes (0.50) reempacota os pesos na primeira resposta, e não volta atrás.
+
+    O núcleo que lê o novo formato não tem gradiente: o treino que viesse depois aprenderia só pelos atalhos do LoRA.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for part in model.modules():
+        if isinstance(part, Linear4bit):
+            part.support_avx512bf16_for_cpu = False
 
 
 def to_answer(model: "PreTrainedModel", profile: Profile) -> "PreTrainedModel":
