@@ -140,6 +140,14 @@ def test_smallest_detectable_rate_has_80_percent_power_in_the_exact_test(n, rate
 def test_too_few_pairs_show_nothing(n):
     assert (power.detectable_rate(n) is None) == (n == 5)
     assert (power.detectable_share(n) is None) == (n == 5)
+    assert power.detectable_rate(0) is None and power.detectable_share(0) is None
+
+
+def test_where_most_items_already_move_no_share_is_shown():
+    # Com 45 % dos itens mudando ao contrário sobram 10 % de diferença possível, que 40 itens não mostram.
+    assert power.detectable_share(40, 0.45) is None and power.detectable_share(40, 0.5) is None
+    assert power.detectable_share(36) == pytest.approx(0.2107, abs=1e-4)
+    assert power.detectable_share(36, 0.1) == pytest.approx(0.3495, abs=1e-4)
 
 
 def test_smallest_detectable_share_has_80_percent_power_in_simulation():

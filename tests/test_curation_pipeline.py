@@ -69,13 +69,15 @@ def test_each_step_of_the_funnel_starts_where_the_one_before_ended(catalogue):
         "perto_do_treino": 1,
     }
     assert (steps["conteudo_curto"].alone, steps["conteudo_curto"].alone_of) == (3, 49)
+    assert (steps["duplicata_exata"].alone, steps["duplicata_exata"].alone_of) == (2, steps["duplicata_exata"].rows_in)
 
 
 def test_dropped_rows_are_kept_ten_a_reason_with_line_and_partner(catalogue):
     dropped = curate(catalogue).dropped_examples
     assert len(dropped["excedente"]) == selection.KEPT_PER_REASON
     assert dropped["titulo_curto"][0]["line"] == 3
-    assert [one["like_line"] for one in dropped["duplicata_exata"]] == [8, 8]
+    assert [(one["like_line"], one["score"]) for one in dropped["duplicata_exata"]] == [(8, 1.0), (8, 1.0)]
+    assert dropped["duplicata_exata"][0]["content"] == good_row(200)["content"]
     assert dropped["perto_do_treino"][0]["title"].endswith("(Paperback)")
     assert dropped["perto_do_treino"][0]["like_line"] == 8
 

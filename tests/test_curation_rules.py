@@ -60,9 +60,36 @@ def test_original_mode_has_exactly_the_rules_of_the_project():
 
 
 def test_a_rule_can_be_switched_off():
-    assert "titulo_curto" not in [one.name for one in PLAN.without("titulo_curto").rules]
-    with pytest.raises(InputError, match=r'Não há regra "titulo_longo".*incompleto'):
-        PLAN.without("titulo_longo")
+    for name in [one.name for one in PLAN.rules]:
+        assert [one.name for one in PLAN.without(name).rules] == [one.name for one in PLAN.rules if one.name != name]
+    short = replace(PLAN, raw=PLAN.raw[:2], cleaned=())
+    with pytest.raises(InputError) as caught:
+        short.without("titulo_longo")
+    assert str(caught.value) == (
+        'Não há regra "titulo_longo" neste plano. As regras são: incompleto, conteudo_igual_ao_titulo, poucos_tokens.'
+    )
+
+
+def test_each_rule_says_what_it_keeps():
+    assert {one.says for one in PLAN.rules} == {
+        "título e conteúdo preenchidos",
+        "conteúdo diferente do título",
+        "título com mais de 40 caracteres",
+        "conteúdo com mais de 400 caracteres",
+        '"copyright" ou "author" no título ou no conteúdo (como pedaço de palavra)',
+        "título + conteúdo com 257 tokens ou mais",
+    }
+    assert rules.plan("gpt", "original").tokens[0].says == "título + conteúdo com até 256 tokens"
+    assert (
+        rules.with_keyword(["d'água"], whole_word=True).says == '"d\'água" no título ou no conteúdo (palavra inteira)'
+    )
+    assert [rules.plan("gpt", mode).mode for mode in ("original", "recomendada")] == ["original", "recomendada"]
+
+
+def test_a_frame_may_bring_its_tokens():
+    frame = pd.DataFrame({"title": ["a", "b"], "content": ["x", "y"], "tokens": [256, 257]})
+    assert rules.filter_frame(frame, PLAN.tokens)["title"].tolist() == ["b"]
+    assert rules.filter_frame(frame.drop(columns="tokens"), PLAN.tokens).empty
 
 
 @pytest.mark.parametrize(("model", "mode", "said"), [("bert", "original", 'Modelo "bert"'), ("gpt", "x", 'Modo "x"')])

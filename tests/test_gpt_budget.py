@@ -8,7 +8,7 @@ from gpt_server import caller, error, job
 
 from finetune_helpers import gpt, prices
 from finetune_helpers.errors import InputError, MachineError
-from finetune_helpers.gpt import validation
+from finetune_helpers.gpt import budget, validation
 
 MINI = "gpt-4o-mini-2024-07-18"
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -33,6 +33,47 @@ def openai(server):
 def words(rows: list[dict]) -> list[int]:
     """Um tokenizador de brinquedo: uma palavra, um token."""
     return [sum(len(message["content"].split()) for message in row["messages"]) for row in rows]
+
+
+PARTS = {"provider": "openai", "model": "m", "examples": 1, "n_epochs": 3, "training_tokens": 12345, "exact": True}
+PARTS |= {"questions": 2, "tokens_in": 1000, "tokens_out": 1512, "training_usd": 1.5, "answering_usd": 0.25}
+ANSWERS = "ao modelo base e ao ajustado: em cada um, cerca de 1.000 tokens de entrada e até 1.512 de saída"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"source": "fonte"},
+            f"""\
+Treino de m: 1 exemplo × 3 épocas = 12.345 tokens cobrados · US$ 1,50
+Respostas: 2 perguntas {ANSWERS} · US$ 0,25
+Total: US$ 1,75 · fonte""",
+        ),
+        (
+            {"source": "fonte", "exact": False, "examples": 20, "n_epochs": 1, "questions": 1},
+            f"""\
+Treino de m: 20 exemplos × 1 época = cerca de 12.345 tokens cobrados (contados pelo o200k_base; margem de 15 %) · US$ 1,50
+Respostas: 1 pergunta {ANSWERS} · US$ 0,25
+Total: cerca de US$ 1,75 · fonte""",
+        ),
+        (
+            {"source": "sem cobrança: em casa", "training_usd": 0.0, "answering_usd": 0.0},
+            f"""\
+Treino de m: 1 exemplo × 3 épocas = 12.345 tokens cobrados · sem cobrança
+Respostas: 2 perguntas {ANSWERS} · sem cobrança
+Total: sem cobrança: em casa""",
+        ),
+    ],
+    ids=["exata", "cerca de", "sem cobrança"],
+)
+def test_an_estimate_is_read_in_three_lines(changes, said):
+    assert str(budget.Estimate(**PARTS | changes)) == said
+
+
+def test_the_provider_of_a_model_is_ones_own_machine_before_a_paid_one(file):
+    models = ("gpt-oss-20b", LLAMA, MINI, "inventado")
+    assert [gpt.estimate(file, model, 1).provider for model in models] == ["local", "nebius", "openai", "openai"]
 
 
 def test_tokens_are_multiplied_by_the_dated_price_of_training_and_of_both_models_answers(file):
@@ -141,16 +182,22 @@ def test_a_local_folder_or_gguf_is_called_by_its_name_and_offered(tmp_path):
 
 
 def test_preflight_of_an_account_that_never_trained_says_no(server, openai):
-    server.models[MINI] = {"id": MINI, "object": "model", "created": 1, "owned_by": "o", "shutdown_date": "2027-01-14"}
-    said = gpt.preflight(*openai, MINI, today=date(2026, 12, 15))
-    assert said.startswith(f"{MINI}: não pode treinar; a conta nunca treinou") and "14/01/2027 (30 dias)" in said
+    server.models[MINI] = {"id": MINI, "object": "model", "created": 1, "owned_by": "o"}
+    server.models[MINI] |= {"shutdown_date": "2027-02-14T00:00:00Z"}  # a API sabe mais do que a tabela
+    assert gpt.preflight(*openai, MINI, today=date(2026, 12, 15)) == (
+        f"{MINI}: não pode treinar; a conta nunca treinou, e a OpenAI não aceita contas novas desde 07/05/2026. "
+        "O modelo responde até 14/02/2027 (61 dias)."
+    )
 
 
 @pytest.mark.parametrize(
     ("today", "says"),
     [
-        (TODAY, ": pode treinar; a conta tem acesso"),
-        (TODAY, "responde até 14/01/2027 (54 dias)"),
+        (
+            TODAY,
+            "pode treinar; a conta tem acesso à API de treinos até 05/01/2027. "
+            "O modelo responde até 14/01/2027 (54 dias).",
+        ),
         (date(2027, 1, 5), ": pode treinar"),
         (date(2027, 1, 6), ": não pode treinar"),
         (date(2027, 1, 14), "responde até 14/01/2027 (0 dias)"),
@@ -166,7 +213,9 @@ def test_preflight_is_read_as_a_sentence_on_each_side_of_each_date(server, opena
 def test_preflight_does_not_guess_of_a_paid_model_nobody_lists_and_any_local_one_can_train(server, openai):
     said = gpt.preflight(*openai, "gpt-inventado", today=TODAY)
     assert "sem como saber" in said and MINI in said and "não tem data de fim" in said
-    assert ": pode treinar" in gpt.preflight(caller(server.base_url, "local"), gpt.provider("local"), "dono/modelo")
+    assert gpt.preflight(caller(server.base_url, "local"), gpt.provider("local"), "dono/modelo") == (
+        "dono/modelo: pode treinar; a conta tem acesso à API de treinos. O modelo não tem data de fim."
+    )
 
 
 def test_preflight_with_a_refused_key_says_which_key_to_check(server, openai):

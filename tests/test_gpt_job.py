@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from gpt_rows import chat_file
@@ -247,6 +248,48 @@ def test_following_survives_cuts_and_shows_each_event_once(server, ask, client, 
     assert gpt.follow(client, created.id, poll_seconds=9).status == "succeeded"
     shown = capsys.readouterr()
     assert (shown.out + shown.err).count("Começou bem") == 1 and polls[-1] == 9
+
+
+class Bar:
+    """Uma barra que só guarda o que lhe dizem."""
+
+    def __init__(self):
+        self.n, self.total, self.said, self.beside = 0, 5, [], []
+
+    def write(self, text):
+        self.said.append(text)
+
+    def update(self, steps):
+        self.n += steps
+
+    def set_postfix_str(self, text):
+        self.beside.append(text)
+
+
+def test_an_event_is_a_line_or_a_step_of_the_bar(server, client, ask):
+    created, bar, seen = ask(), Bar(), set()
+    # O serviço devolve os mais novos primeiro.
+    server.events = [event(3, step=4, total_steps=8), event(2, step=3, train_loss=2.5), event(1, "Começou bem")]
+    running = client.fine_tuning.jobs.retrieve(created.id)
+    running.estimated_finish = int(datetime(2026, 11, 29, 12, 30).timestamp())
+    told = gpt.job._new_events(client, created.id, seen)
+    gpt.job._show(bar, told, running, "chave")
+    assert [one.id for one in told] == [one["id"] for one in reversed(server.events)]
+    assert [line[9:] for line in bar.said] == ["Começou bem"] and (bar.n, bar.total) == (4, 8)
+    assert bar.beside == ["perda 2,50 · fim previsto 12:30:00", "fim previsto 12:30:00"]
+    assert gpt.job._new_events(client, created.id, seen) == []
+
+
+def test_the_local_api_is_asked_every_second(server, client, ask, monkeypatch):
+    created, pauses = ask(), []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        server.jobs[created.id]["status"] = "succeeded"
+
+    monkeypatch.setattr(chat.time, "sleep", sleep)
+    gpt.follow(client, created.id)
+    assert pauses == [1.0]
 
 
 def test_a_key_in_an_event_or_in_the_failure_is_not_shown(server, ask, client, capsys):

@@ -145,9 +145,8 @@ def estimate(
 
 
 def _provider_of(model: str) -> Provider:
-    """O provedor que ajusta ``model``: a máquina própria antes de um pago."""
-    tuning = [known for known in PROVIDERS.values() if known.tunable(model)]
-    return min(tuning, key=lambda known: known.paid, default=PROVIDERS["openai"])
+    """O primeiro provedor que ajusta ``model``: a máquina própria vem antes dos pagos."""
+    return next((known for known in PROVIDERS.values() if known.tunable(model)), PROVIDERS["openai"])
 
 
 def _costs(
