@@ -37,6 +37,7 @@ def words(rows: list[dict]) -> list[int]:
 
 PARTS = {"provider": "openai", "model": "m", "examples": 1, "n_epochs": 3, "training_tokens": 12345, "exact": True}
 PARTS |= {"questions": 2, "tokens_in": 1000, "tokens_out": 1512, "training_usd": 1.5, "answering_usd": 0.25}
+COUNTED = "tokens cobrados (contados pelo o200k_base; margem de 15 %)"
 ANSWERS = "ao modelo base e ao ajustado: em cada um, cerca de 1.000 tokens de entrada e até 1.512 de saída"
 
 
@@ -53,7 +54,7 @@ Total: US$ 1,75 · fonte""",
         (
             {"source": "fonte", "exact": False, "examples": 20, "n_epochs": 1, "questions": 1},
             f"""\
-Treino de m: 20 exemplos × 1 época = cerca de 12.345 tokens cobrados (contados pelo o200k_base; margem de 15 %) · US$ 1,50
+Treino de m: 20 exemplos × 1 época = cerca de 12.345 {COUNTED} · US$ 1,50
 Respostas: 1 pergunta {ANSWERS} · US$ 0,25
 Total: cerca de US$ 1,75 · fonte""",
         ),
