@@ -76,7 +76,7 @@ def code_texts(source: str, every_string: bool) -> Iterator[tuple[int, str]]:
     Os formulários do Colab trazem também opções, que não são frases.
     """
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT and not re.match(r"#\s*(?:@param|noqa|type:|fmt:)", token.string):
+        if token.type == tokenize.COMMENT and not re.match(r"#\s*(?:@param|noqa|type:|fmt:|pragma:)", token.string):
             yield token.start[0], token.string
     for line, text in strings(ast.parse(source)):
         if (PORTUGUESE.search(text) or (every_string and " " in text)) and "(?" not in text:  # expressão regular

@@ -82,7 +82,8 @@ class Metric:
     same_model: bool = False
 
 
-# pragma: no mutate start, pois só se executa na importação, antes que o mutmut possa trocar a função
+# Só se executa na importação, antes que `make mutantes` possa trocar a função.
+# pragma: no mutate start
 def _closeness(key: str, name: str, form: str, whole: Callable[[Case], float | None]) -> tuple[Metric, ...]:
     """As quatro colunas de uma medida de proximidade; só a última, além do acaso, compara sistemas."""
 

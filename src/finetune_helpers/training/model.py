@@ -125,7 +125,7 @@ def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
 
 
 def _keep_the_gradient(model: Any) -> None:
-    """Numa CPU com AVX512-BF16, o bitsandbytes (0.50) reempacota os pesos na primeira resposta, e não volta atrás.
+    """Numa CPU com AVX512-BF16, o ``bitsandbytes`` (0.50) reempacota os pesos na primeira resposta, e não volta atrás.
 
     O núcleo que lê o novo formato não tem gradiente: o treino que viesse depois aprenderia só pelos atalhos do LoRA.
     """
