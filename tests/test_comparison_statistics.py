@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -109,6 +110,68 @@ def test_nothing_to_test_is_none():
     assert statistics.alpha([[None, 1], [2, None]]) is None and statistics.alpha([[1, 1], [1, 1]]) is None
     assert statistics.preference([]).estimate.mean is None
     assert statistics.preference([0.5] * 20).estimate.low is None
+
+
+DROPS = [0.3, -0.1, 0.5, 0.2, 0.9, -0.4, 0.1, 0.6]
+EXACT, SIGN = ("permutação exata", None), ("sinal, exato", None)
+
+
+@pytest.mark.parametrize(
+    ("summary", "expected"),
+    [
+        (lambda: statistics.mean([]), (0, 0, None, None, None)),
+        (lambda: statistics.mean([1.0, 2.0]), (2, 2, 1.5, None, None)),
+        (lambda: statistics.mean([1.0, 2.0, 4.0]), (3, 3, 7 / 3, -1.461250, 6.127916)),  # ± t(2) · 0,881917
+        (lambda: statistics.rate([]), (0, 0, None, None, None)),
+        (lambda: statistics.rate([1.0]), (1, 1, 1.0, 0.206549, 1.0)),
+        (lambda: statistics.rate([1.0] * 4, list("aabb")), (4, 2, 1.0, 0.342380, 1.0)),
+        (lambda: statistics.rate([1.0, 0.0, 1.0, 1.0, 0.5]), (5, 5, 0.7, 0.338071, 0.914237)),
+        (lambda: statistics.mean_difference([]), (0, 0, None, None, None, None, "sem itens em comum", None)),
+        (lambda: statistics.mean_difference([0.0] * 3), (3, 3, 0.0, None, None, None, "sem diferenças", None)),
+        (lambda: statistics.mean_difference([2.0]), (1, 1, 2.0, None, None, 1.0, *EXACT)),
+        (lambda: statistics.mean_difference([1.0, 2.0]), (2, 2, 1.5, None, None, 0.5, *EXACT)),
+        (lambda: statistics.mean_difference(DROPS), (8, 8, 0.2625, 0.0, 0.5125, 34 / 256, *EXACT)),
+        (lambda: statistics.mean_difference(DROPS, list("aabbccdd")), (8, 4, 0.2625, 0.1375, 0.325, 0.125, *EXACT)),
+        (
+            lambda: statistics.mean_difference(DROPS * 2),
+            (16, 16, 0.2625, 0.06875, 0.45, 0.0248, "permutação (9999 sorteios)", 0.0001),
+        ),
+        (lambda: statistics.paired_share([], []), (0, 0, None, None, None, None, "sem itens em comum", None)),
+        (
+            lambda: statistics.paired_share([True, True, False], [True, False, False]),
+            (3, 3, 1 / 3, -0.315801, 0.717775, 1.0, "McNemar exato", None),
+        ),
+        (
+            lambda: statistics.paired_share([True] * 6 + [False], [False] * 7),
+            (7, 7, 6 / 7, 0.344649, 0.974320, 2 / 64, "McNemar exato", None),
+        ),
+        (
+            lambda: statistics.paired_share([True, True, False, False], [True, False, False, False], list("aabb")),
+            (4, 2, 0.25, None, None, 1.0, *EXACT),
+        ),
+        (lambda: statistics.preference([]).estimate, (0, 0, None, None, None, None, *SIGN)),
+        (lambda: statistics.preference([1, 1, 1, 0.5, 0]).estimate, (5, 5, 0.7, 0.338071, 0.914237, 0.625, *SIGN)),
+        (lambda: statistics.preference([0.5, 0.5]).estimate, (2, 2, 0.5, None, None, None, *SIGN)),
+    ],
+)
+def test_a_summary_is_the_same_every_time_and_says_its_groups_and_its_test(summary, expected):
+    assert astuple(summary()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_agreement_counts_every_category_and_the_distance_between_the_ordered_ones():
+    assert statistics.kappa(list("abc"), list("abb")) == pytest.approx(0.5)
+    assert statistics.kappa(list("cab"), list("cac")) == pytest.approx(0.5)
+    ratings = [[1, 2, None, 3], [1, 2, 2, None], [None, 3, 2, 3]]
+    assert statistics.alpha(ratings) == pytest.approx(0.692308, abs=1e-6)
+    assert statistics.alpha(ratings, "ordinal") == pytest.approx(0.792593, abs=1e-6)
+    assert statistics.alpha([]) is None and statistics.alpha([[1, 2]]) is None
+
+
+def test_the_smallest_mean_needs_three_groups_that_differ():
+    assert statistics.detectable_mean([1.0, 2.0]) is None
+    assert statistics.detectable_mean([1.0, 2.0, 4.0]) == pytest.approx(4.985909, abs=1e-5)
+    clustered = statistics.detectable_mean([1.0, 2.0, 4.0, 5.0, 3.0, 9.0], list("aabbcc"))
+    assert clustered == pytest.approx(7.478863, abs=1e-5)
 
 
 @pytest.mark.parametrize(("passed", "n"), [(31, 50), (0, 12), (12, 12), (1, 16)])
