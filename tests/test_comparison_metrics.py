@@ -176,7 +176,12 @@ def test_similarity_is_measured_once_per_text(tmp_path, encoded):
     similarity.measure_similarity(run)
     assert len(encoded) == calls and similarity.read(study.read_study(run)) == first
     rewrite(run, "gpt", lambda row: row | {"answer": row["answer"] and row["answer"] + " More."})
-    assert ("gpt-base", next(iter(study.read_study(run).items))) not in similarity.read(study.read_study(run))
+    key = next(key for system, key in first if system == "gpt-base")
+    assert ("gpt-base", key) not in similarity.read(study.read_study(run))
+    similarity.measure_similarity(run)
+    again = similarity.read(study.read_study(run))
+    assert again.keys() == first.keys() and again["llama3-base", key] == first["llama3-base", key]
+    assert again["gpt-base", key].whole != first["gpt-base", key].whole
     rows = records.read_jsonl(run / similarity.FILE)
     records.write_jsonl(run / similarity.FILE, [{"texts": row["texts"], "cosine": row["cosine"]} for row in rows])
     assert similarity.read(study.read_study(run)) == {}, "linhas de antes do controle não valem"
