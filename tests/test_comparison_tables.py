@@ -48,6 +48,20 @@ def look(cell) -> tuple:
         ("a" * 32_001, "a" * 32_000 + tables.CUT),
         ("a" + "🙂" * 16_000, "a" + "🙂" * 15_999 + tables.CUT),  # o Excel conta em UTF-16, e um par não se parte
     ],
+    ids=[
+        "quebras",
+        "controles",
+        "vazio",
+        "brancos",
+        "formatado",
+        "não formatado",
+        "escape",
+        "250 linhas",
+        "251 linhas",
+        "32.000 letras",
+        "32.001 letras",
+        "pares",
+    ],
 )
 def test_a_text_becomes_what_a_cell_can_keep(text, seen):
     assert tables.clean(text) == seen
