@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_helpers import answers, prompts
+from finetune_helpers import answers, progress, prompts
 from finetune_helpers.answers import Answer
 from finetune_helpers.errors import InputError, RunMismatchError
 from finetune_helpers.prompts import Question
@@ -62,6 +62,18 @@ def test_a_finished_file_asks_nothing_and_a_repeated_question_is_answered_once(t
     assert first == second and before.count(b"\n") == 1
     assert answers.answer_all([item], "s", refuse, path) == [first]
     assert path.read_bytes() == before
+
+
+def test_the_bar_counts_the_questions_and_starts_at_the_known_answers(tmp_path, monkeypatch):
+    bars, bar = [], progress.bar
+    monkeypatch.setattr(progress, "bar", lambda *named, **more: bars.append((*named, more)) or bar(*named, **more))
+    for count in (2, 5, 5):
+        answers.answer_all(asked(count), "base", reply, tmp_path / "a.jsonl")
+    # A barra de um arquivo completo só apareceria depois de um segundo.
+    assert bars == [
+        ("respondendo (base)", "respostas", total, {"initial": known, "delay": delay})
+        for total, known, delay in [(2, 0, 0.0), (5, 2, 0.0), (5, 5, 1.0)]
+    ]
 
 
 @pytest.mark.parametrize("given_back", [reply(asked(1)), reply(asked(3))], ids=["falta uma", "sobra uma"])

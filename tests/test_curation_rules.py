@@ -36,6 +36,12 @@ def test_each_reason_drops_its_sample_and_keeps_the_neighbour(name, dropped, kep
     assert rules.keep_row(BY_NAME[name], kept)
 
 
+def test_a_row_whose_tokens_were_not_counted_has_none():
+    row = {"title": "a", "content": "x"}
+    assert rules.keep_row(rules.FEW_TOKENS, row) and not rules.keep_row(rules.MANY_TOKENS, row)
+    assert rules.keep_row(rules.Rule("sem", "sem tokens", "tokens = 0"), row)
+
+
 def test_every_rule_has_a_sample():
     assert set(BY_NAME) == {name for name, _, _ in REASONS}
 
