@@ -119,7 +119,11 @@ def test_two_models_never_share_a_row(tmp_path, first, second, was, comes, said_
     before = path.read_bytes()
     with pytest.raises(RunMismatchError) as caught:
         answers.answer_all(asked(3), second, refuse if said_first else by(comes), path, model_id=comes * said_first)
-    assert f"respostas de {first} escritas por {was}, e agora quem responde é {comes}. Volte" in str(caught.value)
+    assert str(caught.value) == (
+        f"{path} tem respostas de {first} escritas por {was}, e agora quem responde é {comes}. Volte à máquina e aos "
+        "parâmetros de antes, ou use outra rodada (`run`); para responder tudo de novo com este modelo, apague o "
+        "arquivo."
+    )
     assert path.read_bytes() == before
 
 
@@ -137,6 +141,8 @@ def test_an_identity_is_taken_apart_as_it_was_made():
     assert tuned == "unsloth/llama-3-8b@0123456789ab+fedcba987654"
     assert answers.base_of(tuned) == answers.model_id("unsloth/llama-3-8b", "0123456789ab") == tuned.split("+")[0]
     assert answers.model_name(tuned) == "unsloth/llama-3-8b"
+    assert answers.model_name("dono@casa/modelo@1+f0") == "dono@casa/modelo"
+    assert answers.model_id("modelo hospedado", "") == "modelo hospedado"
     assert answers.base_of("velho + LoRA") == answers.model_name("velho + LoRA") == "velho + LoRA"
 
 

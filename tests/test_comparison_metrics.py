@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_comparison_study import rewrite
 
-from finetune_helpers import embeddings, records
+from finetune_helpers import embeddings, progress, records
 from finetune_helpers.comparison import metrics, results, similarity, statistics, study
 from finetune_helpers.comparison.metrics import Metric
 from finetune_helpers.errors import MachineError
@@ -177,6 +177,11 @@ def test_similarity_is_measured_once_per_text(tmp_path, encoded):
     assert len(encoded) == calls and similarity.read(study.read_study(run)) == first
     rewrite(run, "gpt", lambda row: row | {"answer": row["answer"] and row["answer"] + " More."})
     key = next(key for system, key in first if system == "gpt-base")
+    row = next(
+        row for row in records.read_jsonl(run / similarity.FILE) if row["cosine"] == first["gpt-base", key].whole
+    )
+    assert (row["system"], row["item_id"]) == ("gpt-base", key) and len(row["texts"]) == len(row["controls"]) == 16
+    assert row.keys() == {"item_id", "system", "texts", "controls", "cosine", "own", "swapped"}
     assert ("gpt-base", key) not in similarity.read(study.read_study(run))
     similarity.measure_similarity(run)
     again = similarity.read(study.read_study(run))
@@ -185,6 +190,42 @@ def test_similarity_is_measured_once_per_text(tmp_path, encoded):
     rows = records.read_jsonl(run / similarity.FILE)
     records.write_jsonl(run / similarity.FILE, [{"texts": row["texts"], "cosine": row["cosine"]} for row in rows])
     assert similarity.read(study.read_study(run)) == {}, "linhas de antes do controle não valem"
+
+
+def test_texts_are_encoded_in_parts_from_the_shortest_under_a_bar(monkeypatch):
+    bars, parts, bar = [], [], progress.bar
+    monkeypatch.setattr(progress, "bar", lambda *named, **more: bars.append((*named, more)) or bar(*named, **more))
+    texts = ["x" * (100 - n) for n in range(100)]
+    vectors = similarity.encode([*texts, texts[0]], lambda part: parts.append(part) or encode(part))
+    assert parts == [texts[:35:-1], texts[35::-1]] and vectors.keys() == set(texts)
+    assert bars == [("medindo a semelhança", "textos", 100, {})]
+    with pytest.raises(ValueError, match="shorter"):
+        similarity.encode(["a", "b"], lambda part: encode(part)[:1])
+
+
+def test_an_answer_of_the_title_alone_is_like_nothing_and_encodes_no_control():
+    alone = similarity.Pair("s", "1", "The Sea", "A sea.", similarity.Control("", "a", ("b",)))
+    whole = replace(alone, control=similarity.Control("blue", "sea", ("land", "sea")))
+    single = replace(alone, control=similarity.Control("blue", "sea", ()))
+    assert alone.texts() == {"The Sea", "A sea."} and whole.texts() == {"The Sea", "A sea.", "blue", "sea", "land"}
+    names = ["The Sea", "A sea.", "blue", "sea", "land"]
+    vectors = dict(zip(names, encode(names), strict=True))
+    assert alone.measure(vectors).own == 0.0 and alone.measure(vectors).whole > 0
+    measured = whole.measure(vectors)
+    expected = fmean([vectors["blue"] @ vectors["land"], vectors["blue"] @ vectors["sea"]])
+    assert measured.own == pytest.approx(vectors["blue"] @ vectors["sea"]) and measured.swapped == pytest.approx(
+        expected
+    )
+    assert single.measure(vectors).swapped is None and alone.measure(vectors).swapped == 0.0
+    assert replace(alone, control=similarity.Control("", "a", ())).measure(vectors).swapped is None
+
+
+def test_the_marks_of_a_text_change_with_it_and_take_any_text():
+    pair = similarity.Pair("s", "1", "a\ud83d", "b", similarity.Control("c", "d", ("e",)))
+    marks = [
+        other.marks() for other in (pair, replace(pair, answer="a", reference="\ud83d\x1fb"), replace(pair, answer="x"))
+    ]
+    assert len({mark["texts"] for mark in marks}) == 3 and len({mark["controls"] for mark in marks}) == 1
 
 
 def test_the_cosine_has_its_own_swapped_control(tmp_path, encoded):

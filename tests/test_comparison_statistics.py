@@ -83,6 +83,14 @@ def test_newcombe_interval_is_the_published_one():
     assert (found.mean, found.low, found.high) == pytest.approx((0.20, 0.0569, 0.3404), abs=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("both", "gained", "lost", "interval"),
+    [(20, 12, 2, (0.056156, 0.329207)), (30, 3, 1, (-0.046452, 0.125829)), (50, 0, 0, (-0.071348, 0.071348))],
+)
+def test_the_correction_shortens_only_a_positive_correlation(both, gained, lost, interval):
+    assert statistics._newcombe(both, gained, lost, 50) == pytest.approx(interval, abs=1e-6)
+
+
 def test_where_newcombe_and_mcnemar_disagree_the_exact_test_decides():
     found = statistics.paired_share([True] * 12 + [False] * 4, [True] * 16)
     assert found.p == 0.125 and found.high >= 0 > statistics._newcombe(12, 0, 4, 16)[1]

@@ -72,6 +72,35 @@ def test_each_step_of_the_funnel_starts_where_the_one_before_ended(catalogue):
     assert (steps["duplicata_exata"].alone, steps["duplicata_exata"].alone_of) == (2, steps["duplicata_exata"].rows_in)
 
 
+@pytest.mark.parametrize(
+    ("asked", "titles", "fits"),
+    [
+        ((60, 20), "ABCDEFGHIJ", (8, 2)),
+        ((60, 20), "ABCDEFGABC", (5, 2)),  # os três últimos têm títulos do treino e não servem de teste
+        ((9, 1), "ABC", (2, 1)),
+        ((1, 9), "ABC", (1, 2)),
+        ((5, 5), "AB", (1, 1)),
+        ((5, 5), "AAAA", (0, 0)),
+        ((5, 5), "A", (0, 0)),
+    ],
+)
+def test_the_largest_fit_keeps_the_proportion_and_a_test_far_from_the_training(asked, titles, fits):
+    made = selection.Selection(*asked, True, selection.Funnel([], {}))
+    rows = [selection.Candidate(at, sentence(6, ord(title)), sentence(80, at)) for at, title in enumerate(titles)]
+    made.train.extend(rows)
+    assert made.largest_fit() == fits
+    made.unique = False
+    assert sum(made.largest_fit()) == (len(rows) if len(rows) > 1 else 0)
+
+
+def test_the_funnel_is_read_a_step_a_line():
+    steps = [selection.Step("a", "x", 1500, 1200, 400, 2000), selection.Step("b", "y", 1200, 1200, 0, 1200)]
+    assert selection.as_text(steps) == (
+        "a: entram 1.500, caem 300, ficam 1.200 (sozinha cortaria 400 de 2.000)\n"
+        "b: entram 1.200, caem 0, ficam 1.200 (sozinha cortaria 0 de 1.200)"
+    )
+
+
 def test_dropped_rows_are_kept_ten_a_reason_with_line_and_partner(catalogue):
     dropped = curate(catalogue).dropped_examples
     assert len(dropped["excedente"]) == selection.KEPT_PER_REASON

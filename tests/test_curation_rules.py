@@ -145,8 +145,8 @@ def test_the_conditions_mean_what_a_plain_python_reading_says(pairs):
 
 
 def test_frame_without_a_column_says_which():
-    with pytest.raises(InputError, match=r'Falta a coluna "content".*title'):
-        rules.filter_frame(pd.DataFrame({"title": ["a"]}), PLAN.raw)
+    with pytest.raises(InputError, match=r'Falta a coluna "content" no quadro; as colunas são title, uid\.'):
+        rules.filter_frame(pd.DataFrame({"title": ["a"], "uid": ["1"]}), PLAN.raw)
 
 
 def test_dask_runs_the_same_conditions_in_each_partition():
