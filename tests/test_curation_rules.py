@@ -86,6 +86,9 @@ def test_each_rule_says_what_it_keeps():
         "título + conteúdo com 257 tokens ou mais",
     }
     assert rules.plan("gpt", "original").tokens[0].says == "título + conteúdo com até 256 tokens"
+    assert rules.with_keyword(["água", "mar"]).says == (
+        '"água" ou "mar" no título ou no conteúdo (como pedaço de palavra)'
+    )
     assert rules.with_keyword(["água"], whole_word=True).says == '"água" no título ou no conteúdo (palavra inteira)'
     assert [rules.plan("gpt", mode).mode for mode in ("original", "recomendada")] == ["original", "recomendada"]
 
