@@ -49,10 +49,10 @@ lint: instalar
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# O Triton, que um torch de CPU não traz, serve só ao ramo CUDA emulado.
+# O Triton, que um torch de CPU não traz, serve só ao ramo CUDA emulado. Pela ordem dos nomes, os dois arquivos longos começam antes.
 falhas: instalar
 	test -d $(VENV)/triton || $(BIN)/pip install -q --no-deps --target $(VENV)/triton triton==3.6.0
-	$(BIN)/python -m pytest -m "falhas or longo" $(COBERTURA)
+	$(BIN)/python -m pytest -m "falhas or longo" --no-loadscope-reorder $(COBERTURA)
 
 # O Colab simulado: as versões dele, menos o torch (o de CPU), o que só serve à GPU e o que o Python 3.13 pede a mais.
 COLAB   := .venv-colab
