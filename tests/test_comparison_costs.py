@@ -62,6 +62,10 @@ def test_tuned_and_base_answers_have_their_own_prices(found):
     assert costs.serving(found, "mistral-base") is None
 
 
+def test_a_rented_machine_costs_its_hours_divided_by_its_use():
+    assert costs.self_hosted(3.6, 2.0, 0.5) == 4.0 and costs.self_hosted(3.6, 0.0, 1.0) == 0.0
+
+
 def test_a_price_of_the_future_is_not_in_force(monkeypatch):
     future = (date.today() + timedelta(days=1)).isoformat()
     rows = tuple(replace(price, effective_from=future) for price in prices.load() if price.sku == "T4")

@@ -159,6 +159,8 @@ EXACT, SIGN = ("permutação exata", None), ("sinal, exato", None)
         ),
         (lambda: statistics.preference([]).estimate, (0, 0, None, None, None, None, *SIGN)),
         (lambda: statistics.preference([1, 1, 1, 0.5, 0]).estimate, (5, 5, 0.7, 0.338071, 0.914237, 0.625, *SIGN)),
+        (lambda: statistics.preference([1.0] * 5).estimate, (5, 5, 1.0, 0.478176, 1.0, 0.0625, *SIGN)),
+        (lambda: statistics.preference([0.0] * 5).estimate, (5, 5, 0.0, 0.0, 0.521824, 0.0625, *SIGN)),
         (lambda: statistics.preference([0.5, 0.5]).estimate, (2, 2, 0.5, None, None, None, *SIGN)),
     ],
 )

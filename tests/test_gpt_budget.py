@@ -81,9 +81,9 @@ def test_tokens_are_multiplied_by_the_dated_price_of_training_and_of_both_models
     terms = gpt.Terms(questions=100, answer_tokens=200)
     estimate = gpt.estimate(file, MINI, 3, provider=gpt.provider("openai"), terms=terms)
     assert estimate.training_tokens == 3 * sum(validation.example_tokens(validation.read_rows(file)))
-    assert estimate.training_usd == pytest.approx(estimate.training_tokens * 3.00 / 1e6)
+    assert estimate.training_usd == pytest.approx(estimate.training_tokens * 3.00 / 1e6, rel=1e-9)
     expected = (estimate.tokens_in * (0.15 + 0.30) + estimate.tokens_out * (0.60 + 1.20)) / 1e6
-    assert estimate.answering_usd == pytest.approx(expected)
+    assert estimate.answering_usd == pytest.approx(expected, rel=1e-9)
     assert estimate.total_usd == pytest.approx(expected + estimate.training_usd)
     assert estimate.work == ("openai", estimate.training_tokens + 2 * 100 * 200)
     said = str(estimate)
@@ -124,7 +124,12 @@ def test_local_training_is_free_needs_no_budget_and_each_model_has_its_pace(file
     ("name", "model", "limit", "text"),
     [
         ("openai", MINI, 0, "nada foi enviado"),
-        ("openai", MINI, 0.0001, "passa de `budget_usd`"),
+        (
+            "openai",
+            MINI,
+            0.0001,
+            r"A estimativa \(US\$ 0,01\) passa de `budget_usd` = 0,0001: nada foi enviado\. Aumente",
+        ),
         ("nebius", LLAMA, 50, "`own_prices`"),
     ],
 )
@@ -138,6 +143,8 @@ def test_prices_given_by_the_user_are_used_if_all_three_come(file):
     terms = gpt.Terms(questions=5, answer_tokens=10, own_prices="10 1 2,5")
     estimate = gpt.estimate(file, LLAMA, 2, terms=terms)
     assert estimate.training_usd == pytest.approx(estimate.training_tokens * 10 / 1e6)
+    assert estimate.source == "preços informados por você"
+    assert gpt.estimate(file, LLAMA, 2).cost == "preço desconhecido"
     assert estimate.answering_usd == pytest.approx(2 * (estimate.tokens_in * 1 + 50 * 2.5) / 1e6)
     with pytest.raises(InputError, match="três números"):
         gpt.estimate(file, LLAMA, 2, terms=gpt.Terms(own_prices="10 1"))

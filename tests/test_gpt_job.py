@@ -101,7 +101,8 @@ def test_each_provider_gets_the_body_it_understands(server, ask, tmp_path):
         ask(name, tmp_path / name, own, **changes)
         bodies[name] = created_body(server)
     for name in ("openai", "azure"):
-        assert bodies[name]["method"]["supervised"]["hyperparameters"]["n_epochs"] == 3
+        method = bodies[name]["method"]
+        assert method["type"] == "supervised" and method["supervised"]["hyperparameters"]["n_epochs"] == 3
         assert "hyperparameters" not in bodies[name]
     assert bodies["nebius"]["hyperparameters"]["n_epochs"] == 3 and "method" not in bodies["nebius"]
     assert [bodies[name].get("trainingType") for name in bodies] == [None, "GlobalStandard", None]
