@@ -190,15 +190,6 @@ def test_the_search_stays_in_its_range():
         assert asked["lora_alpha"] / asked["lora_r"] in (1, 2)
 
 
-def test_importance_needs_trials_and_says_when_they_are_few(bench):
-    assert findings.importance(search.open_study(bench))["shares"] is None
-    for place in range(6):
-        noted(bench, 4.0 + place / 10)
-    weighed = findings.importance(search.open_study(bench))
-    assert set(weighed["shares"]) == {"learning_rate", "lora_r", "alpha_ratio"}
-    assert "8 ensaios completos" in weighed["note"] and "indício" in weighed["note"]
-
-
 def test_the_tables_are_written_in_portuguese_and_the_figure_has_the_same_bytes(bench, tmp_path):
     seeds(bench)
     noted(bench, 4.3, change="metade das linhas", rows=6)

@@ -198,6 +198,25 @@ def test_answering_before_the_training_changes_no_gradient(toy_model, toy_exampl
     assert max((before[name] - after[name]).abs().max().item() for name in before) == 0.0
 
 
+def test_a_model_just_trained_is_measured_as_the_reloaded_one(trainer):
+    from finetune_helpers.training import measures
+
+    fitting, tokenizer, profile = trainer
+    rows = [prompts.to_prompt_completion(Example(f"Title {n}", f"Book {n} of the sea.")) for n in range(4)]
+    folder = Path(fitting.args.output_dir) / "adaptador"
+
+    def measured():
+        return measures.losses(fitting.model, tokenizer, rows, max_length=profile.max_length)
+
+    assert training.train_or_resume(fitting, folder, profile)
+    trained = measured()
+    training.save(fitting.model, tokenizer, folder, profile)
+    assert not training.train_or_resume(fitting, folder, profile)
+    assert measured() == trained
+    with fitting.accelerator.autocast():  # como o treino deixava o modelo
+        assert measured() != trained
+
+
 def test_a_model_ready_to_answer_keeps_its_adapter(whole_runs, toy_model):
     from finetune_helpers.training import measures
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SUMMARY = "resumo.json"
-LEAST_FOR_IMPORTANCE, GOOD_FOR_IMPORTANCE = 8, 40
 STATES = {"COMPLETE": "completo", "PRUNED": "podado", "FAIL": "falhou"}
 FELL = "a sessão caiu durante o ensaio"
 SEEDS = ("outra semente", "mais uma semente")
@@ -70,7 +69,6 @@ def conclude(bench: Bench) -> dict[str, Any]:
         "spread": None if spread is None else round(spread, 5),
         "changes": changes,
         "left_out": [counted(missing, "ensaio") + " da busca"] * (missing > 0) + search.pending(others),
-        "importance": importance(study),
     }
     write_json(bench.folder / WINNER_FILE.name, winner)
     write_json(bench.folder / SUMMARY, summary)
@@ -127,24 +125,6 @@ def best_epoch(trial: "FrozenTrial") -> float | None:
     return trial.user_attrs["epochs"][str(min(curve, key=lambda step: curve[step]))] if curve else None
 
 
-def importance(study: "Study") -> dict[str, Any]:
-    """Quanto cada hiperparâmetro da busca pesou (PED-ANOVA, arXiv 2304.10255), com a ressalva do número de ensaios.
-
-    Sem um mínimo de ensaios completos, ``shares`` é None e ``note`` diz por quê.
-    """
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
-    n = len(search.complete(study))
-    if n < LEAST_FOR_IMPORTANCE:
-        note = f"não calculada com menos de {LEAST_FOR_IMPORTANCE} ensaios completos (aqui, {n})"
-        return {"shares": None, "note": note}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
-    few = f"; com menos de {GOOD_FOR_IMPORTANCE}, é só um indício" if n < GOOD_FOR_IMPORTANCE else ""
-    return {"shares": {key: round(share, 3) for key, share in shares.items()}, "note": f"{n} ensaios completos{few}"}
-
-
 def describe(summary: dict[str, Any]) -> str:
     """O resumo em português, para o caderno mostrar."""
     winner = summary["winner"]
@@ -155,8 +135,6 @@ def describe(summary: dict[str, Any]) -> str:
         if summary["spread"] is not None
         else f"ruído: {NOT_MEASURED} (faltam sementes); nenhuma diferença pequena merece confiança"
     )
-    shares = summary["importance"]["shares"] or {}
-    weights = "".join(f"{key} {number(100 * value)} %; " for key, value in shares.items())
     return "\n".join(
         [
             f"busca: {done}; {duration(summary['spent_seconds'])} ao todo, de {duration(summary['limit_seconds'])}",
@@ -164,7 +142,6 @@ def describe(summary: dict[str, Any]) -> str:
             f"sem mudanças) para {number(winner['heldout_loss'], 3)}, com o melhor ponto na época "
             f"{number(winner['best_epoch'], 2)}",
             noise,
-            f"importância: {weights}{summary['importance']['note']}",
             f"ficou de fora: {', '.join(summary['left_out']) or 'nada'}",
         ]
     )

@@ -157,6 +157,8 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
     trainer._save_checkpoint = save  # type: ignore[method-assign]  # não há outro lugar
     point = last_complete(folder, unfinished=True)
     trainer.train(resume_from_checkpoint=str(point) if point else None)
+    # O accelerate deixa no modelo a precisão mista do treino: medido assim, ele não é o que se recarrega depois.
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return True
 
 
