@@ -124,8 +124,12 @@ def check_leaks(folder: str | Path) -> list[LeakCheck]:
     pairs = [(train.with_name("teste.jsonl"), train) for train in trains]
     shared = folder / "comparacao" / "teste.jsonl"
     pairs += [(shared, train) for train in trains] if shared.exists() else []
-    watched = progress.bar("procurando vazamentos", "pares de arquivos", items=pairs, delay=1.0)
-    return [_compare(test, train) for test, train in watched]
+    checks = []
+    with progress.bar("procurando vazamentos", "pares de arquivos", len(pairs), delay=1.0) as shown:
+        for test, train in pairs:
+            checks.append(_compare(test, train))
+            shown.update()
+    return checks
 
 
 def _compare(test: Path, train: Path) -> LeakCheck:
