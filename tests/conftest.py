@@ -58,6 +58,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     return report
 
 
+@pytest.fixture
+def bars(monkeypatch) -> list[tuple]:
+    """O que cada barra de progresso anuncia: os textos e o total e, por último, as opções."""
+    from finetune_helpers import progress
+
+    announced, bar = [], progress.bar
+    monkeypatch.setattr(progress, "bar", lambda *named, **more: announced.append((*named, more)) or bar(*named, **more))
+    return announced
+
+
 @pytest.fixture(scope="module")
 def service():
     """Um serviço com roteiro, um por arquivo, no lugar do provedor da trilha GPT."""

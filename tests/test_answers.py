@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_helpers import answers, progress, prompts
+from finetune_helpers import answers, prompts
 from finetune_helpers.answers import Answer
 from finetune_helpers.errors import InputError, RunMismatchError
 from finetune_helpers.prompts import Question
@@ -64,9 +64,7 @@ def test_a_finished_file_asks_nothing_and_a_repeated_question_is_answered_once(t
     assert path.read_bytes() == before
 
 
-def test_the_bar_counts_the_questions_and_starts_at_the_known_answers(tmp_path, monkeypatch):
-    bars, bar = [], progress.bar
-    monkeypatch.setattr(progress, "bar", lambda *named, **more: bars.append((*named, more)) or bar(*named, **more))
+def test_the_bar_counts_the_questions_and_starts_at_the_known_answers(tmp_path, bars):
     for count in (2, 5, 5):
         answers.answer_all(asked(count), "base", reply, tmp_path / "a.jsonl")
     # A barra de um arquivo completo só apareceria depois de um segundo.

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_comparison_study import rewrite
 
-from finetune_helpers import embeddings, progress, records
+from finetune_helpers import embeddings, records
 from finetune_helpers.comparison import metrics, results, similarity, statistics, study
 from finetune_helpers.comparison.metrics import Metric
 from finetune_helpers.errors import MachineError
@@ -192,9 +192,8 @@ def test_similarity_is_measured_once_per_text(tmp_path, encoded):
     assert similarity.read(study.read_study(run)) == {}, "linhas de antes do controle não valem"
 
 
-def test_texts_are_encoded_in_parts_from_the_shortest_under_a_bar(monkeypatch):
-    bars, parts, bar = [], [], progress.bar
-    monkeypatch.setattr(progress, "bar", lambda *named, **more: bars.append((*named, more)) or bar(*named, **more))
+def test_texts_are_encoded_in_parts_from_the_shortest_under_a_bar(bars):
+    parts = []
     texts = ["x" * (100 - n) for n in range(100)]
     vectors = similarity.encode([*texts, texts[0]], lambda part: parts.append(part) or encode(part))
     assert parts == [texts[:35:-1], texts[35::-1]] and vectors.keys() == set(texts)

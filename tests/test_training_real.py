@@ -232,8 +232,9 @@ def test_a_model_ready_to_answer_keeps_its_adapter(whole_runs, toy_model):
 
 @pytest.fixture
 def trainer(toy_model, toy_examples, tmp_path):
-    """Um treinador pronto, ainda sem passos, com o motor transformers."""
-    profile = training.choose("cpu", engine="transformers", model=str(toy_model), max_steps=1)
+    """Um treinador pronto, ainda sem passos, com o motor transformers e em precisão mista em qualquer processador."""
+    changes = {"engine": "transformers", "model": str(toy_model), "dtype": "bfloat16", "max_steps": 1}
+    profile = training.choose("cpu", **changes)
     model, tokenizer = training.load(profile)
     model = training.add_adapter(model, profile)
     rows = [prompts.to_prompt_completion(example) for example in toy_examples[:4]]
