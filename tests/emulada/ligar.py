@@ -6,6 +6,7 @@ interpretador multiplica bfloat16 errado: use float32. CAPACIDADE=7.5 (T4), 8.0 
 """
 
 import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
@@ -24,6 +25,11 @@ CARD = SimpleNamespace(
 )
 torch.cuda.get_device_properties = lambda *_, **__: CARD
 torch.cuda.get_device_capability = lambda *_, **__: (MAJOR, MINOR)
+
+from triton.runtime.interpreter import interpreter_builder
+
+# A conferência de estouro dos inteiros, de que o interpretador não usa o resultado, levaria mais da metade do tempo.
+interpreter_builder.options = dataclasses.replace(interpreter_builder.options, sanitize_overflow=False)
 
 import unsloth
 
