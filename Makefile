@@ -49,7 +49,7 @@ lint: instalar
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# O Triton, que um torch de CPU não traz, serve só ao ramo CUDA emulado. Pela ordem dos nomes, os dois arquivos longos começam antes.
+# O Triton, que um torch de CPU não traz, serve só ao ramo CUDA emulado. Pela ordem dos nomes, os grupos longos começam antes.
 falhas: instalar
 	test -d $(VENV)/triton || $(BIN)/pip install -q --no-deps --target $(VENV)/triton triton==3.6.0
 	$(BIN)/python -m pytest -m "falhas or longo" --no-loadscope-reorder $(COBERTURA)

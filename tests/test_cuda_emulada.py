@@ -65,7 +65,7 @@ def test_a_killed_training_resumes_with_the_same_losses_and_the_base_comes_back_
     assert code == 0, said
     code, said = emulate("train", broken, MORRE_NO_PASSO="2", **shape)
     assert code == 9 and not (broken / "train.json").exists(), said
-    code, said = emulate("train", broken, **shape)
+    code, said = emulate("train", broken, RESPONDE="0", **shape)
     assert code == 0, said
     first, again = read_json(whole / "train.json"), read_json(broken / "train.json")
     assert again["losses"] == pytest.approx(first["losses"], abs=0.01)
@@ -85,43 +85,46 @@ def test_the_search_makes_two_trials_each_in_its_process(tmp_path):
     assert seen["without_padding"] == 2
 
 
-def test_a_t4_lost_in_the_middle_of_training_returns_without_a_gpu_and_then_with_one(tmp_path):
-    """O caderno 02 de verdade, num kernel novo por máquina; só a pasta da rodada passa de uma à outra."""
-    subprocess.run([sys.executable, "-c", WRITE_MODEL, str(HERE), str(tmp_path / "modelo")], check=True, timeout=300)
-    path = os.pathsep.join([str(TRITON), str(HERE), str(Path(finetune_helpers.__file__).parents[1])])
-    no_gpu = {"PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
-    t4 = no_gpu | {"EMULAR_T4": str(tmp_path / "modelo"), "FINETUNE_CACHE": str(tmp_path / "cache")}
-    # Descrições curtas: o interpretador leva segundos por passo.
-    source = write_rows(tmp_path / "fonte.jsonl", [good_row(seed, 48) for seed in range(24)])
-    short = line.SHORT | {"FONTE": source, "N_TREINO": 17, "N_TESTE": 4}
-    short |= {"MOTOR": "unsloth", "MAX_PASSOS": 3, "TOKENS_RESPOSTA": 2}
-    whole = Pipeline(tmp_path / "inteira", no_gpu, short)
-    whole.finish("01_curadoria")
-    lost = Pipeline(line.copy(whole.folder, tmp_path / "perdida"), t4, short)
-    whole.environment = t4
-    whole.finish("02_treino_llama3")
+class TestNotebook:
+    """O caderno inteiro; é uma classe para que o xdist o execute ao lado dos outros testes, e não depois deles."""
 
-    process = lost.start("02_treino_llama3")
-    while not list(lost.run.glob("llama3/pontos/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, lost.said()[-3000:]
-        time.sleep(0.01)
-    line.kill(process, everything=True)
-    assert not (lost.run / "llama3" / "treino.json").exists()
-    before = {path: path.read_bytes() for path in (lost.run / "llama3").rglob("*") if path.is_file()}
+    def test_a_t4_lost_in_the_middle_of_training_returns_without_a_gpu_and_then_with_one(self, tmp_path):
+        """O caderno 02 de verdade, num kernel novo por máquina; só a pasta da rodada passa de uma à outra."""
+        subprocess.run([sys.executable, "-c", WRITE_MODEL, str(HERE), str(tmp_path / "modelo")], check=True, timeout=300)
+        path = os.pathsep.join([str(TRITON), str(HERE), str(Path(finetune_helpers.__file__).parents[1])])
+        no_gpu = {"PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
+        t4 = no_gpu | {"EMULAR_T4": str(tmp_path / "modelo"), "FINETUNE_CACHE": str(tmp_path / "cache")}
+        # Descrições curtas: o interpretador leva segundos por passo.
+        source = write_rows(tmp_path / "fonte.jsonl", [good_row(seed, 48) for seed in range(24)])
+        short = line.SHORT | {"FONTE": source, "N_TREINO": 17, "N_TESTE": 4}
+        short |= {"MOTOR": "unsloth", "MAX_PASSOS": 3, "TOKENS_RESPOSTA": 2}
+        whole = Pipeline(tmp_path / "inteira", no_gpu, short)
+        whole.finish("01_curadoria")
+        lost = Pipeline(line.copy(whole.folder, tmp_path / "perdida"), t4, short)
+        whole.environment = t4
+        whole.finish("02_treino_llama3")
 
-    lost.environment = no_gpu
-    assert lost.start("02_treino_llama3").wait(600) == 1
-    assert "PERFIL: era 't4', agora 'cpu'" in lost.said() and "Alterar o tipo de ambiente" in lost.said()
-    assert before == {path: path.read_bytes() for path in (lost.run / "llama3").rglob("*") if path.is_file()}
+        process = lost.start("02_treino_llama3")
+        while not list(lost.run.glob("llama3/pontos/checkpoint-*/trainer_state.json")):
+            assert process.poll() is None, lost.said()[-3000:]
+            time.sleep(0.01)
+        line.kill(process, everything=True)
+        assert not (lost.run / "llama3" / "treino.json").exists()
+        before = {path: path.read_bytes() for path in (lost.run / "llama3").rglob("*") if path.is_file()}
 
-    lost.environment = t4
-    lost.finish("02_treino_llama3")
-    first, again = (read_json(pipeline.run / "llama3" / "treino.json") for pipeline in (whole, lost))
-    for curve in ("loss_curve", "heldout_curve"):
-        one, other = ([point["loss"] for point in report[curve]] for report in (first, again))
-        assert other == pytest.approx(one, abs=0.02), curve
-    one, other = (base_answers(pipeline.run / "llama3" / "respostas.jsonl") for pipeline in (whole, lost))
-    assert one == other and len(one) > 8
+        lost.environment = no_gpu
+        assert lost.start("02_treino_llama3").wait(600) == 1
+        assert "PERFIL: era 't4', agora 'cpu'" in lost.said() and "Alterar o tipo de ambiente" in lost.said()
+        assert before == {path: path.read_bytes() for path in (lost.run / "llama3").rglob("*") if path.is_file()}
+
+        lost.environment = t4
+        lost.finish("02_treino_llama3")
+        first, again = (read_json(pipeline.run / "llama3" / "treino.json") for pipeline in (whole, lost))
+        for curve in ("loss_curve", "heldout_curve"):
+            one, other = ([point["loss"] for point in report[curve]] for report in (first, again))
+            assert other == pytest.approx(one, abs=0.02), curve
+        one, other = (base_answers(pipeline.run / "llama3" / "respostas.jsonl") for pipeline in (whole, lost))
+        assert one == other and len(one) > 8
 
 
 def base_answers(path: Path) -> dict[str, str]:

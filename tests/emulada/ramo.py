@@ -63,7 +63,7 @@ def build(folder: Path) -> dict:
 
 
 def train(folder: Path) -> dict:
-    """Treina; com MORRE_NO_PASSO, salva um checkpoint nesse passo e morre como num kill -9."""
+    """Treina; com MORRE_NO_PASSO, salva um checkpoint nesse passo e morre como num kill -9. RESPONDE=0 só treina."""
     from transformers import TrainerCallback
 
     death = int(os.environ.get("MORRE_NO_PASSO", "0"))
@@ -84,14 +84,14 @@ def train(folder: Path) -> dict:
     training.train_or_resume(trainer, folder / "adaptador", chosen)
     training.save(model, tokenizer, folder / "adaptador", chosen)
     logged = {row["step"]: row["loss"] for row in trainer.state.log_history if "loss" in row}
-    return {"losses": logged} | answers(model, tokenizer, chosen)
+    asked = os.environ.get("RESPONDE") != "0"
+    return {"losses": logged, "base_id": training.base_id(chosen)} | (answers(model, tokenizer, chosen) if asked else {})
 
 
 def answers(model, tokenizer, chosen: training.Profile) -> dict:
     """Respostas e perdas, da base e do ajustado, com o adaptador desligado e ligado; sozinhas e em lote."""
     asked = [prompts.question(example) for example in EXAMPLES[:3]]
-    identity = training.base_id(chosen)
-    seen: dict = {"base_id": identity}
+    identity, seen = training.base_id(chosen), {}
     for name, adapter in (("tuned", True), ("base", False)):
         reply = measures.answerer(model, tokenizer, identity, max_new_tokens=4, adapter=adapter)
         seen[f"{name}_batch"] = [one.answer for one in reply(asked)]
