@@ -18,7 +18,8 @@ def detectable_rate(n: int) -> float | None:
     """Menor taxa de vitória que o teste exato do sinal mostra em ``n`` pares, com 80 % de poder; None se nenhuma."""
     from scipy import stats
 
-    return _smallest(lambda chance: float(stats.binom.sf(_critical(n) - 1, n, chance)), 0.5) if n else None
+    most = stats.binom.isf(ALPHA / 2, n, 0.5)  # mais vitórias que estas dão p ≤ 0,05 no teste bilateral
+    return _smallest(lambda chance: float(stats.binom.sf(most, n, chance)), 0.5) if n else None
 
 
 def detectable_share(n: int, opposite: float = 0.0) -> float | None:
@@ -30,23 +31,15 @@ def detectable_share(n: int, opposite: float = 0.0) -> float | None:
     from scipy import stats
 
     discordant = np.arange(n + 1)
-    needed = np.array([_critical(count) for count in range(n + 1)])
+    most = stats.binom.isf(ALPHA / 2, discordant, 0.5)
 
     def power(difference: float) -> float:
         moved = min(1.0, 2 * opposite + difference)
         chance = (opposite + difference) / moved if moved else 0.5
         seen = stats.binom.pmf(discordant, n, moved)
-        return float((seen * stats.binom.sf(needed - 1, discordant, min(1.0, chance))).sum())
+        return float((seen * stats.binom.sf(most, discordant, min(1.0, chance))).sum())
 
     return _smallest(power, 0.0, max(0.0, 1 - 2 * opposite)) if n else None
-
-
-def _critical(n: int) -> int:
-    """Menos vitórias em ``n`` que dão p ≤ 0,05 no teste bilateral exato; ``n`` + 1 se nem todas bastam."""
-    from scipy import stats
-
-    tail = int(stats.binom.isf(ALPHA / 2, n, 0.5)) + 1
-    return tail if n and stats.binom.sf(tail - 1, n, 0.5) <= ALPHA / 2 else n + 1
 
 
 def _smallest(power: Callable[[float], float], low: float, high: float = 1.0) -> float | None:

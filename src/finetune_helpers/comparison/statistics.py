@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from . import power
 from .power import ALPHA
@@ -188,8 +188,8 @@ def kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
     return float(cohens_kappa(table, return_results=False))
 
 
-def alpha(ratings: Sequence[Sequence[float | None]], level: Literal["nominal", "ordinal"] = "nominal") -> float | None:
-    """Alfa de Krippendorff; uma linha por revisor, uma coluna por item, None onde não avaliou.
+def alpha(ratings: Sequence[Sequence[float | None]]) -> float | None:
+    """Alfa nominal de Krippendorff; uma linha por revisor, uma coluna por item, None onde não avaliou.
 
     None quando faltam avaliações em comum ou só há uma categoria.
     """
@@ -202,7 +202,7 @@ def alpha(ratings: Sequence[Sequence[float | None]], level: Literal["nominal", "
     shared = table[:, (~np.isnan(table)).sum(axis=0) >= 2]
     if len(np.unique(shared[~np.isnan(shared)])) < 2:
         return None
-    return float(krippendorff.alpha(reliability_data=shared, level_of_measurement=level))
+    return float(krippendorff.alpha(reliability_data=shared, level_of_measurement="nominal"))
 
 
 def detectable_mean(differences: Sequence[float], clusters: Sequence[str] | None = None) -> float | None:
