@@ -127,23 +127,20 @@ def test_title_words_are_taken_out_of_the_answer(answer, kept):
 
 def test_a_planted_copy_is_found_with_its_title():
     rng = random.Random(5)
-    copies = metrics.index((Example("Título A", description(rng)), Example("Título B", "x " * 9 + description(rng))))
+    train = (("A", description(rng)), ("B", "x " * 9 + description(rng)), ("C", "x " * 9))
+    copies = metrics.index(tuple(Example(f"Título {name}", content) for name, content in train))
     share, source = metrics.copied_share(f"Some words of my own before it. {' '.join(['x'] * 9)}", copies)
     assert source == "Título B" and share == pytest.approx(9 / 16)
     assert metrics.copied_share(" ".join(["x"] * 7), copies) == (0.0, "")
 
 
-def test_what_was_not_measured_is_none_and_not_zero(tmp_path):
+def test_bits_come_from_the_loss_and_the_text_and_what_was_not_measured_is_none(tmp_path):
     scored = results.score(make_run(tmp_path, n=6))
+    for row in scored.study.reports["llama3"]["heldout"]:
+        measured = scored.rows["llama3-tuned"][row["item_id"]].values
+        assert measured["loss"] == row["tuned_loss"]
+        assert measured["bits"] == pytest.approx(row["tuned_loss"] * row["tokens"] / (row["characters"] * np.log(2)))
     assert scored.mean("gpt-base", "loss").n == 0 and scored.mean("llama3-tuned", "cosine").mean is None
-    assert all(row.values["loss"] is not None for row in scored.rows["llama3-tuned"].values())
-
-
-def test_bits_per_character_come_from_the_loss_and_the_text(tmp_path):
-    scored = results.score(make_run(tmp_path, n=6))
-    (row, *_) = scored.study.reports["llama3"]["heldout"]
-    expected = row["tuned_loss"] * row["tokens"] / (row["characters"] * np.log(2))
-    assert scored.rows["llama3-tuned"][row["item_id"]].values["bits"] == pytest.approx(expected)
 
 
 def test_a_new_metric_is_one_function_and_one_line(tmp_path, monkeypatch):

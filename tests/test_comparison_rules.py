@@ -2,7 +2,6 @@
 
 import hashlib
 import html
-import json
 import re
 from collections import defaultdict
 from functools import cache
@@ -12,10 +11,10 @@ import pytest
 from curation_rows import REAL_ROWS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
-from finetune_helpers.comparison import rules
+from finetune_helpers.comparison import rules, statistics
+from finetune_helpers.records import read_jsonl
 
 ROOT = Path(__file__).parents[1]
 LABELS = ROOT / "tests/rotulos"
@@ -23,13 +22,9 @@ TITLE = "Silas Marner: The Weaver of Raveloe by George Eliot (Unabridged Paperba
 REFERENCE = "A weaver of Raveloe loses his gold in 1803. Eppie, found by Silas Marner, has three aunts in Warwickshire."
 
 
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
 @cache
 def labelled() -> list[dict]:
-    return read(LABELS / "publicada.jsonl") + read(LABELS / "gerada.jsonl")
+    return read_jsonl(LABELS / "publicada.jsonl") + read_jsonl(LABELS / "gerada.jsonl")
 
 
 def reported(row: dict) -> bool:
@@ -44,26 +39,23 @@ def is_description(row: dict) -> bool:
 
 @cache
 def sample() -> list[dict]:
-    return [row for row in read(ROOT / "dados/amostra/catalogo.jsonl") if is_description(row)]
+    return [row for row in read_jsonl(ROOT / "dados/amostra/catalogo.jsonl") if is_description(row)]
 
 
 def interval(passed: int, total: int, alpha: float = 0.05) -> tuple[float, float]:
     return proportion_confint(passed, total, alpha, method="wilson")
 
 
-def written(share: float, passed: int, total: int) -> str:
+def written(passed: int, total: int) -> str:
     low, high = interval(passed, total)
-    return f"{share:.1%} [{low:.1%}; {high:.1%}] de {total}"
+    return f"{passed / total:.1%} [{low:.1%}; {high:.1%}] de {total}"
 
 
 # --- medida em respostas rotuladas
 
 
 def test_two_readings_agree_beyond_chance():
-    table = [[0, 0], [0, 0]]
-    for row in labelled():
-        table[bool(row["pass1"])][bool(row["pass2"])] += 1
-    kappa = cohens_kappa(table).kappa
+    kappa = statistics.kappa(*([bool(row[reading]) for row in labelled()] for reading in ("pass1", "pass2")))
     print(f"kappa de Cohen entre as duas leituras de {len(labelled())} respostas: {kappa:.3f}")
     assert len(labelled()) >= 392 and kappa > 0.9
 
@@ -71,14 +63,14 @@ def test_two_readings_agree_beyond_chance():
 def test_form_defects_are_found_and_not_invented_on_the_reported_half():
     systems = defaultdict(lambda: [0, 0, 0, 0])
     for row in filter(reported, labelled()):
-        fired = bool(rules.problems(row["answer"], row["title"], row["finish_reason"]))
+        fired = bool(rules.problems(row["answer"], row["title"]))
         systems[row["system"].split()[0]][2 * bool(row["defects"]) + fired] += 1
     true, missed, false, _ = (sum(counts[place] for counts in systems.values()) for place in (3, 2, 1, 0))
     recall, precision = true / (true + missed), true / (true + false)
-    print("\nachados:", written(recall, true, true + missed), "· certos:", written(precision, true, true + false))
+    print("\nachados:", written(true, true + missed), "· certos:", written(true, true + false))
     for system, (_, _, lost, hits) in systems.items():
         if lost + hits:
-            print(f"  {system}: {written(hits / (lost + hits), hits, lost + hits)}")
+            print(f"  {system}: {written(hits, lost + hits)}")
             low, high = interval(hits, lost + hits, alpha=0.05 / len(systems))  # tantos sistemas, tantos acasos
             assert low <= recall <= high, f"{system}: o achado difere dos outros além do acaso"
     assert recall >= 0.90 and precision >= 0.97
@@ -103,8 +95,8 @@ def test_invented_specifics_are_found_and_not_invented_on_the_reported_half():
         expected, given_back = expected + len(row["specifics"]), given_back + len(listed)
         hits += sum(any(same(label, item) for item in listed) for label in row["specifics"])
         right += sum(any(same(label, item) for label in row["specifics"]) for item in listed)
-    print("\nachados:", written(hits / expected, hits, expected), end=" · ")
-    print("certos:", written(right / given_back, right, given_back))
+    print("\nachados:", written(hits, expected), end=" · ")
+    print("certos:", written(right, given_back))
     assert hits / expected >= 0.85 and right / given_back >= 0.90
 
 
@@ -114,7 +106,7 @@ def test_invented_specifics_are_found_and_not_invented_on_the_reported_half():
 def assert_quiet(content: str, title: str, cuts: range) -> None:
     split = html.unescape(content).split()
     for text in (content, " ".join(split), *(" ".join(split[:cut]) for cut in cuts if cut < len(split))):
-        assert rules.problems(text, title, "stop") == (), text[:200]
+        assert rules.problems(text, title) == (), text[:200]
 
 
 def test_no_rule_fires_on_a_sample_description_whole_or_cut():
@@ -125,7 +117,7 @@ def test_no_rule_fires_on_a_sample_description_whole_or_cut():
 @pytest.mark.skipif(not REAL_ROWS.is_dir(), reason="as linhas reais do AmazonTitles não estão nesta máquina")
 @pytest.mark.parametrize("name", ["livros_750", "primeiras_500", "primeiras_1000_cortadas"])
 def test_no_rule_fires_on_a_real_description_whole_or_cut(name: str):
-    for row in filter(is_description, read(REAL_ROWS / f"{name}.jsonl")):
+    for row in filter(is_description, read_jsonl(REAL_ROWS / f"{name}.jsonl")):
         assert_quiet(row["content"], row["title"], range(40, 161, 60))
 
 
@@ -184,17 +176,16 @@ QUIET = [
 
 @pytest.mark.parametrize(("kind", "answer"), FIRES)
 def test_each_kind_fires(kind: str, answer: str):
-    assert kind in rules.problems(answer, TITLE, "stop")
-    assert kind in rules.PROBLEMS
+    assert kind in rules.problems(answer, TITLE)
 
 
 @pytest.mark.parametrize("answer", QUIET)
 def test_an_answer_just_short_of_a_defect_is_quiet(answer: str):
-    assert rules.problems(answer, TITLE, "stop") == ()
+    assert rules.problems(answer, TITLE) == ()
 
 
 def test_a_cut_answer_is_told_apart_and_is_no_defect():
-    assert rules.problems(NOVEL[:60], TITLE, "length") == ()
+    assert rules.problems(NOVEL[:60], TITLE) == ()
     assert rules.is_cut(NOVEL[:60], "length")
     assert not rules.is_cut(NOVEL, "stop")
     assert not rules.is_cut(" ", "length")
@@ -235,7 +226,7 @@ def test_any_looped_phrase_of_the_sample_fires(data: st.DataObject):
     content = row["content"].split()
     start = data.draw(st.integers(0, max(0, len(content) - 14)))
     phrase = " ".join(content[start : start + data.draw(st.integers(3, 14))])
-    assert "repeticao" in rules.problems(f"{phrase} " * data.draw(st.integers(4, 9)), row["title"], "length")
+    assert "repeticao" in rules.problems(f"{phrase} " * data.draw(st.integers(4, 9)), row["title"])
 
 
 @settings(max_examples=150, deadline=None)

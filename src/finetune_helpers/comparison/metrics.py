@@ -36,7 +36,7 @@ class Case:
     @cached_property
     def defects(self) -> tuple[str, ...]:
         """Defeitos de forma; o corte pelo limite de tokens é escolha de quem pergunta e não conta."""
-        return rules.problems(self.answer.answer, self.item["title"], self.answer.finish_reason)
+        return rules.problems(self.answer.answer, self.item["title"])
 
     @cached_property
     def cut(self) -> bool:
@@ -211,21 +211,10 @@ def _rouge_tokens(text: str) -> list[str]:
     return "".join(char if char.isascii() and char.isalnum() else " " for char in text.lower()).split()
 
 
-@dataclass(frozen=True)
-class Copies:
-    """Onde cada sequência de ``GRAM`` palavras aparece no treino."""
-
-    grams: dict[tuple[str, ...], int]
-    titles: tuple[str, ...]
-
-
-def index(train: tuple[Example, ...]) -> Copies:
-    """Índice das sequências de ``GRAM`` palavras das descrições de treino."""
-    places: dict[tuple[str, ...], int] = {}
-    for position, example in enumerate(train):
-        for gram in grams(example.content):
-            places.setdefault(gram, position)
-    return Copies(places, tuple(example.title for example in train))
+def index(train: tuple[Example, ...]) -> dict[tuple[str, ...], Example]:
+    """O primeiro exemplo de treino em que cada sequência de ``GRAM`` palavras aparece."""
+    # De trás para a frente: numa sequência de vários exemplos, fica o primeiro.
+    return {gram: example for example in reversed(train) for gram in grams(example.content)}
 
 
 def grams(text: str) -> list[tuple[str, ...]]:
@@ -234,11 +223,11 @@ def grams(text: str) -> list[tuple[str, ...]]:
     return list(zip(*(tokens[start:] for start in range(GRAM)), strict=False))
 
 
-def copied_share(answer: str, copies: Copies) -> tuple[float, str]:
+def copied_share(answer: str, copies: dict[tuple[str, ...], Example]) -> tuple[float, str]:
     """Parte das palavras dentro de uma sequência que existe no treino e o título de treino mais copiado."""
-    matches = [(start, copies.grams[gram]) for start, gram in enumerate(grams(answer)) if gram in copies.grams]
+    matches = [(start, copies[gram]) for start, gram in enumerate(grams(answer)) if gram in copies]
     if not matches:
         return 0.0, ""
     covered = {start + step for start, _ in matches for step in range(GRAM)}
-    source = Counter(position for _, position in matches).most_common(1)[0][0]
-    return len(covered) / len(rules.words(answer)), copies.titles[source]
+    source = Counter(example for _, example in matches).most_common(1)[0][0]
+    return len(covered) / len(rules.words(answer)), source.title

@@ -7,17 +7,6 @@ from functools import cache
 
 from .specifics import unsupported as unsupported
 
-PROBLEMS = {
-    "vazia": "menos de três palavras",
-    "repeticao": "volta às mesmas palavras, igual ou com um número ou uma palavra trocada",
-    "eco_titulo": "repete o título no lugar da descrição, ou antes dela",
-    "fala_da_tarefa": "fala do pedido, da resposta ou de si, e não do produto",
-    "instrucao": "copia a instrução",
-    "estrutura": "traz rótulos, marcas do prompt ou formatação no lugar de um texto corrido",
-    "enumeracao": "é uma lista",
-    "outra_lingua": "não está em inglês",
-    "ilegivel": "traz código, endereço, letras de outro alfabeto ou palavras coladas",
-}
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _WINDOW = 48  # palavras; nenhuma descrição de treino tem menos de 71 % de palavras distintas nas primeiras 48
 _DISTINCT = 0.5
@@ -111,24 +100,25 @@ def is_cut(answer: str, finish_reason: str) -> bool:
     return finish_reason == "length" and bool(answer.strip())
 
 
-def problems(answer: str, title: str, finish_reason: str) -> tuple[str, ...]:
-    """Nomes dos defeitos de forma da resposta, na ordem de ``PROBLEMS``; a vazia só tem esse.
+def problems(answer: str, title: str) -> tuple[str, ...]:
+    """Nomes dos defeitos de forma da resposta; a de menos de três palavras tem um só.
 
-    O corte pelo limite de tokens (``finish_reason`` igual a ``length``) não é defeito: ver ``is_cut``.
+    Cada um está definido em ``tests/rotulos/LEIAME.md``. O corte pelo limite de tokens não é defeito: ver ``is_cut``.
     """
     answer = html.unescape(answer)  # o texto cru do catálogo traz "&#x2019;", que não é palavra
     tokens = [word.casefold() for word in words(answer)]
     if len(tokens) < 3:
         return ("repeticao",) if _RUN.search(answer) else ("vazia",)
+    labels = max(len(_INLINE.findall(answer)), len(_FIELD.findall(answer)))
     checks = {
         "repeticao": repeats(answer, tokens),
         "eco_titulo": echoes(answer, title),
-        "fala_da_tarefa": bool(_TALKS.search(answer) or _OPENS.match(answer)),
-        "instrucao": bool(_INSTRUCTION.search(answer)),
-        "estrutura": structured(answer),
-        "enumeracao": len(_BULLET.findall(answer)) >= 2 or bool(_NUMBERED.search(answer)),
+        "fala_da_tarefa": _TALKS.search(answer) or _OPENS.match(answer),
+        "instrucao": _INSTRUCTION.search(answer),
+        "estrutura": _MARKS.search(answer) or _LABEL.search(answer) or labels >= 2,
+        "enumeracao": len(_BULLET.findall(answer)) >= 2 or _NUMBERED.search(answer),
         "outra_lingua": foreign(answer),
-        "ilegivel": bool(_CODE.search(answer) or _OTHER_SCRIPT.search(answer)),
+        "ilegivel": _CODE.search(answer) or _OTHER_SCRIPT.search(answer),
     }
     return tuple(key for key, happened in checks.items() if happened)
 
@@ -175,16 +165,6 @@ def echoes(answer: str, title: str) -> bool:
     return False
 
 
-def structured(answer: str) -> bool:
-    """Verdadeiro se há rótulos de campo, marcas do prompt ou marcação no texto."""
-    return bool(
-        _MARKS.search(answer)
-        or _LABEL.search(answer)
-        or len(_INLINE.findall(answer)) >= 2
-        or len(_FIELD.findall(answer)) >= 2
-    )
-
-
 def foreign(answer: str) -> bool:
     """Verdadeiro se a resposta está em português, em espanhol ou em outro alfabeto."""
     letters = sum(letter.isalpha() for letter in answer)
@@ -192,17 +172,12 @@ def foreign(answer: str) -> bool:
         return True
     # Um título em português não faz portuguesa a frase que o cita: contam as palavras sem maiúscula.
     plain = [word for word in words(answer) if word.islower()]
-    return len(plain) >= 6 and language(" ".join(plain)) != "en"
-
-
-def language(text: str) -> str:
-    """Idioma mais provável entre inglês, português e espanhol (``en``, ``pt``, ``es``), pelo py3langid."""
-    return _identifier().classify(text)[0]
+    return len(plain) >= 6 and _identifier().classify(" ".join(plain))[0] != "en"
 
 
 @cache
 def _identifier():
-    # Sem restringir os idiomas, o py3langid toma português por galego.
+    # Só inglês, português e espanhol: sem restringir os idiomas, o py3langid toma português por galego.
     from py3langid import langid
 
     identifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE)
