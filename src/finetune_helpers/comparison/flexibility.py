@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
@@ -18,6 +18,7 @@ from ..prompts import Question
 from . import checks
 
 SUITE = "flexibilidade"
+_FILE = Path(__file__).with_name("flexibilidade.jsonl")
 FAMILIES: dict[str, str] = {
     "other_products": "Seção de outros produtos",
     "paraphrase": "A mesma pergunta de outra forma",
@@ -65,35 +66,26 @@ class Verdict:
     failed: tuple[str, ...]
 
 
-@cache
-def _file() -> bytes:
-    return (resources.files(__package__) / "flexibilidade.jsonl").read_bytes()
-
-
 def version() -> str:
     """Doze dígitos que mudam quando o arquivo da suíte muda."""
-    return hashlib.sha256(_file()).hexdigest()[:12]
+    return hashlib.sha256(_FILE.read_bytes()).hexdigest()[:12]
 
 
 @cache
 def load() -> tuple[Prompt, ...]:
     """Todas as perguntas do pacote, na ordem do arquivo."""
-    return tuple(Prompt(**json.loads(line)) for line in _file().decode().splitlines())
-
-
-@cache
-def _by_id() -> dict[str, Prompt]:
-    return {prompt.id: prompt for prompt in load()}
+    return tuple(Prompt(**json.loads(line)) for line in _FILE.read_text("utf-8").splitlines())
 
 
 def find(item_id: str) -> Prompt:
     """A pergunta de um id; InputError se a suíte não a tem."""
-    if item_id not in _by_id():
+    prompt = next((prompt for prompt in load() if prompt.id == item_id), None)
+    if prompt is None:
         raise InputError(
             f"A suíte de flexibilidade (versão {version()}) não tem o item {item_id!r}. "
             "As respostas vieram de outra versão da suíte: refaça as respostas ou instale a versão que as gerou."
         )
-    return _by_id()[item_id]
+    return prompt
 
 
 def questions(per_family: int | None = None) -> list[Question]:
