@@ -74,14 +74,11 @@ class Judge:
         return self.cost(len((INSTRUCTION + prompt + json.dumps(SCHEMA)).encode()) / 2, ANSWER_TOKENS)
 
 
-def judge_pairs(
-    run_folder: Path | str, judge: Judge, *, data_folder: Path | str | None = None, limit: int | None = None
-) -> Path:
+def judge_pairs(run_folder: Path | str, judge: Judge, *, data_folder: Path | str | None = None) -> Path:
     """Julga os pares da rodada em ``juiz.jsonl``, cada um nas duas ordens, e devolve o caminho.
 
-    Retoma de onde parou e para antes da chamada que passaria do teto, somado o que já foi gasto. ``limit`` é o número
-    de itens por contraste. InputError se não há dois sistemas a comparar ou se o juiz é da família de um deles;
-    MachineError se o juiz não responde.
+    Retoma de onde parou e para antes da chamada que passaria do teto, somado o que já foi gasto. InputError se não há
+    dois sistemas a comparar ou se o juiz é da família de um deles; MachineError se o juiz não responde.
     """
     study = read_study(run_folder, data_folder)
     for system in dict.fromkeys(study.system(name) for pair in study.pairs() for name in pair):
@@ -90,7 +87,7 @@ def judge_pairs(
                 f"O juiz {judge.model} é da família {family(judge.model)}, a de {system.label} ({system.model}): um "
                 "modelo prefere o que se parece com ele. Use em `judge_model` um modelo de outra família."
             )
-    questions = [question for pair in study.pairs() for question in _questions(study, pair, judge.model, limit)]
+    questions = [question for pair in study.pairs() for question in _questions(study, pair, judge.model)]
     if not questions:
         raise InputError(f"{study.run} não tem respostas de dois sistemas. Execute antes os cadernos 02 e 03.")
     path = study.run / FILE
@@ -119,11 +116,10 @@ def read(study: Study) -> list[dict]:
     return read_jsonl(path, growing=True) if path.is_file() else []
 
 
-def _questions(study: Study, pair: tuple[str, str], model: str, limit: int | None) -> Iterator[dict]:
+def _questions(study: Study, pair: tuple[str, str], model: str) -> Iterator[dict]:
     """Cada par nas duas ordens; ``key`` muda com o juiz, a instrução e os textos."""
     first, second = pair
-    keys = [key for key in study.items if key in study.answers[first] and key in study.answers[second]]
-    for key in keys[:limit]:
+    for key in [key for key in study.items if key in study.answers[first] and key in study.answers[second]]:
         for left, right in ((first, second), (second, first)):
             item, shown = study.items[key], [study.answers[side][key].answer for side in (left, right)]
             texts = {"Title": item["title"], "Reference": item["content"], "Answer A": shown[0], "Answer B": shown[1]}
@@ -235,9 +231,8 @@ def _same_length(rows: list[dict], judged: dict[str, float]) -> float | None:
     import statsmodels.api as sm
 
     gaps = {row["item_id"]: row["words_a"] - row["words_b"] for row in rows if row["left"] == row["first"]}
-    keys = [key for key in judged if key in gaps]
-    sizes, wins = np.array([gaps[key] for key in keys], float), np.array([judged[key] for key in keys], float)
-    if len(keys) < 10 or sizes.std() == 0 or not 0 < wins.mean() < 1:
+    sizes, wins = np.array([gaps[key] for key in judged], float), np.array(list(judged.values()), float)
+    if len(judged) < 10 or sizes.std() == 0 or not 0 < wins.mean() < 1:
         return None
     model = sm.GLM(wins, sm.add_constant(np.tanh(sizes / sizes.std())), family=sm.families.Binomial())
     # A regularização mantém finito o caso em que o tamanho separa tudo.
