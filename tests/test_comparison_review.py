@@ -6,16 +6,15 @@ import re
 import shutil
 import subprocess
 import zipfile
-from math import sqrt
-from statistics import fmean
 
 import pytest
 from comparison_run import make_run
 from openpyxl import load_workbook
 from scipy import stats
+from test_comparison_study import rewrite
 
 from finetune_helpers import comparison, records
-from finetune_helpers.comparison import blind, judgements, review, study, tables
+from finetune_helpers.comparison import blind, judgements, review, statistics, study
 from finetune_helpers.errors import InputError, RunMismatchError
 
 SOFFICE = shutil.which("soffice")
@@ -297,9 +296,7 @@ def test_writing_again_keeps_what_was_typed_and_a_renamed_review_still_opens(bla
 
 
 def change_answers(run):
-    path = run / "gpt" / "respostas.jsonl"
-    rows = records.read_jsonl(path)
-    records.write_jsonl(path, [row | {"answer": row["answer"] + " E mais."} for row in rows])
+    rewrite(run, "gpt", lambda row: row | {"answer": row["answer"] + " E mais."})
 
 
 def test_typed_ratings_are_never_overwritten_and_the_way_out_works(blank):
@@ -365,22 +362,8 @@ def test_a_reviewer_who_prefers_one_system_is_recovered(blank):
     assert read.grade(best) > read.grade(read.preference[0].second)
 
 
-def test_a_simulated_preference_is_recovered_and_its_interval_covers():
-    """Pontos 1, ½ e 0 com probabilidades conhecidas: média certa, e intervalos que a contêm em 93 a 97 % das vezes."""
-    rng, truth, n, times = random.Random(5), 0.60, 60, 400
-    pair, covered, means = ("um", "outro"), 0, []
-    for _ in range(times):
-        drawn = rng.choices((judgements.FIRST, "empate", judgements.SECOND), (0.5, 0.2, 0.3), k=n)
-        estimate = judgements.contest(pair, [(f"{item}", outcome) for item, outcome in enumerate(drawn)]).estimate
-        covered += estimate.low <= truth <= estimate.high
-        means.append(estimate.mean)
-    assert fmean(means) == pytest.approx(truth, abs=4 * 0.45 / sqrt(n * times))
-    assert 0.93 <= covered / times <= 0.97
-
-
-def test_a_long_list_of_choices_is_refused_before_excel_refuses_it():
-    sheet = tables.Book("x").sheet("A")
-    place = sheet.table([tables.Column("Escolha", str)], ["a"])
-    sheet.choices(place, "Escolha", ["a" * 255])
-    with pytest.raises(ValueError, match="255"):
-        sheet.choices(place, "Escolha", ["a" * 254, "b"])
+def test_an_item_judged_twice_counts_once_with_its_mean():
+    told = [("1", judgements.FIRST), ("1", "empate"), ("2", judgements.SECOND), ("3", "ambas ruins")]
+    found = judgements.contest(("um", "outro"), told)
+    assert found.statistic == statistics.preference([0.75, 0.0, 0.5])
+    assert found.outcomes == {judgements.FIRST: 1, "empate": 1, judgements.SECOND: 1, "ambas ruins": 1}

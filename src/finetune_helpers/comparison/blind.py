@@ -86,12 +86,10 @@ def draw(study: Study, size: Size, rng: random.Random | None = None) -> Plan:
     for number in range(1, size.reviewers + 1):
         dealt = chosen[: size.shared] + chosen[size.shared + number - 1 :: size.reviewers]
         rows += [replace(row, sheet=number) for row in _sheet(dealt, rng)]
-    codes: set[str] = set()
+    codes: dict[str, None] = {}  # todos diferentes, na ordem do sorteio
     while len(codes) < len(rows):
-        codes.add("".join(rng.choices(_LETTERS, k=7)))
-    # Os códigos são sorteados de novo, já em ordem alfabética: a ordem de um conjunto muda de um processo para outro.
-    coded = zip(rows, rng.sample(sorted(codes), len(rows)), strict=True)
-    marked = tuple(replace(row, code=code, mark=mark(texts(study, row))) for row, code in coded)
+        codes["".join(rng.choices(_LETTERS, k=7))] = None
+    marked = tuple(replace(row, code=code, mark=mark(texts(study, row))) for row, code in zip(rows, codes, strict=True))
     return Plan(secrets.token_hex(8), marked, contrasts, size)
 
 
@@ -139,11 +137,9 @@ def _attention(dealt: list[Row], rng: random.Random) -> list[Row]:
 def texts(study: Study, row: Row) -> tuple[str, ...]:
     """Título, referência, resposta A e resposta B, como a célula os mostra."""
     item = study.items[row.item_id]
-    plain = {REFERENCE: item["content"], BLANK: ""}
-    sides = [
-        plain[side] if side in plain else study.answers[side][row.item_id].answer for side in (row.left, row.right)
-    ]
-    return tuple(clean(text or "") for text in (item["title"], item["content"], *sides))
+    told = {name: rows[row.item_id].answer for name, rows in study.answers.items() if row.item_id in rows}
+    told |= {REFERENCE: item["content"], BLANK: ""}
+    return tuple(clean(text or "") for text in (item["title"], item["content"], told[row.left], told[row.right]))
 
 
 def mark(shown: tuple[str, ...]) -> str:

@@ -1,7 +1,6 @@
 """``revisao.xlsx``, para julgar às cegas, escrita e lida de volta: colunas pelo título e linhas pelo código."""
 
 import hashlib
-import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,13 +43,7 @@ SCALES = (
 )
 
 
-def write_review(
-    run_folder: Path | str,
-    data_folder: Path | str | None = None,
-    *,
-    size: Size = DEFAULT,
-    rng: random.Random | None = None,
-) -> Path:
+def write_review(run_folder: Path | str, data_folder: Path | str | None = None, *, size: Size = DEFAULT) -> Path:
     """Escreve ``revisao.xlsx`` e a sua chave na pasta da rodada e devolve o caminho do arquivo.
 
     Executar de novo não troca a revisão: a que já existe, preenchida ou não, fica como está enquanto as respostas e o
@@ -63,7 +56,7 @@ def write_review(
     if known and known.size == size and blind.belongs(study, known):
         return path if path.is_file() else _write(study, known)
     _refuse_to_overwrite(path, known)
-    plan = blind.draw(study, size, rng)
+    plan = blind.draw(study, size)
     if not plan.rows:
         raise InputError(
             f"{study.run} não tem respostas de dois sistemas a comparar. Execute antes os cadernos 02 e 03."
