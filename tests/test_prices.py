@@ -45,7 +45,3 @@ def test_the_most_recent_price_already_in_force_wins(monkeypatch):
 def test_a_missing_price_is_an_instruction():
     with pytest.raises(InputError, match=r'Não há preço de "train" para "gpt-9" em precos\.csv\. Acrescente'):
         prices.find("gpt-9", "train")
-
-
-def test_the_age_of_a_price():
-    assert replace(ROWS[0], checked_on="2026-11-21").age_days(date(2026, 12, 1)) == 10
