@@ -113,15 +113,15 @@ def test_a_demonstrable_difference_is_named_with_its_side(run):
 
 
 def test_shares_and_forgetting_respect_the_groups(scored):
-    defects = scored.share("llama3-tuned", "defective")
-    assert defects.n == 24 and defects.low < defects.rate < defects.high
-    assert defects.rate == scored.mean("llama3-tuned", "defective").mean
+    defects = scored.mean("llama3-tuned", "defective")
+    assert defects.n == 24 and defects.low < defects.mean < defects.high
+    assert defects.mean == sum(bool(row.defects) for row in scored.rows["llama3-tuned"].values()) / 24
     assert scored.flexibility_total("gpt-base").n == sum(one.n for one in scored.flexibility("gpt-base").values())
-    assert scored.flexibility_total("gpt-fewshot") is None and scored.flexibility("gpt-fewshot") == {}
+    assert scored.flexibility_total("gpt-fewshot").n == 0 and scored.flexibility("gpt-fewshot") == {}
     for change in scored.forgetting():
         assert change.tuned_passed - change.base_passed == change.gained - change.lost
-        assert change.estimate.mean == pytest.approx((change.gained - change.lost) / change.n)
-        assert change.n == 2 * len(flexibility.FORGETTING_FAMILIES)
+        assert change.estimate.mean == pytest.approx((change.gained - change.lost) / change.estimate.n)
+        assert change.estimate.n == 2 * len(flexibility.FORGETTING_FAMILIES)
 
 
 def test_importing_the_wing_loads_nothing_heavy():

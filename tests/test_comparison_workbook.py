@@ -9,6 +9,7 @@ from statistics import fmean
 
 import pytest
 from comparison_run import make_run
+from matplotlib.figure import Figure
 from openpyxl import load_workbook
 from test_comparison_review import HOSTILE, blind, clean, fill, hostile_run, needs_office, ratings, recalculated
 
@@ -66,6 +67,10 @@ def test_only_costs_has_formulas_and_each_has_its_value(scored, formulas):
     assert {cell.parent.title for cell in with_formulas} == {"Custo"} and len(with_formulas) > 20
     values = load_workbook(scored[1], data_only=True)["Custo"]
     assert all(isinstance(values[cell.coordinate].value, (int, float)) for cell in with_formulas)
+    tuned = next(row for row in table(scored[1], "Custo", "Sistema") if row["Sistema"] == "Trilha LLaMA, ajustado")
+    for row in table(scored[1], "Custo", "Ocupação da máquina"):
+        machine = row["T4, US$ por 1.000"] * row["Ocupação da máquina"]
+        assert machine == pytest.approx(tuned["US$ por 1.000"])
 
 
 @needs_office
@@ -104,7 +109,7 @@ def test_every_answer_is_side_by_side_with_its_reference(scored):
             measured, told = found.rows[system.name][item["item_id"]], row[f"{system.label}: regras"]
             assert row[system.label] == tables.clean(found.study.answers[system.name][item["item_id"]].answer)
             assert all(answers_sheets.defect_name(name) in told for name in measured.defects)
-            assert ("cortada" in told) == measured.cut
+            assert ("cortada" in told) == measured.values["cut"]
             loss, cell = measured.values["loss"], row.get(f"{system.label}: perda", "—")
             assert cell == ("—" if loss is None else pytest.approx(loss))
 
@@ -130,7 +135,7 @@ def test_the_summary_says_the_model_under_each_system_and_what_was_not_reviewed(
 
 def test_the_line_of_the_tuned_model_is_read_in_words(scored):
     found, _ = scored
-    told, defects = comparison.in_words(found), found.share("llama3-tuned", "defective")
+    told, defects = comparison.in_words(found), found.mean("llama3-tuned", "defective")
     assert told.startswith(f"Trilha LLaMA, ajustado (Qwen-Pequeno-0.5B), em {defects.n} respostas:")
     assert wording.share_text(defects) in told and "a perda caiu de 4,3" in told
     assert comparison.in_words(replace(found, rows={})).startswith("Não executado")
@@ -280,13 +285,13 @@ def test_a_new_metric_is_one_function_and_one_line(tmp_path, monkeypatch):
     assert fmean(row["Vogais por resposta"] for row in rows) == pytest.approx(counted)
     assert "Vogais por resposta" in words(path, "Estatística")
     assert readme.disagreements(mine(tmp_path, found), found) == []
-    assert "Vogais por resposta" in drawn_labels(figures.differences, found)
+    axes = Figure().subplots()
+    assert figures.differences(found, axes)
+    assert "Vogais por resposta" in [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
 
 
 @pytest.mark.parametrize(("measured", "title"), [(True, "O que o título explica"), (False, "Antes e depois do ajuste")])
 def test_the_figure_of_losses_promises_only_what_was_measured(scored, monkeypatch, measured, title):
-    from matplotlib.figure import Figure
-
     found = scored[0]
     kept = {
         arm: [{key: row[key] for key in row if measured or "other" not in key} for row in found.heldout(arm)]
@@ -297,14 +302,6 @@ def test_the_figure_of_losses_promises_only_what_was_measured(scored, monkeypatc
     assert figures.losses(found, axes)
     assert axes.get_title(loc="left") == title
     assert len(axes.get_legend_handles_labels()[0]) == 2 * measured
-
-
-def drawn_labels(draw, found):
-    from matplotlib.figure import Figure
-
-    axes = Figure().subplots()
-    assert draw(found, axes)
-    return [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
 
 
 def mine(folder, found):
@@ -338,7 +335,7 @@ def test_the_pages_show_in_bold_what_is_demonstrable_and_count_each_defect(score
     counts = [sum("repeticao" in row.defects for row in found.rows[name].values()) for name in systems]
     assert list(map(int, repeated.split("|")[2:-1])) == counts
     (lost, *_) = found.forgetting()
-    assert f"de {lost.base_passed} para {lost.tuned_passed} em {lost.n} perguntas" in readme.families(found)
+    assert f"de {lost.base_passed} para {lost.tuned_passed} em {lost.estimate.n} perguntas" in readme.families(found)
     assert readme.families(replace(found, verdicts={})) == "não executado"
 
 

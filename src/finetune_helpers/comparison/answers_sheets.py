@@ -8,7 +8,7 @@ from typing import Any
 
 from ..portuguese import ABSENT, NOT_RUN, number
 from ..records import normalise, read_json, sha256_file
-from . import metrics
+from . import metrics, similarity
 from .judgements import Review, votes
 from .metrics import METRICS, Metric
 from .results import Results, Row
@@ -61,7 +61,7 @@ def _answer_columns(results: Results, system: System) -> Iterator[Column]:
 
 
 def _marks(row: Row) -> Styled | str:
-    told = "\n".join([*map(defect_name, row.defects), *(["cortada"] if row.cut else [])]) or ABSENT
+    told = "\n".join([*map(defect_name, row.defects), *(["cortada"] if row.values["cut"] else [])]) or ABSENT
     return Styled(told, "alerta") if row.defects else told
 
 
@@ -110,9 +110,9 @@ def metrics_sheet(sheet: Sheet, results: Results) -> None:
     sheet.wide(column.width for column in columns)
     sheet.title(
         "Métricas por resposta",
-        f"Além do acaso: própria descrição menos as de outros itens, em {results.words} palavras e sem as do título."
-        " Zero quer dizer que a resposta não depende dele. Um texto de treino ao acaso não tem defeito de forma e está"
-        " errado.",
+        f"Além do acaso: própria descrição menos as de outros itens, em {similarity.common_length(study)} palavras e "
+        "sem as do título. Zero quer dizer que a resposta não depende dele. Um texto de treino ao acaso não tem "
+        "defeito de forma e está errado.",
     )
     rows = [row for system in study.systems for row in results.rows.get(system.name, {}).values()]
     sheet.fixed(sheet.table(columns, rows), columns=2)

@@ -1,7 +1,6 @@
 """Eficiência e custo: o que o treino gastou e o que responder gasta, medidos; os preços são de ``precos.csv``."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, timedelta
 from statistics import fmean
 from typing import Any
@@ -26,50 +25,23 @@ ITEMS = {
 KINDS = {"first_party": "do fornecedor", "third_party": "de terceiros", "measured": "medida"}
 
 
-@dataclass(frozen=True)
-class Efficiency:
-    """Fatos de um treino; ``load``, ``train`` e ``evaluate`` em segundos, memória em GB; None onde não há medida.
+def efficiency(report: dict[str, Any]) -> dict[str, Any]:
+    """Os fatos de um ``treino.json`` e os que se tiram dele; sem medida, um fato falta ou é None.
 
-    ``gain_per_hour`` é a queda da perda de teste (nats por token) por hora de passos de treino.
+    As fases ``load``, ``train`` e ``evaluate`` vêm em segundos, a memória em GB. ``minutes`` são os minutos de passos
+    de treino, com as medidas de validação que ele faz; ``memory_gb``, o pico da GPU ou, sem GPU, da memória do
+    processo; ``gain_per_hour``, a queda da perda de teste (nats por token) por hora de passos de treino.
     """
-
-    model: str | None
-    engine: str | None
-    device: str | None
-    load: float | None
-    train: float | None
-    evaluate: float | None
-    tokens_seen: int | None
-    tokens_per_second: float | None
-    examples_seen: int | None
-    steps: int | None
-    trainable_parameters: int | None
-    gpu_gb: float | None
-    rss_gb: float | None
-    billed_tokens: int | None
-    gain_per_hour: float | None
-
-    @property
-    def minutes(self) -> float | None:
-        """Minutos de passos de treino, com as medidas de validação que ele faz."""
-        return None if self.train is None else self.train / 60
-
-    @property
-    def memory_gb(self) -> float | None:
-        """Pico da GPU ou, sem GPU, da memória do processo."""
-        return self.rss_gb if self.gpu_gb is None else self.gpu_gb
-
-
-def efficiency(report: Mapping[str, Any] | None) -> Efficiency | None:
-    """Eficiência de um ``treino.json``; None sem ele."""
-    if report is None:
-        return None
-    hours = ((report.get("seconds") or {}).get("train") or 0) / 3600
+    phases = report.get("seconds") or {}
+    train, gpu = phases.get("train"), report.get("peak_gpu_gb")
     drops = [row["base_loss"] - row["tuned_loss"] for row in report.get("heldout") or []]
-    facts = dict(report) | (report.get("seconds") or {})
-    facts |= {"gpu_gb": report.get("peak_gpu_gb"), "rss_gb": report.get("peak_rss_gb")}
-    facts["gain_per_hour"] = fmean(drops) / hours if drops and hours else None
-    return Efficiency(**{field.name: facts.get(field.name) for field in fields(Efficiency)})
+    return {
+        **report,
+        **phases,
+        "minutes": None if train is None else train / 60,
+        "memory_gb": report.get("peak_rss_gb") if gpu is None else gpu,
+        "gain_per_hour": fmean(drops) / (train / 3600) if drops and train else None,
+    }
 
 
 @dataclass(frozen=True)
@@ -203,8 +175,3 @@ def hosted(today: date) -> list[str]:
     ends = {price.sku: prices.ends_on(price.sku) or later for price in prices.load() if price.item == "input"}
     priced = [sku for sku in ends if find(sku, "input") and find(sku, "output") and ends[sku] >= today.isoformat()]
     return sorted(priced, key=lambda sku: ends[sku] < later)
-
-
-def self_hosted(seconds: float, hour_usd: float, utilisation: float) -> float:
-    """Dólares por 1.000 respostas numa máquina paga por hora e ocupada ``utilisation`` do tempo (0 a 1)."""
-    return 1000 * seconds / 3600 * hour_usd / utilisation

@@ -134,8 +134,8 @@ def families(results: Results, axes: "Axes") -> bool:
     for order, (system, share) in enumerate(shares.items()):
         for row, key in enumerate(names):
             known = share.get(key)
-            if known and known.rate is not None and known.low is not None and known.high is not None:
-                place, ends = row + 0.17 * (order - (len(shares) - 1) / 2), (known.rate, known.low, known.high)
+            if known and known.mean is not None and known.low is not None and known.high is not None:
+                place, ends = row + 0.17 * (order - (len(shares) - 1) / 2), (known.mean, known.low, known.high)
                 look = {"color": colour(system), "markersize": 3.5, "linewidth": 1}
                 _interval(axes, place, [100 * end for end in ends], **look)
         axes.plot([], [], "o", color=colour(system), label=system.label)
@@ -164,10 +164,8 @@ def cost_and_quality(results: Results, review: Review | None, axes: "Axes") -> b
 
 def preference(results: Results, review: Review | None, axes: "Axes") -> bool:
     """A preferência humana de cada contraste, com o intervalo de 95 %."""
-    contests, label = (
-        [contest for contest in review.preference if contest.estimate.n] if review else [],
-        labels(results),
-    )
+    contests = [contest for contest in review.preference if contest.estimate.n] if review else []
+    label = labels(results)
     for place, contest in enumerate(contests):
         known, tone = contest.estimate, colour(results.study.system(contest.first))
         middle = known.mean or 0.0

@@ -12,18 +12,18 @@ from pathlib import Path
 from ..errors import InputError
 from ..portuguese import ABSENT, NOT_RUN, number, p_value, percent
 from ..records import atomic_write
-from . import flexibility
+from . import costs, flexibility
 from .answers_sheets import defect_name
 from .judgements import Review
 from .metrics import METRICS
 from .results import Contrast, Results, score
-from .statistics import ALPHA
+from .statistics import ALPHA, Interval
 from .study import REFERENCE, System
+from .tables import NO_REVIEW
 from .wording import answered, between, labels, share_text
 from .workbook import FILE
 
 COLUMNS = ("Sistema", "Modelo", "Precisão", "Forma", "Eficiência no treinamento", "Custo operacional", "Flexibilidade")
-UNREVIEWED = "ainda sem revisão"
 SHOWN = 220  # caracteres de cada texto do exemplo
 
 
@@ -43,10 +43,12 @@ def _row(results: Results, system: System, review: Review | None) -> dict[str, s
     if system.name not in results.rows:
         cells = [NOT_RUN] * 5
     else:
-        defects, cut = results.share(system.name, "defective"), results.share(system.name, "cut")
-        form = f"com defeito de forma {share_text(defects)}; cortadas {percent(cut.rate or 0.0, 0)}"
+        defects, cut = results.mean(system.name, "defective"), results.mean(system.name, "cut")
+        form = f"com defeito de forma {share_text(defects)}; cortadas {percent(cut.mean or 0.0, 0)}"
         cells = [_precision(results, system, review), form, _training(results, system)]
-        cells += [ABSENT, ABSENT] if reference else [_expense(results, system), _flexible(results, system)]
+        total = results.flexibility_total(system.name)
+        passed = f"{share_text(total)} de {number(total.n)} prompts" if total.n else NOT_RUN
+        cells += [ABSENT, ABSENT] if reference else [_expense(results, system), passed]
     return dict(zip(COLUMNS, (system.label, ABSENT if reference else system.model, *cells), strict=True))
 
 
@@ -70,29 +72,26 @@ def _preferred(results: Results, system: System, review: Review | None) -> str:
         if rate.n and system.name in (contest.first, contest.second):
             won = between(rate, 0, percentage=True)
             return f"preferida em {won} de {rate.n} pares contra {results.study.system(other).label}"
-    return UNREVIEWED
+    return NO_REVIEW
 
 
 def _training(results: Results, system: System) -> str:
     """Minutos, tokens por segundo e memória do treino; só os modelos ajustados treinam."""
     if system.role != "ajustado":
         return ABSENT
-    measured = results.efficiency(system.arm)
-    if measured is None or measured.minutes is None:
+    measured = costs.efficiency(results.study.reports.get(system.arm, {}))
+    if measured["minutes"] is None:
         return NOT_RUN
-    facts = ((measured.minutes, 1, "min"), (measured.tokens_per_second, 0, "tokens/s"), (measured.memory_gb, 2, "GB"))
-    return "; ".join(f"{number(value, digits)} {unit}" for value, digits, unit in facts if value is not None)
+    facts = (("minutes", 1, "min"), ("tokens_per_second", 0, "tokens/s"), ("memory_gb", 2, "GB"))
+    known = [(measured.get(key), digits, unit) for key, digits, unit in facts]
+    return "; ".join(f"{number(value, digits)} {unit}" for value, digits, unit in known if value is not None)
 
 
 def _expense(results: Results, system: System) -> str:
     """O que custou treinar e o que custa responder: dólares, ou horas da própria máquina."""
-    spent = results.training(system.arm) if system.role == "ajustado" else None
-    return "; ".join([*([f"treino: {spent}"] if spent else []), f"responder: {results.serving(system.name)}"])
-
-
-def _flexible(results: Results, system: System) -> str:
-    total = results.flexibility_total(system.name)
-    return NOT_RUN if total is None else f"{share_text(total)} de {number(total.n)} prompts"
+    spent = costs.training(results.study, system.arm) if system.role == "ajustado" else None
+    answering = f"responder: {costs.serving(results.study, system.name)}"
+    return f"treino: {spent}; {answering}" if spent else answering
 
 
 def table(results: Results) -> str:
@@ -151,15 +150,17 @@ def families(results: Results) -> str:
     shares = {one: share for one in answered(results) if (share := results.flexibility(one.name))}
     if not shares:
         return NOT_RUN
-    rows = [
-        [name, *(f"{share[key].passed} de {share[key].n}" if key in share else ABSENT for share in shares.values())]
-        for key, name in flexibility.FAMILIES.items()
-    ]
+
+    def passed(share: Interval | None) -> str:
+        return f"{round((share.mean or 0) * share.n)} de {share.n}" if share else ABSENT
+
+    names = flexibility.FAMILIES.items()
+    rows = [[name, *(passed(share.get(key)) for share in shares.values())] for key, name in names]
     totals = ["**todas**", *(share_text(results.flexibility_total(one.name)) for one in shares)]
     label = labels(results)
     changes = [
-        f"{label[row.tuned]}: de {row.base_passed} para {row.tuned_passed} em {row.n} perguntas que o treino não "
-        f"exercita ({row.lost} perdidas, {row.gained} ganhas; diferença de "
+        f"{label[row.tuned]}: de {row.base_passed} para {row.tuned_passed} em {row.estimate.n} perguntas que o treino "
+        f"não exercita ({row.lost} perdidas, {row.gained} ganhas; diferença de "
         f"{between(row.estimate, 0, percentage=True)}; {p_value(row.estimate.p, row.estimate.floor)})."
         for row in results.forgetting()
     ]
@@ -231,8 +232,7 @@ def _workbook(results: Results) -> list[str]:
     titles = next(line for line in lines if line[:1] == ("Item",))
     written = [dict(zip(titles, line, strict=False)) for line in lines]
     cells = {(row["Identidade"], row["Sistema"]): row for row in written}
-    label = {system.name: system.label for system in results.study.systems}
-    told = []
+    label, told = labels(results), []
     for row in [row for mine in results.rows.values() for row in mine.values()]:
         for metric in METRICS:
             cell, value = cells.get((row.item_id, label[row.system]), {}).get(metric.label), row.values[metric.key]

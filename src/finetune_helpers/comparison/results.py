@@ -1,12 +1,11 @@
 """Uma rodada pontuada uma vez: medidas por resposta, contrastes entre sistemas, flexibilidade e conclusões."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..answers import base_of
 from ..portuguese import number
-from . import costs, flexibility, metrics, power, similarity, statistics
+from . import flexibility, metrics, power, similarity, statistics
 from .metrics import Metric
 from .statistics import Estimate, Interval
 from .study import ARMS, Study, read_study
@@ -20,7 +19,6 @@ class Row:
     system: str
     values: dict[str, float | None]
     defects: tuple[str, ...]
-    cut: bool
     specifics: tuple[str, ...]
     copied_from: str
 
@@ -49,27 +47,10 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Share:
-    """Aprovações em ``n`` e o intervalo de 95 % da taxa, que respeita os grupos."""
-
-    passed: int
-    n: int
-    low: float | None
-    high: float | None
-
-    @property
-    def rate(self) -> float | None:
-        """A taxa, de 0 a 1."""
-        return self.passed / self.n if self.n else None
-
-
-@dataclass(frozen=True)
 class Forgetting:
     """O que o ajuste fez com habilidades que o treino não exercita: taxas, perdas e ganhos por prompt, McNemar."""
 
     tuned: str
-    base: str
-    n: int
     base_passed: int
     tuned_passed: int
     lost: int
@@ -84,7 +65,6 @@ class TitleLearning:
     ``content`` = própria − outra: o que o ajuste aprendeu a tirar do título; a queda sob o outro título é estilo.
     """
 
-    arm: str
     own: Estimate
     style: Estimate
     content: Estimate
@@ -92,16 +72,12 @@ class TitleLearning:
 
 @dataclass(frozen=True)
 class Results:
-    """A rodada pontuada: linhas por sistema e item, veredictos da suíte por sistema e prompt, e contrastes.
-
-    ``words`` é o número de palavras dos textos na medida além do acaso.
-    """
+    """A rodada pontuada: linhas por sistema e item, veredictos da suíte por sistema e prompt, e contrastes."""
 
     study: Study
     rows: dict[str, dict[str, Row]]
     verdicts: dict[str, dict[str, flexibility.Verdict]]
     contrasts: tuple[Contrast, ...]
-    words: int
 
     def values(self, system: str, key: str) -> dict[str, float]:
         """Os valores que há de uma medida num sistema, por item."""
@@ -109,30 +85,24 @@ class Results:
         return {item: value for item, value in known.items() if value is not None}
 
     def mean(self, system: str, key: str) -> Interval:
-        """Média de uma medida num sistema, com intervalo; ``n`` = 0 se ninguém a fez."""
+        """Média (ou taxa, de 0 a 1) de uma medida num sistema, com intervalo por grupo; ``n`` = 0 se ninguém a fez."""
         values = self.values(system, key)
         summary = statistics.rate if metrics.metric(key).share else statistics.mean
         return summary(list(values.values()), self.study.clusters(values))
 
-    def share(self, system: str, key: str) -> Share:
-        """Respostas de um sistema com valor 1 numa medida de sim ou não, com intervalo por grupo."""
-        values = self.values(system, key)
-        return _share(list(values.values()), self.study.clusters(values))
-
-    def flexibility(self, system: str) -> dict[str, Share]:
-        """Aprovações por família da suíte; vazio se o sistema não a respondeu."""
+    def flexibility(self, system: str) -> dict[str, Interval]:
+        """A taxa de aprovação em cada família da suíte; vazio se o sistema não a respondeu."""
         verdicts = self.verdicts.get(system, {})
         families = {name: [key for key in verdicts if verdicts[key].family == name] for name in flexibility.FAMILIES}
         return {name: self._passed(system, keys) for name, keys in families.items() if keys}
 
-    def flexibility_total(self, system: str) -> Share | None:
-        """Aprovações na suíte inteira, com intervalo por grupo de prompts; None se não foi respondida."""
-        verdicts = self.verdicts.get(system)
-        return self._passed(system, list(verdicts)) if verdicts else None
+    def flexibility_total(self, system: str) -> Interval:
+        """A taxa de aprovação na suíte inteira, com intervalo por grupo de prompts; ``n`` = 0 sem respostas."""
+        return self._passed(system, list(self.verdicts.get(system, {})))
 
-    def _passed(self, system: str, keys: list[str]) -> Share:
+    def _passed(self, system: str, keys: list[str]) -> Interval:
         passed = [self.verdicts[system][key].passed for key in keys]
-        return _share(passed, [flexibility.find(key).cluster for key in keys])
+        return statistics.rate(passed, [flexibility.find(key).cluster for key in keys])
 
     def forgetting(self) -> list[Forgetting]:
         """Esquecimento de cada trilha, pareado por prompt, nas famílias que o treino não exercita."""
@@ -144,8 +114,7 @@ class Results:
             moved = [b - a for a, b in zip(had, has, strict=True)]
             if keys:
                 estimate = statistics.paired_share(has, had, [flexibility.find(key).cluster for key in keys])
-                counts = (len(keys), sum(had), sum(has), moved.count(-1), moved.count(1))
-                changes.append(Forgetting(tuned, base, *counts, estimate))
+                changes.append(Forgetting(tuned, sum(had), sum(has), moved.count(-1), moved.count(1), estimate))
         return changes
 
     def heldout(self, arm: str) -> list[dict]:
@@ -166,19 +135,7 @@ class Results:
         own = [row["base_loss"] - row["tuned_loss"] for row in rows]
         other = [row["base_other_loss"] - row["tuned_other_loss"] for row in rows]
         content = [a - b for a, b in zip(own, other, strict=True)]
-        return TitleLearning(arm, *(statistics.mean_difference(drops, groups) for drops in (own, other, content)))
-
-    def efficiency(self, arm: str) -> costs.Efficiency | None:
-        """Eficiência do treino de uma trilha; None sem ``treino.json``."""
-        return costs.efficiency(self.study.reports.get(arm))
-
-    def serving(self, system: str) -> costs.Serving | None:
-        """Custo de responder com um sistema; None se ele não respondeu."""
-        return costs.serving(self.study, system)
-
-    def training(self, arm: str) -> costs.Training | None:
-        """Custo do treino de uma trilha; None se não houve."""
-        return costs.training(self.study, arm)
+        return TitleLearning(*(statistics.mean_difference(drops, groups) for drops in (own, other, content)))
 
     def contrast(self, first: str, second: str, key: str) -> Contrast | None:
         """O contraste de uma medida entre dois sistemas; None se não foi feito."""
@@ -221,18 +178,13 @@ class Results:
         return f"Entre {who}, {number(n)} itens demonstram diferença em: {'; '.join(told)}."
 
 
-def _share(passed: Sequence[float], clusters: Sequence[str]) -> Share:
-    interval = statistics.rate(passed, clusters)
-    return Share(int(sum(passed)), len(passed), interval.low, interval.high)
-
-
 def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Results:
     """Pontua uma rodada; InputError e RunMismatchError como em ``read_study``."""
     study = read_study(run_folder, data_folder)
     rows: dict[str, dict[str, Row]] = {name: {} for name in study.answers}
     for case in metrics.cases(study, similarity.read(study)):
         values = {metric.key: metric.value(case) for metric in metrics.METRICS}
-        key, details = case.item["item_id"], (case.defects, case.cut, case.specifics, case.copied_from)
+        key, details = case.item["item_id"], (case.defects, case.specifics, case.copied_from)
         rows[case.system][key] = Row(key, case.system, values, *details)
     rows = {name: {key: mine[key] for key in study.items if key in mine} for name, mine in rows.items()}
     known = {prompt.id for prompt in flexibility.load()}
@@ -240,7 +192,7 @@ def score(run_folder: Path | str, data_folder: Path | str | None = None) -> Resu
         system: {key: flexibility.passes(key, row.answer) for key, row in asked.items() if key in known}
         for system, asked in study.flexibility.items()
     }
-    return Results(study, rows, verdicts, _contrasts(study, rows), similarity.common_length(study))
+    return Results(study, rows, verdicts, _contrasts(study, rows))
 
 
 def _contrasts(study: Study, rows: dict[str, dict[str, Row]]) -> tuple[Contrast, ...]:

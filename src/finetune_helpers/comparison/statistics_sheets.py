@@ -7,12 +7,11 @@ from statistics import pstdev
 from ..portuguese import NOT_RUN
 from . import flexibility
 from .metrics import METRICS, Metric
-from .results import Contrast, Results, Share
+from .results import Contrast, Results
 from .tables import ALERT, P_VALUE, Column, Place, Sheet, Styled
 from .wording import answered, between, colour, labels, p_cell, share_text
 
 ALL = "Todas as perguntas"
-NO_SHARE = Share(0, 0, None, None)
 Ends = tuple[float, float, float]
 
 
@@ -37,7 +36,7 @@ def statistics_sheet(sheet: Sheet, results: Results) -> Place | None:
 
 def _average(results: Results, system: str, metric: Metric) -> str:
     if metric.share:
-        return share_text(results.share(system, metric.key))
+        return share_text(results.mean(system, metric.key))
     digits = len(metric.form.partition(".")[2].rstrip("%"))
     return between(results.mean(system, metric.key), digits, percentage=metric.form.endswith("%"))
 
@@ -127,7 +126,7 @@ def flexibility_sheet(sheet: Sheet, results: Results) -> None:
     if not systems:
         sheet.paragraph(f"{NOT_RUN.capitalize()}: nenhum sistema respondeu à suíte.", 5)
         return
-    totals = {system.name: results.flexibility_total(system.name) or NO_SHARE for system in systems}
+    totals = {system.name: results.flexibility_total(system.name) for system in systems}
     shares = {name: results.flexibility(name) | {ALL: total} for name, total in totals.items()}
     families = [key for key in flexibility.FAMILIES if any(key in share for share in shares.values())]
     asked, whole = max(total.n for total in totals.values()), len(flexibility.load())
@@ -139,7 +138,8 @@ def flexibility_sheet(sheet: Sheet, results: Results) -> None:
         return share_text(shares[name].get(key))
 
     def rate(name: str, key: str) -> float | None:
-        return shares[name].get(key, NO_SHARE).rate
+        share = shares[name].get(key)
+        return share.mean if share else None
 
     family = Column("Família", lambda key: flexibility.FAMILIES.get(key, key))
     sheet.heading("Aprovação, com o intervalo de 95 %")
@@ -166,9 +166,9 @@ def _forgetting(sheet: Sheet, results: Results) -> None:
     sheet.heading("Esquecimento: o que o ajuste fez com habilidades que o treino não exercita")
     columns = [
         Column("Ajustado", lambda row: label[row.tuned]),
-        Column("Perguntas", lambda row: row.n, "0"),
-        Column("Base", lambda row: row.base_passed / row.n, "0%"),
-        Column("Depois do ajuste", lambda row: row.tuned_passed / row.n, "0%"),
+        Column("Perguntas", lambda row: row.estimate.n, "0"),
+        Column("Base", lambda row: row.base_passed / row.estimate.n, "0%"),
+        Column("Depois do ajuste", lambda row: row.tuned_passed / row.estimate.n, "0%"),
         Column("Diferença", lambda row: between(row.estimate, 0, percentage=True), "0"),
         Column("Perdidas", lambda row: row.lost, "0"),
         Column("Ganhas", lambda row: row.gained, "0"),

@@ -30,8 +30,8 @@ FACTS = (
     ("Tokens vistos", "tokens_seen", "#,##0"),
     ("Tokens por segundo", "tokens_per_second", "0.0"),
     ("Parâmetros treináveis", "trainable_parameters", "#,##0"),
-    ("Pico de memória da GPU (GB)", "gpu_gb", "0.00"),
-    ("Pico de memória do processo (GB)", "rss_gb", "0.00"),
+    ("Pico de memória da GPU (GB)", "peak_gpu_gb", "0.00"),
+    ("Pico de memória do processo (GB)", "peak_rss_gb", "0.00"),
     ("Tokens cobrados", "billed_tokens", "#,##0"),
     ("Queda da perda por hora de treino", "gain_per_hour", "0.00"),
 )
@@ -41,7 +41,8 @@ HOSTED = 4  # modelos hospedados do cenário
 
 def training_sheet(sheet: Sheet, results: Results) -> None:
     """As trilhas lado a lado, o que foi aprendido, as curvas e os experimentos do caderno 05."""
-    arms = {arm: ARMS.get(arm, arm) for arm in [*ARMS, *results.study.reports] if results.efficiency(arm)}
+    reports = results.study.reports
+    arms = {arm: ARMS.get(arm, arm) for arm in [*ARMS, *reports] if arm in reports}
     sheet.wide([40, *[22] * 4])
     sheet.title(
         "Treino", "As mesmas fases nas duas trilhas. Uma execução por trilha: outra semente daria outros números.", 4
@@ -51,13 +52,12 @@ def training_sheet(sheet: Sheet, results: Results) -> None:
         return
 
     def fact(arm: str, row: tuple[str, str, str]) -> Styled | str:
-        measured = getattr(results.efficiency(arm), row[1])
+        measured = costs.efficiency(reports[arm]).get(row[1])
         return NOT_MEASURED if measured is None else Styled(measured, "", row[2])
 
     top = sheet.row
-    sheet.table(
-        [Column("Fato", itemgetter(0)), *(Column(name, partial(fact, arm), "0") for arm, name in arms.items())], FACTS
-    )
+    measures = [Column(name, partial(fact, arm), "0") for arm, name in arms.items()]
+    sheet.table([Column("Fato", itemgetter(0)), *measures], FACTS)
     _learning(sheet, results, arms)
     _experiments(sheet, results.study.run / "hiperparametros" / "resumo.json")
     _curves(sheet, results, arms, top)
@@ -151,7 +151,8 @@ def costs_sheet(sheet: Sheet, results: Results, quality: list[dict]) -> Place | 
     def priced(price: Price) -> str:
         return f'INDEX({place.area("US$")},MATCH("{costs.key(price)}",{place.area("Chave")},0))'
 
-    served = {system: serving for system in answered(results) if (serving := results.serving(system.name))}
+    study = results.study
+    served = {system: serving for system in answered(results) if (serving := costs.serving(study, system.name))}
     tuned = [serving for system, serving in served.items() if system.role == "ajustado"]
     dots = [Column(title, itemgetter(title), "0.00" if title != "Sistema" else "") for title in (quality or [{}])[0]]
     blocks: list[Block] = [
@@ -228,7 +229,7 @@ def _trainings(results: Results, priced: Priced) -> Block:
         Column("US$ por unidade", rate, USD),
         Column("US$ do treino", total, USD),
     ]
-    rows = [training for arm in results.study.reports if (training := results.training(arm))]
+    rows = [training for arm in results.study.reports if (training := costs.training(results.study, arm))]
     return "Treino desta rodada", columns, rows
 
 
@@ -292,12 +293,11 @@ def _break_even(tuned: list[Serving], priced: Priced) -> Block:
     api = next(iter(costs.hosted(date.today())), None)
     if own is None or own.hour_price is None or api is None:
         return EQUAL, [], []
-    hour, one, two = own.hour_price, costs.find(api, "input"), costs.find(api, "output")
-    assert one and two  # ``hosted`` só traz quem tem os dois preços
+    hour, one, two = own.hour_price, prices.find(api, "input"), prices.find(api, "output")
 
     def owned(share: float) -> Formula:
         source = f"{own.hours_per_thousand!r}*{priced(hour)}/{{Ocupação da máquina}}"
-        return Formula(source, costs.self_hosted(own.seconds, hour.usd, share))
+        return Formula(source, own.hours_per_thousand * hour.usd / share)
 
     columns = [
         Column("Ocupação da máquina", float, "0%", style="digitado"),

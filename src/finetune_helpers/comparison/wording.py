@@ -1,7 +1,7 @@
 """Os números da comparação como se leem: cores, intervalos, taxas e a linha de um sistema por extenso."""
 
 from ..portuguese import NOT_MEASURED, NOT_RUN, number, p_value
-from .results import Results, Share
+from .results import Results
 from .statistics import Estimate, Interval
 from .study import REFERENCE, System
 from .tables import ACCENT, GREY, ORANGE
@@ -41,11 +41,9 @@ def between(known: Interval | Estimate, digits: int, percentage: bool = False) -
     return f"{told[0]}{unit} [{told[1]}; {told[2]}]" if len(told) == 3 else f"{told[0]}{unit}"
 
 
-def share_text(share: Share | None) -> str:
+def share_text(share: Interval | None) -> str:
     """Uma taxa com o intervalo; ``não executado`` sem nenhuma resposta."""
-    if share is None or not share.n:
-        return NOT_RUN
-    return between(Interval(share.n, share.n, share.rate, share.low, share.high), 0, percentage=True)
+    return between(share, 0, percentage=True) if share and share.n else NOT_RUN
 
 
 def p_cell(estimate: Estimate) -> float | str | None:
@@ -60,7 +58,7 @@ def in_words(results: Results) -> str:
     system = next((system for system in answered(results) if system.role == "ajustado"), None)
     if system is None:
         return f"{NOT_RUN.capitalize()}: nenhum modelo ajustado respondeu nesta rodada."
-    defects, closeness = results.share(system.name, "defective"), results.mean(system.name, "chrf_gain")
+    defects, closeness = results.mean(system.name, "defective"), results.mean(system.name, "chrf_gain")
     depends = closeness.low is not None and closeness.low > 0
     verdict = "o texto depende do título" if depends else "não se demonstra que o texto dependa do título"
     told = [

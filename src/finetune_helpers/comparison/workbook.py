@@ -9,7 +9,7 @@ from .. import progress
 from ..errors import InputError
 from ..portuguese import ABSENT, NOT_MEASURED, NOT_RUN, number, p_value, percent
 from ..records import atomic_write
-from . import answers_sheets, judge, judgements, statistics_sheets, training_sheets
+from . import answers_sheets, costs, judge, judgements, statistics_sheets, training_sheets
 from .judge import Audit
 from .judgements import TIES, Review
 from .results import Results, score
@@ -80,13 +80,13 @@ def _book(results: Results, review: Review | None) -> Book:
 
 def _systems(sheet: Sheet, results: Results, review: Review | None) -> None:
     def share(key: str, system: System) -> str:
-        return share_text(results.share(system.name, key))
+        return share_text(results.mean(system.name, key))
 
     def trained(key: str, digits: int, system: System) -> str:
-        measured = results.efficiency(system.arm)
-        if system.role != "ajustado" or measured is None:
+        report = results.study.reports.get(system.arm)
+        if system.role != "ajustado" or report is None:
             return NOT_RUN if system.role == "ajustado" else ABSENT
-        known = getattr(measured, key)
+        known = costs.efficiency(report).get(key)
         return NOT_MEASURED if known is None else number(known, digits)
 
     def loss(system: System) -> str:
@@ -94,11 +94,11 @@ def _systems(sheet: Sheet, results: Results, review: Review | None) -> None:
         return told if system.role in ("base", "ajustado") else ABSENT
 
     def spent(system: System) -> str:
-        training = results.training(system.arm) if system.role == "ajustado" else None
+        training = costs.training(results.study, system.arm) if system.role == "ajustado" else None
         return _broken(str(training)) if training else ABSENT
 
     def served(system: System) -> str:
-        return _broken(str(results.serving(system.name)).replace(" por 1.000 respostas", ""))
+        return _broken(str(costs.serving(results.study, system.name)).replace(" por 1.000 respostas", ""))
 
     columns = [
         Column("Sistema e modelo", lambda system: f"{system.label}\n{system.model}", width=30, style="forte"),
@@ -203,9 +203,8 @@ def _blocks(sheet: Sheet, results: Results, review: Review | None) -> None:
     if votes := judgements.vote_contests(study):
         sheet.heading("Votos da página (quem vota escolhe a pergunta: são um indício, fora da linha de cada sistema)")
         sheet.table(_contests(results), votes)
-    if audits := judge.audits(
-        judge.read(study), {pair: review.points(pair) for pair in study.pairs()} if review else {}
-    ):
+    points = {pair: review.points(pair) for pair in study.pairs()} if review else {}
+    if audits := judge.audits(judge.read(study), points):
         _judge(sheet, results, audits)
     if notices := study.notices():
         sheet.heading("Avisos")
@@ -286,7 +285,7 @@ def quality_rows(results: Results, review: Review | None) -> list[dict]:
 
     Sem preço em nenhum sistema, o custo são horas de máquina; sem revisão, a qualidade é a proximidade além do acaso.
     """
-    served = {system: results.serving(system.name) for system in answered(results)}
+    served = {system: costs.serving(results.study, system.name) for system in answered(results)}
     grades = {system: review.grade(system.name) if review else None for system in served}
     paid = any(serving and serving.usd_per_thousand for serving in served.values())
     graded = any(grade is not None for grade in grades.values())
