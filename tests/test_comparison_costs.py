@@ -104,5 +104,5 @@ def test_efficiency_keeps_the_phases_apart_and_says_what_was_not_measured(found)
     assert measured["minutes"] == pytest.approx(72.5 / 60) and measured["memory_gb"] == 7.5
     drops = [row["base_loss"] - row["tuned_loss"] for row in found.reports["llama3"]["heldout"]]
     assert measured["gain_per_hour"] == pytest.approx(sum(drops) / len(drops) * 3600 / 72.5)
-    known = {"model": "x", "peak_rss_gb": 1.8}
+    known = {"peak_rss_gb": 1.8, "heldout": [{"base_loss": 4.0, "tuned_loss": 3.0}]}
     assert costs.efficiency(known) == known | {"minutes": None, "memory_gb": 1.8, "gain_per_hour": None}

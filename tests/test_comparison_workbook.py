@@ -1,6 +1,7 @@
 """``comparacao.xlsx``: todo número já está salvo, só Custo tem fórmulas, e nada se perde, se corta ou mente."""
 
 import importlib.util
+import shutil
 import sys
 import zipfile
 from dataclasses import replace
@@ -261,6 +262,13 @@ def test_a_run_of_one_unpriced_arm_has_every_sheet_and_no_figure_or_break_even_w
     path = comparison.write_workbook(run, results=found)
     assert load_workbook(path).sheetnames == SHEETS and "Ponto de equilíbrio" not in words(path, "Custo")
     assert old not in figures.write_figures(found) and not old.exists()
+
+
+def test_an_old_folder_dropped_in_whole_has_its_costs_too(tmp_path):
+    run = make_run(tmp_path, n=8, suite=False, few_shot=False)
+    shutil.copytree(run / "gpt", run / "antiga")
+    rows = table(comparison.write_workbook(run), "Custo", "Trilha")
+    assert {row["Trilha"] for row in rows} == {"antiga", "Trilha GPT", "Trilha LLaMA"}
 
 
 def test_an_empty_test_set_says_what_to_do(tmp_path):

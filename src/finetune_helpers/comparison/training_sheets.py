@@ -222,7 +222,7 @@ def _trainings(results: Results, priced: Priced) -> Block:
         return Formula(f"{{Quantidade}}*{{US$ por unidade}}/{costs.per_unit(row.price):.0f}", row.usd)
 
     columns = [
-        Column("Trilha", lambda row: labels(results)[f"{row.arm}-tuned"].partition(",")[0]),
+        Column("Trilha", lambda row: labels(results).get(f"{row.arm}-tuned", row.arm).partition(",")[0]),
         Column("Preço usado", lambda row: row.sku or ABSENT),
         Column("Cobrança", lambda row: "por milhão de tokens" if row.item == "train" else "por hora de máquina"),
         Column("Quantidade", lambda row: row.quantity, "#,##0.00"),
