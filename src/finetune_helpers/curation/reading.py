@@ -123,8 +123,15 @@ def reading(source: str | Path, damage_limit: int, work: Callable[[Reader], Done
         return work(Reader(opened, opened.path, damage_limit))
     except Untidy:
         pass
+    lines, damages = array("q"), list[Damage]()
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        reader = _tidied(opened, Path(folder) / "linhas.jsonl", damage_limit)
+        path = Path(folder) / "linhas.jsonl"
+        # A cópia acaba na linha danificada que passa do limite: quem chega ao fim dela reclama.
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+            for number, row in _good_lines(opened, damages, damage_limit):
+                lines.append(number)
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        reader = Reader(opened, path, damage_limit, lines, damages)
         done = work(reader)
     _warn(reader.skipped())
     return done
@@ -136,13 +143,9 @@ def read_rows(source: str | Path, *, damage_limit: int = 0) -> Iterator[dict]:
     Até ``damage_limit`` linhas danificadas são puladas, com um aviso no fim; InputError na seguinte.
     """
     opened, damages, rows = open_source(source), list[Damage](), 0
-    for _, row in _numbered(opened):
-        if isinstance(row, Damage):
-            damages.append(row)
-            _refuse(opened, 1, damages, damage_limit)
-        else:
-            rows += 1
-            yield row
+    for _, row in _good_lines(opened, damages, damage_limit):
+        rows += 1
+        yield row
     _refuse(opened, rows, damages, damage_limit)
     _warn(damages)
 
@@ -165,33 +168,22 @@ def _query(path: Path, rules: Sequence[Rule], needed: int) -> str:
     """
 
 
-def _tidied(source: Source, path: Path, damage_limit: int) -> Reader:
-    """Uma cópia só das linhas boas, até a linha danificada que passa do limite: quem chega ao fim dela reclama."""
-    lines, damages = array("q"), list[Damage]()
-    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-        for number, row in _numbered(source):
-            if isinstance(row, Damage):
-                damages.append(row)
-                if len(damages) > damage_limit:
-                    break
-            else:
-                lines.append(number)
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return Reader(source, path, damage_limit, lines, damages)
-
-
-def _numbered(source: Source) -> Iterator[tuple[int, dict | Damage]]:
-    """As linhas que não estão em branco, cada uma com o seu número: a linha, com textos, ou o dano."""
+def _good_lines(source: Source, damages: list[Damage], limit: int) -> Iterator[tuple[int, dict]]:
+    """Número e textos de cada linha boa; junta as danificadas em ``damages`` e acaba na que passa de ``limit``."""
     with open(source.path, "rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
             if len(line) > LONGEST_LINE:
-                limit = LONGEST_LINE // 2**20
-                raise InputError(f"{source.name}, linha {number}: mais de {limit} MB sem quebra; não é JSON Lines.")
+                most = LONGEST_LINE // 2**20
+                raise InputError(f"{source.name}, linha {number}: mais de {most} MB sem quebra; não é JSON Lines.")
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
-                row = _row(line)
-                yield number, Damage(source.name, number, row) if isinstance(row, str) else row
+            row = _row(line) if line.strip() else None
+            if isinstance(row, dict):
+                yield number, row
+            elif row:
+                damages.append(Damage(source.name, number, row))
+                if len(damages) > limit:
+                    return
 
 
 def _row(line: bytes) -> dict | str:
