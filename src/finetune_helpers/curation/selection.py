@@ -149,17 +149,14 @@ class Selection:
             elif self.unique and (repeat := self._repeat(row, alike[row.row])):
                 reason, like, score = repeat
                 self._funnel.offer(row, reason, like_row=like.row, like_title=like.title, score=score)
+            elif len(self.train) < self.n_train:
+                self._funnel.offer(row)
+                self.train.append(row)
+                self._train_titles.append(title_key(row.title))
             else:
                 self._funnel.offer(row)
-                self._choose(row)
+                self.test.append(row)
         self._shingles |= {at: new[at] for at in new.keys() & self._distinct.keys()}
-
-    def _choose(self, row: Candidate) -> None:
-        if len(self.train) < self.n_train:
-            self.train.append(row)
-            self._train_titles.append(title_key(row.title))
-        else:
-            self.test.append(row)
 
     def _alike(self, new: dict[int, np.ndarray]) -> dict[int, list[tuple[float, int]]]:
         """Por linha nova, a semelhança e a ordem, negativa, de cada linha anterior de conteúdo parecido."""
