@@ -8,7 +8,7 @@ from .. import estimates, progress, prompts
 from ..errors import InputError
 from ..portuguese import number, percent
 from ..records import Example, read_json, read_jsonl, sha256_file, write_json, write_jsonl
-from .duplicates import Near, clusters, near_pairs
+from .duplicates import clusters, near_pairs
 from .pipeline import SMALL, Curation
 from .sources import KNOWN_SIZES, OFFICIAL_DRIVE_ID, find_sample
 
@@ -27,17 +27,17 @@ def write(curation: Curation, folder: str | Path) -> Path:
     """Grava ``treino.jsonl``, ``teste.jsonl`` e, por último, ``curadoria.json`` em ``folder``; devolve a pasta."""
     row = FORMATS[curation.model]
     files = {"treino.jsonl": [*map(row, curation.train)], "teste.jsonl": [*map(row, curation.test)]}
-    return _write(Path(folder), files, REPORT, lambda: curation.report() | {"prompt": prompts.fingerprint()})
+    return _write(Path(folder), files, REPORT, curation.report() | {"prompt": prompts.fingerprint()})
 
 
-def _write(folder: Path, files: Mapping[str, list[dict]], marker: str, report: Callable[[], dict]) -> Path:
+def _write(folder: Path, files: Mapping[str, list[dict]], marker: str, report: dict) -> Path:
     # A marca antiga sai antes: com arquivos novos pela metade ela mentiria.
     (folder / marker).unlink(missing_ok=True)
     written = {
         name: {"linhas": len(rows), "sha256": sha256_file(write_jsonl(folder / name, rows))}
         for name, rows in files.items()
     }
-    write_json(folder / marker, report() | {"arquivos": written})
+    write_json(folder / marker, report | {"arquivos": written})
     return folder
 
 
@@ -91,7 +91,7 @@ def write_comparison(curations: Sequence[Curation], folder: str | Path) -> Path:
         "perto_de_um_treino": {"total": len(shared.near_train), "titulos": shared.near_train[:20]},
         "curadorias": [{"modelo": one.model, "modo": one.mode} for one in curations],
     }
-    return _write(Path(folder), {"teste.jsonl": rows}, SHARED_REPORT, lambda: report)
+    return _write(Path(folder), {"teste.jsonl": rows}, SHARED_REPORT, report)
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,8 @@ def check_leaks(folder: str | Path) -> list[LeakCheck]:
     pairs = [(train.with_name("teste.jsonl"), train) for train in trains]
     shared = folder / "comparacao" / "teste.jsonl"
     pairs += [(shared, train) for train in trains] if shared.exists() else []
-    checks = []
-    with progress.bar("procurando vazamentos", "pares de arquivos", len(pairs), delay=1.0) as shown:
-        for test, train in pairs:
-            checks.append(_compare(test, train))
-            shown.update()
-    return checks
+    shown = progress.bar("procurando vazamentos", "pares de arquivos", items=pairs, delay=1.0)
+    return [_compare(test, train) for test, train in shown]
 
 
 def _compare(test: Path, train: Path) -> LeakCheck:
@@ -140,7 +136,11 @@ def _compare(test: Path, train: Path) -> LeakCheck:
     report = test.with_name(REPORT)
     declared = {leak["test"] for leak in read_json(report).get("leaks", [])} if report.exists() else set()
     if {tests[at].title for at in leaked} - declared:
-        listed = "\n".join(_pair(one, tests, trains) for one in pairs[:5])
+        listed = "\n".join(
+            f'- linha {pair.left + 1} ("{tests[pair.left].title[:60]}") e linha {pair.right + 1} '
+            f'("{trains[pair.right].title[:60]}"): {pair.kind}, semelhança {percent(pair.score)}'
+            for pair in pairs[:5]
+        )
         raise InputError(
             f"Vazamento: linhas de {names[0]} que se parecem com linhas de {names[1]}: {number(len(leaked))}.\n"
             f"{listed}\nOs arquivos mudaram depois da curadoria: apague {test.parent} e refaça o caderno 01."
@@ -165,13 +165,6 @@ def _examples(path: Path) -> list[Example]:
                 "ou item_id/title/content/regime/cluster. Refaça o caderno 01."
             ) from None
     return examples
-
-
-def _pair(near: Near, tests: list[Example], trains: list[Example]) -> str:
-    return (
-        f'- linha {near.left + 1} ("{tests[near.left].title[:60]}") e linha {near.right + 1} '
-        f'("{trains[near.right].title[:60]}"): {near.kind}, semelhança {percent(near.score)}'
-    )
 
 
 def forecast(run: Path, source: str, *, n_train: int, n_test: int, full_scan: bool = False, **_: object) -> str:
