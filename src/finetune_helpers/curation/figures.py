@@ -5,12 +5,11 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
@@ -21,14 +20,11 @@ from ..records import Example, atomic_write
 from .pipeline import Curation
 from .rules import BORDER
 
-if TYPE_CHECKING:
-    from matplotlib.typing import RcKeyType
-
 # Cores que daltônicos distinguem (Okabe e Ito).
 BLUE, ORANGE, GREY, VERMILION, BLACK = "#0072B2", "#E69F00", "#BBBBBB", "#D55E00", "#000000"
 GREEN, PURPLE = "#007A5A", "#9B5585"
 NAMES = {"llama": "LLaMA 3", "gpt": "GPT"}
-_STYLE: "dict[RcKeyType, Any]" = {
+_STYLE: dict[Any, Any] = {
     "font.size": 13,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -61,7 +57,6 @@ def _drawing(path: str | Path, height: float) -> Iterator[Figure]:
     with rc_context(_STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15, hspace=0.03)
         figure = Figure(figsize=(10, height), dpi=160, layout=layout)
-        FigureCanvasAgg(figure)
         yield figure
         with atomic_write(Path(path), "wb") as file:
             # Sem data nem versão nos metadados: a mesma entrada dá o mesmo arquivo.
