@@ -1,7 +1,8 @@
 """Fontes da rede: um servidor de verdade em loopback, e as bibliotecas do Drive e do Hub trocadas na fronteira."""
 
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import gdown
@@ -16,20 +17,9 @@ from finetune_helpers.errors import InputError, MachineError
 ID = sources.OFFICIAL_DRIVE_ID
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
+class _Handler(SimpleHTTPRequestHandler):
+    def log_request(self, *_):
         self.server.requests.append(self.command)
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Content-Length", str(len(self.server.data)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(self.server.data)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -39,15 +29,14 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def rows(tmp_path) -> bytes:
-    return write_rows(tmp_path / "a.jsonl", [good_row(seed) for seed in range(20)]).read_bytes()
+def rows(tmp_path) -> Path:
+    return write_rows(tmp_path / "a.jsonl", [good_row(seed) for seed in range(20)])
 
 
 @pytest.fixture
 def server(rows):
-    one = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    one.data, one.status, one.requests = rows, 200, []
-    one.url = f"http://127.0.0.1:{one.server_port}/linhas.jsonl"
+    one = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=rows.parent))
+    one.url, one.requests = f"http://127.0.0.1:{one.server_port}/{rows.name}", []
     threading.Thread(target=one.serve_forever, args=(0.01,), daemon=True).start()
     yield one
     one.shutdown()
@@ -65,16 +54,15 @@ def test_an_address_gives_its_rows_and_is_fetched_once(server):
     ("page", "said"),
     [("<html>Quota exceeded: too many users", "cota de downloads"), ("\n<!DOCTYPE html>Entre", "com uma página")],
 )
-def test_a_page_instead_of_the_file(server, cache, page, said):
-    server.data = page.encode()
+def test_a_page_instead_of_the_file(server, rows, cache, page, said):
+    rows.write_text(page)
     with pytest.raises(MachineError, match=said):
         sources.download(server.url)
     assert list(cache.iterdir()) == []
 
 
 def test_a_missing_file_and_a_server_that_is_down_say_what_to_check(server):
-    server.status = 404
-    for address in (server.url, "http://127.0.0.1:9/x.jsonl"):
+    for address in (f"{server.url}x", "http://127.0.0.1:9/x.jsonl"):
         with pytest.raises(MachineError, match="Confira o endereço e a rede"):
             sources.download(address)
 
@@ -98,13 +86,12 @@ def test_an_address_with_a_password_is_refused_without_repeating_it():
 def test_every_form_of_the_drive_file_is_the_official_one(source, monkeypatch, rows):
     def fetch(*, id, output, resume):
         assert (id, resume) == (ID, True)
-        with open(output, "wb") as file:
-            file.write(rows)
+        Path(output).write_bytes(rows.read_bytes())
 
     monkeypatch.setattr(gdown, "download", fetch)
-    monkeypatch.setitem(sources.KNOWN_SIZES, ID, len(rows))
+    monkeypatch.setitem(sources.KNOWN_SIZES, ID, rows.stat().st_size)
     assert sources.is_address(source)
-    assert sources.download(source).read_bytes() == rows
+    assert sources.download(source).read_bytes() == rows.read_bytes()
 
 
 def test_a_wrong_size_is_refused_and_erased(monkeypatch, cache):
@@ -130,13 +117,11 @@ def test_hub_names(tmp_path, monkeypatch):
     assert not sources.is_hub_name("dados/arquivo") and not sources.is_hub_name("dono/linhas.jsonl")
 
 
-def test_of_a_hub_set_only_the_training_file_comes(monkeypatch, tmp_path, rows):
+def test_of_a_hub_set_only_the_training_file_comes(monkeypatch, rows):
     monkeypatch.setattr(
         huggingface_hub, "list_repo_files", lambda name, repo_type: ["tst.json", "trn.json", "LEIAME.md"]
     )
-    monkeypatch.setattr(
-        huggingface_hub, "hf_hub_download", lambda name, file, repo_type: {"trn.json": tmp_path / "a.jsonl"}[file]
-    )
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file, repo_type: {"trn.json": rows}[file])
     assert len(list(curation.read_rows("hub:dono/nome"))) == 20
 
 
