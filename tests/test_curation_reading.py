@@ -1,6 +1,7 @@
 """Fontes e leitura: as mesmas linhas por qualquer caminho, e uma mensagem para cada dano."""
 
 import gzip
+import io
 import json
 import warnings
 import zipfile
@@ -20,40 +21,46 @@ ROWS = [good_row(seed) for seed in range(30)] + [{"title": "é “x”", "conten
 GOOD = json.dumps(good_row(1)).encode()
 
 
-def plain(folder: Path) -> Path:
-    return write_rows(folder / "linhas.jsonl", ROWS)
+def zip_of(members: dict[str, bytes]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return data.getvalue()
 
 
-def gz(folder: Path) -> Path:
-    path = folder / "linhas.json.gz"
+ZIP = zip_of({"trn.json": GOOD + b"\n"})
+CHANGED_ZIP = ZIP.replace(b"river", b"RIVER", 1).replace(b"author", b"AUTHOR", 1)
+FLAG = ZIP.rfind(b"PK\x01\x02") + 8  # a marca de arquivo cifrado, no diretório do zip
+LOCKED_ZIP = ZIP[:FLAG] + bytes([ZIP[FLAG] | 1]) + ZIP[FLAG + 1 :]
+CUT_GZIP = gzip.compress(b"\n".join(json.dumps(good_row(seed)).encode() for seed in range(40)))[:-300]
+LINES = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in ROWS).encode()
+CONTAINERS = {
+    "arquivo": {"linhas.jsonl": LINES},
     # Dois membros seguidos, como faz quem junta arquivos com cat.
-    data = plain(folder).read_bytes()
-    path.write_bytes(gzip.compress(data[:1000]) + gzip.compress(data[1000:]))
-    return path
+    "gzip": {"linhas.json.gz": gzip.compress(LINES[:1000]) + gzip.compress(LINES[1000:])},
+    # A forma do zip oficial: trn.json.gz dentro de uma pasta, com os rótulos ao lado.
+    "zip": {
+        "oficial.zip": zip_of(
+            {
+                "LF-Amazon-1.3M/lbl.json.gz": gzip.compress(b'{"title": "rotulo", "content": ""}\n'),
+                "LF-Amazon-1.3M/trn.json.gz": gzip.compress(LINES),
+            }
+        )
+    },
+    "pasta": {"trn.json": LINES, "tst.json": b'{"title": "teste", "content": ""}\n'},
+}
 
 
-def zipped(folder: Path) -> Path:
-    """A forma do zip oficial: trn.json.gz dentro de uma pasta, com o teste e os rótulos ao lado."""
-    with zipfile.ZipFile(folder / "oficial.zip", "w") as archive:
-        archive.writestr("LF-Amazon-1.3M/lbl.json.gz", gzip.compress(b'{"title": "rotulo", "content": ""}\n'))
-        archive.writestr("LF-Amazon-1.3M/trn.json.gz", gzip.compress(plain(folder).read_bytes()))
-    return folder / "oficial.zip"
-
-
-def directory(folder: Path) -> Path:
-    (folder / "pasta").mkdir()
-    (folder / "pasta" / "trn.json").write_bytes(plain(folder).read_bytes())
-    (folder / "pasta" / "tst.json").write_bytes(b'{"title": "teste", "content": ""}\n')
-    return folder / "pasta"
-
-
-@pytest.mark.parametrize("make", [plain, gz, zipped, directory])
-def test_every_container_gives_the_same_rows(make, tmp_path):
+@pytest.mark.parametrize("files", CONTAINERS.values(), ids=CONTAINERS)
+def test_every_container_gives_the_same_rows(files, tmp_path):
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
     expected = [{key: row[key] or "" for key in ("title", "content", "uid") if key in row} for row in ROWS]
-    assert list(curation.read_rows(make(tmp_path))) == expected
+    assert list(curation.read_rows(tmp_path / name if len(files) == 1 else tmp_path)) == expected
 
 
-def lines_kept(path: Path, **options) -> list[int]:
+def lines_kept(path: Path, damage_limit: int = 0) -> list[int]:
     """Os números, no arquivo, das linhas em que o leitor do DuckDB vê os dois textos preenchidos."""
 
     def work(reader: reading.Reader) -> list[int]:
@@ -62,7 +69,7 @@ def lines_kept(path: Path, **options) -> list[int]:
         assert reader.digest()[0] == reader.source.path.stat().st_size
         return [reader.line(at) for at in kept]
 
-    return reading.reading(path, options.get("damage_limit", 0), work)
+    return reading.reading(path, damage_limit, work)
 
 
 def test_byte_order_mark_blank_lines_and_windows_line_ends(tmp_path):
@@ -105,37 +112,6 @@ def test_the_database_reads_the_lines_that_python_reads(tmp_path_factory, kinds)
             lines_kept(path, damage_limit=len(damaged) - 1)
 
 
-def zip_with(**members: bytes):
-    def make(path: Path) -> None:
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, data in members.items():
-                archive.writestr(name.replace("_", "."), data)
-
-    return make
-
-
-def cut_zip(path: Path) -> None:
-    zip_with(trn_json=GOOD * 50)(path)
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def locked_zip(path: Path) -> None:
-    zip_with(trn_json=GOOD)(path)
-    data = bytearray(path.read_bytes())
-    data[data.rfind(b"PK\x01\x02") + 8] |= 1  # a marca de arquivo cifrado, no diretório do zip
-    path.write_bytes(data)
-
-
-def corrupt_zip(path: Path) -> None:
-    zip_with(trn_json=GOOD + b"\n")(path)
-    path.write_bytes(path.read_bytes().replace(b"river", b"RIVER", 1).replace(b"author", b"AUTHOR", 1))
-
-
-def truncated_gzip(path: Path) -> None:
-    lines = b"".join(json.dumps(good_row(seed)).encode() + b"\n" for seed in range(40))
-    path.write_bytes(gzip.compress(lines)[:-300])
-
-
 DAMAGED = {
     "vazio": (b"", r"está vazio\. Esperava-se um objeto JSON por linha"),
     "só linhas em branco": (b"\n \n", "não tem nenhuma linha com título e conteúdo"),
@@ -157,20 +133,20 @@ DAMAGED = {
     "metade de caractere": (b'{"title": "\\ud800", "content": "b"}\n', "linha 1: tem a metade de um caractere"),
     "objeto em duas linhas": (b'{"title": "a",\n"content": "b"}\n', "linha 1: não é JSON"),
     "aninhado demais": (b'{"title": "a", "content": "b", "z": ' + b"[" * 9000 + b"\n", "linha 1: não é JSON"),
-    "gzip truncado": (truncated_gzip, r"dano.jsonl está truncado ou danificado \(acaba antes do fim\)\. Apague-o"),
+    "gzip truncado": (CUT_GZIP, r"dano.jsonl está truncado ou danificado \(acaba antes do fim\)\. Apague-o"),
     "gzip com lixo": (gzip.compress(GOOD + b"\n") + b"lixo", "está truncado ou danificado .*Apague-o e baixe de novo"),
-    "zip cortado": (cut_zip, "danificado .*not a zip file.*Apague-o e baixe de novo"),
-    "zip com conteúdo trocado": (corrupt_zip, "está truncado ou danificado .*CRC"),
-    "zip com senha": (locked_zip, "tem senha"),
-    "zip sem dados": (zip_with(leia_txt=b"oi"), "deveria ter trn.json.gz .*dentro há: leia.txt"),
-    "zip com dois arquivos": (zip_with(a_json=GOOD, b_json=GOOD), "dentro há: a.json, b.json"),
+    "zip cortado": (ZIP[:-40], "danificado .*not a zip file.*Apague-o e baixe de novo"),
+    "zip com conteúdo trocado": (CHANGED_ZIP, "está truncado ou danificado .*CRC"),
+    "zip com senha": (LOCKED_ZIP, "tem senha"),
+    "zip sem dados": (zip_of({"leia.txt": b"oi"}), "deveria ter trn.json.gz .*dentro há: leia.txt"),
+    "zip com dois arquivos": (zip_of({"a.json": GOOD, "b.json": GOOD}), "dentro há: a.json, b.json"),
 }
 
 
 @pytest.mark.parametrize(("content", "said"), DAMAGED.values(), ids=DAMAGED)
 def test_each_damage_has_its_message(content, said, tmp_path):
     path = tmp_path / "dano.jsonl"
-    path.write_bytes(content) if isinstance(content, bytes) else content(path)
+    path.write_bytes(content)
     with pytest.raises(InputError, match=said):
         list(curation.read_rows(path))
     with pytest.raises(InputError, match=said):
@@ -187,9 +163,10 @@ def test_damaged_lines_are_skipped_up_to_the_limit_with_a_warning(tmp_path):
 
 def test_a_source_is_unpacked_once(tmp_path, monkeypatch):
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
-    packed = gz(tmp_path)
+    packed = tmp_path / "linhas.json.gz"
+    packed.write_bytes(gzip.compress(LINES))
     first, second = (sources.open_source(packed) for _ in range(2))
-    assert first.path == second.path and first.path.read_bytes() == plain(tmp_path).read_bytes()
+    assert first.path == second.path and first.path.read_bytes() == LINES
 
 
 def test_a_parquet_of_the_hub_and_a_folder_of_pieces_are_read(tmp_path):
