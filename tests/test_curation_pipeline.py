@@ -16,11 +16,9 @@ from finetune_helpers.records import read_json, read_jsonl
 real = pytest.mark.skipif(not REAL_ROWS.is_dir(), reason=f"as linhas reais não estão em {REAL_ROWS}")
 
 
-def curate(path, **options):
+def curate(path, model="gpt", n_train=6, n_test=2, **options):
     """Curadoria com contador de palavras; o conjunto do GPT fica com as linhas curtas."""
-    return curation.curate(
-        path, **({"model": "gpt", "token_counter": count_words, "n_train": 6, "n_test": 2} | options)
-    )
+    return curation.curate(path, model=model, token_counter=count_words, n_train=n_train, n_test=n_test, **options)
 
 
 @pytest.fixture
@@ -120,12 +118,17 @@ def test_original_mode_keeps_raw_text_and_repetitions_and_counts_the_leak(tmp_pa
     assert made.test[0].cluster == made.train[0].cluster == made.train[0].item_id
 
 
-def test_the_two_models_part_the_rows_at_the_border(catalogue):
+def test_the_two_models_part_the_rows_at_the_border_and_each_has_its_format(catalogue, tmp_path):
     short, long = curate(catalogue), curate(catalogue, model="llama", n_train=5)
     assert {one.regime for one in (*short.train, *short.test)} == {"curto"}
     assert {one.regime for one in (*long.train, *long.test)} == {"longo"}
     assert all(sum(count_words([one.title, one.content])) >= 257 for one in (*long.train, *long.test))
     assert sum(short.token_histogram.values()) == 42
+    outputs.write(short, tmp_path / "gpt")
+    outputs.write(long, tmp_path / "llama")
+    assert read_jsonl(tmp_path / "llama" / "treino.jsonl") == [prompts.to_alpaca(one) for one in long.train]
+    assert read_jsonl(tmp_path / "gpt" / "teste.jsonl") == [prompts.to_chat(one) for one in short.test]
+    assert read_json(tmp_path / "gpt" / "curadoria.json")["arquivos"]["treino.jsonl"]["linhas"] == 6
 
 
 def test_row_by_row_gives_the_same_rows_as_the_pipeline(catalogue):
@@ -180,15 +183,6 @@ def test_same_input_gives_identical_files_and_report(catalogue, tmp_path):
         reports.append(report)
     assert reports[0] == reports[1]
     assert (tmp_path / "a" / "treino.jsonl").read_bytes() == (tmp_path / "b" / "treino.jsonl").read_bytes()
-
-
-def test_written_files_have_each_model_s_format(catalogue, tmp_path):
-    short, long = curate(catalogue), curate(catalogue, model="llama", n_train=5)
-    outputs.write(short, tmp_path / "gpt")
-    outputs.write(long, tmp_path / "llama")
-    assert read_jsonl(tmp_path / "llama" / "treino.jsonl") == [prompts.to_alpaca(one) for one in long.train]
-    assert read_jsonl(tmp_path / "gpt" / "teste.jsonl") == [prompts.to_chat(one) for one in short.test]
-    assert read_json(tmp_path / "gpt" / "curadoria.json")["arquivos"]["treino.jsonl"]["linhas"] == 6
 
 
 def test_a_failure_while_writing_leaves_no_marker(catalogue, tmp_path, monkeypatch):
