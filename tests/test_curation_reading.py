@@ -169,7 +169,8 @@ def test_a_source_is_unpacked_once(tmp_path, monkeypatch):
     assert first.path == second.path and first.path.read_bytes() == LINES
 
 
-def test_a_parquet_of_the_hub_and_a_folder_of_pieces_are_read(tmp_path):
+def test_a_parquet_of_the_hub_and_a_folder_of_pieces_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "it's"))  # o apóstrofo fecharia um texto do SQL
     frame = duckdb.sql("SELECT 'a' AS title, 'é' AS content, 1 AS other UNION ALL SELECT NULL, 'b', 2")  # noqa: F841
     duckdb.sql(f"COPY frame TO '{tmp_path}/train.parquet' (FORMAT parquet)")
     assert [row["content"] for row in curation.read_rows(tmp_path / "train.parquet")] == ["é", "b"]

@@ -162,7 +162,8 @@ def _from_parquet(files: list[Path], path: Path) -> None:
         if missing := {"title", "content"} - set(table.columns):
             raise InputError(f"{files[0].name} não tem a coluna {min(missing)}; há {', '.join(table.columns)}.")
         texts = table.project("coalesce(title, '') AS title, coalesce(content, '') AS content")
-        database.execute(f"COPY ({texts.sql_query()}) TO '{path}.parcial' (FORMAT json)")
+        target = f"{path}.parcial".replace("'", "''")
+        database.execute(f"COPY ({texts.sql_query()}) TO '{target}' (FORMAT json)")
     Path(f"{path}.parcial").replace(path)
 
 
