@@ -76,7 +76,7 @@ def token_overview(curations: Sequence[Curation], path: str | Path) -> Path:
 def short_examples(curation: Curation, path: str | Path) -> Path:
     """Linhas de até 256 tokens, por tamanho, com a quantidade e a parte que são das que chegam à regra de tokens."""
     counts = {tokens: rows for tokens, rows in curation.token_histogram.items() if tokens <= BORDER}
-    share = sum(counts.values()) / max(1, sum(curation.token_histogram.values()))
+    share = sum(counts.values()) / sum(curation.token_histogram.values())
     with _drawing(path, 4.6) as figure:
         axes = figure.add_subplot()
         _bars(axes, counts, BORDER + 1)
@@ -91,13 +91,13 @@ def short_examples(curation: Curation, path: str | Path) -> Path:
 def _overview(axes: Axes, curation: Curation) -> None:
     histogram = curation.token_histogram
     total, below = sum(histogram.values()), sum(rows for tokens, rows in histogram.items() if tokens <= BORDER)
-    every = np.repeat([*histogram], [*histogram.values()]) if total else np.array([BORDER])
+    every = np.repeat([*histogram], [*histogram.values()])
     _bars(axes, histogram, max(int(np.quantile(every, 0.99, method="inverted_cdf")), 2 * BORDER))
     axes.axvline(BORDER + 0.5, color=BLACK, linestyle="--", linewidth=1.5)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
     sides = ((BLUE, f"até {BORDER}", below), (ORANGE, f"{BORDER + 1} ou mais", total - below))
     named = [
-        Patch(color=colour, label=f"{word}: {number(rows)} linhas ({percent(rows / max(1, total))})")
+        Patch(color=colour, label=f"{word}: {number(rows)} linhas ({percent(rows / total)})")
         for colour, word, rows in sides
     ]
     # O fundo opaco impede que a fronteira atravesse as letras.
