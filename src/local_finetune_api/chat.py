@@ -161,9 +161,9 @@ async def create(request: Request, configured: Configured, asked: ChatRequest) -
     top_p = (asked.top_p or 1.0) if temperature > 0 else 1.0
     limit = asked.max_completion_tokens or asked.max_tokens or DEFAULT_MAX_TOKENS
     row = {"messages": [_message(message) for message in asked.messages], "max_tokens": limit}
-    chat = Chat((model.source, str(model.adapter or ""), temperature, top_p, bool(asked.stream)), row)
+    chat = Chat((model["source"], str(model["adapter"] or ""), temperature, top_p, bool(asked.stream)), row)
     request.app.state.engine.submit(chat)
-    head = {"id": store.new_id("chatcmpl"), "created": int(time.time()), "model": model.name}
+    head = {"id": store.new_id("chatcmpl"), "created": int(time.time()), "model": model["id"]}
     if asked.stream:
         usage = bool(asked.stream_options and asked.stream_options.include_usage)
         return Flow(chat, _stream(chat, head, usage, configured.chat_timeout))

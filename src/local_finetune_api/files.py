@@ -1,6 +1,5 @@
 """O que fica guardado e se pode pedir pelo nome: as rotas de ``/v1/files`` e de ``/v1/models``."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,26 +70,15 @@ def delete_file(configured: Configured, file_id: str) -> dict:
     return {"id": file_id, "object": "file", "deleted": True}
 
 
-@dataclass(frozen=True)
-class Served:
-    """Um modelo que responde: nome, origem do modelo base e, se ajustado, a pasta do adaptador e o treino dele."""
-
-    name: str
-    source: str
-    adapter: Path | None = None
-    created: int = CREATED
-    job: str = ""
-
-    @property
-    def shape(self) -> dict:
-        """O modelo como a API o mostra."""
-        owner = "local" if self.adapter else "system"
-        return {"id": self.name, "object": "model", "created": self.created, "owned_by": owner}
+def _model(name: str, source: str, adapter: Path | None = None, created: int = CREATED, job: str = "") -> dict:
+    """Um modelo como a API o mostra e, só do servidor, a origem da base e, de um ajustado, o adaptador e o treino."""
+    shown = {"id": name, "object": "model", "created": created, "owned_by": "local" if adapter else "system"}
+    return shown | {"source": source, "adapter": adapter, "job": job}
 
 
-def served(settings: Settings) -> dict[str, Served]:
+def served(settings: Settings) -> dict[str, dict]:
     """Tudo o que responde a ``/v1/chat/completions``, por nome: modelos base, ajustados e checkpoints de cada época."""
-    answering = {base.name: Served(base.name, base.source) for base in base_models.catalogue(settings.models)}
+    answering = {base.name: _model(base.name, base.source) for base in base_models.catalogue(settings.models)}
     for job in store.jobs(settings.folder):
         points = store.checkpoints(settings.folder, job["id"])
         for row in points:
@@ -98,14 +86,14 @@ def served(settings: Settings) -> dict[str, Served]:
             names = [row["fine_tuned_model_checkpoint"]]
             if row is points[0] and job["fine_tuned_model"] and not job.get("model_deleted"):
                 names.append(job["fine_tuned_model"])
-            answering |= {name: Served(name, job["source"], folder, row["created_at"], job["id"]) for name in names}
+            answering |= {name: _model(name, job["source"], folder, row["created_at"], job["id"]) for name in names}
     return answering
 
 
-def find_model(settings: Settings, name: str) -> Served:
+def find_model(settings: Settings, name: str) -> dict:
     """O modelo de nome ``name`` (nos modelos base, sem diferença de caixa); 404 se não há."""
     base = base_models.find(settings.models, name)
-    model = Served(base.name, base.source) if base else served(settings).get(name)
+    model = _model(base.name, base.source) if base else served(settings).get(name)
     if model is None:
         raise not_found("modelo", name, "model_not_found", "model")
     return model
@@ -114,26 +102,27 @@ def find_model(settings: Settings, name: str) -> Served:
 @router.get("/models", **typed(Page[Model]))
 def list_models(configured: Configured) -> dict:
     """Lista os modelos."""
-    return page(Model, [model.shape for model in served(configured).values()])
+    return page(Model, served(configured).values())
 
 
 @router.get("/models/{model:path}", **typed(Model))
 def retrieve_model(configured: Configured, model: str) -> dict:
     """Um modelo."""
-    return find_model(configured, model).shape
+    return shaped(Model, find_model(configured, model))
 
 
 @router.delete("/models/{model:path}", **typed(ModelDeleted))
 def delete_model(configured: Configured, model: str) -> dict:
     """Apaga um modelo ajustado, com os seus checkpoints; os modelos base não se apagam."""
     chosen = find_model(configured, model)
-    if chosen.adapter is None:
+    adapter = chosen["adapter"]
+    if adapter is None:
         raise ApiError(403, "Este é um modelo base e não pode ser apagado.", "model_not_deletable", "model")
-    job = store.known_job(configured.folder, chosen.job)
+    job = store.known_job(configured.folder, chosen["job"])
     if job["status"] in store.LIVE:
         raise ApiError(409, "O treino deste modelo não terminou. Cancele-o antes.", "model_in_use", "model")
     whole = model == job["fine_tuned_model"]
-    for folder in list(chosen.adapter.parent.glob("step-*")) if whole else [chosen.adapter]:
+    for folder in list(adapter.parent.glob("step-*")) if whole else [adapter]:
         store.delete(folder, "checkpoint.json")
     if whole:
         store.save_job(configured.folder, job | {"model_deleted": True})
