@@ -2,18 +2,18 @@
 
 import asyncio
 import hmac
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 
 from finetune_helpers import __version__
 
 from . import chat, files, jobs
-from .schemas import ApiError, ErrorBody, error_body, install
+from .schemas import HANDLERS, ApiError, ErrorBody, error_body
 from .server import Settings, trace
 
 log = logging.getLogger("local_finetune_api")
@@ -27,12 +27,12 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="API local de ajuste fino", version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None
     )
+    app.exception_handlers.update(HANDLERS)
     app.state.settings = settings
     app.state.engine = chat.Engine(settings)
     app.state.scheduler = jobs.Scheduler(settings, app.state.engine)
     for module in (files, jobs, chat):
         app.include_router(module.router, responses=ERRORS)
-    install(app)
     app.add_middleware(Guard, settings=settings)
     return app
 
@@ -63,12 +63,12 @@ class Guard:
         headers = dict(scope["headers"])
         if not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self.settings.api_key.encode()):
             text = "Chave ausente ou incorreta. Envie Authorization: Bearer com a chave de LOCAL_API_KEY."
-            return await _refuse(send, ApiError(401, text, "invalid_api_key"))
+            return await _refusal(ApiError(401, text, "invalid_api_key"))(scope, receive, send)
         limit = self.settings.max_upload + 65_536 if scope["path"] == "/v1/files" else self.settings.max_body
         large = ApiError(413, f"O corpo passa do limite de {limit} bytes.", "payload_too_large")
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            return await _refuse(send, large)
+            return await _refusal(large)(scope, receive, send)
         received, started = 0, False
 
         async def counted():
@@ -90,13 +90,9 @@ class Guard:
             log.error("falha inesperada: %s", trace(error))
             if not started:
                 text = "Falha interna da API local. Veja o registro do servidor."
-                await _refuse(send, ApiError(500, text, "internal_error"))
+                await _refusal(ApiError(500, text, "internal_error"))(scope, receive, send)
 
 
-async def _refuse(send: Any, error: ApiError) -> None:
-    content = json.dumps(error_body(error)).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(content)), "connection": "close"}
-    headers |= {"www-authenticate": "Bearer"} if error.status_code == 401 else {}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status_code, "headers": raw})
-    await send({"type": "http.response.body", "body": content})
+def _refusal(error: ApiError) -> JSONResponse:
+    headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if error.status_code == 401 else {})
+    return JSONResponse(error_body(error), error.status_code, headers)

@@ -7,7 +7,7 @@ caminho desta máquina nem chave.
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from openai.types.fine_tuning import FineTuningJob
@@ -44,7 +44,7 @@ EXPECTED = {
 class Strict(BaseModel):
     """Base dos pedidos: nada além do que está escrito é aceito."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid")
 
 
 class Hyperparameters(Strict):
@@ -170,12 +170,7 @@ class ApiError(HTTPException):
     """Um erro da API: código HTTP, mensagem, ``code``, ``param`` e, se for o caso, segundos até tentar de novo."""
 
     def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str | None = None,
-        param: str | None = None,
-        retry_after: int | None = None,
+        self, status: int, message: str, code: str | None = None, param: str | None = None, retry_after: int = 0
     ):
         super().__init__(status, message, {"Retry-After": str(retry_after)} if retry_after else None)
         self.code, self.param = code, param
@@ -202,13 +197,6 @@ def settings(request: Request) -> Settings:
 Configured = Annotated[Settings, Depends(settings)]
 
 
-def install(app: FastAPI) -> None:
-    """Faz toda falha sair com a forma da OpenAI."""
-    app.exception_handler(HTTPException)(_refused)
-    app.exception_handler(RequestValidationError)(_refused)
-    app.exception_handler(StorageError)(_refused)
-
-
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, StorageError):
         error = ApiError(507, without_paths(str(error)), "storage")
@@ -221,6 +209,10 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
         error = ApiError(error.status_code, STATUS_TEXT.get(error.status_code, "O pedido não pôde ser lido."))
     assert isinstance(error, ApiError)  # só estes são registrados
     return JSONResponse(error_body(error), error.status_code, error.headers)
+
+
+# Toda falha sai com a forma da OpenAI.
+HANDLERS = dict.fromkeys((HTTPException, RequestValidationError, StorageError), _refused)
 
 
 def _steps(row: dict[str, Any], received: dict) -> Iterator[str | int]:
