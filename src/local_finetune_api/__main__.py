@@ -5,14 +5,13 @@ import os
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
 
 from finetune_helpers.errors import FinetuneError, MachineError
 from finetune_helpers.records import watch, write_json
 
 from . import base_models
-from .server import ADDRESS_FILE, Settings
+from .server import ADDRESS_FILE, Settings, when_input_closes
 
 LOCK_WAIT = 20.0  # segundos: o servidor anterior pode estar terminando
 
@@ -76,7 +75,7 @@ def serve(settings: Settings, host: str, port: int, *, follow_parent: bool = Fal
             server_header=False,
         )
         if follow_parent:
-            threading.Thread(target=_follow_parent, daemon=True).start()
+            when_input_closes(lambda: os.kill(os.getpid(), signal.SIGTERM))
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/v1"
         write_json(settings.folder / ADDRESS_FILE, {"base_url": address, "pid": os.getpid()})
         print(f"API local em {address}", flush=True)
@@ -89,12 +88,6 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError:
         raise MachineError(f"A porta {port} de {host} está ocupada. Use outra, ou --port 0.") from None
-
-
-def _follow_parent() -> None:
-    while os.read(0, 4096):
-        continue
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

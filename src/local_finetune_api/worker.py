@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from finetune_helpers.portuguese import counted, number
 from finetune_helpers.records import read_json, watch, write_json
 
 from . import base_models, store
-from .server import STORAGE_EXIT, trace, without_paths
+from .server import STORAGE_EXIT, trace, when_input_closes, without_paths
 
 if TYPE_CHECKING:
     from finetune_helpers.training import Profile
@@ -45,7 +44,7 @@ def main() -> int:
     parser.add_argument("--job", required=True)
     parser.add_argument("--save-minutes", type=float, default=0.0)
     options = parser.parse_args()
-    threading.Thread(target=_leave_with_the_server, daemon=True).start()
+    when_input_closes(lambda: os._exit(1))
     folder = store.job_folder(options.dir, options.job)
     with FileLock(folder / "trava"):  # espera que o processo de um servidor morto acabe de sair
         watch(folder / "trava")
@@ -64,13 +63,6 @@ def main() -> int:
         write_json(folder / "outcome.json", outcome)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return 0
-
-
-def _leave_with_the_server() -> None:
-    # os.read, e não sys.stdin: a leitura com reserva prende uma trava que um processo filho herdaria presa.
-    while os.read(0, 4096):
-        continue
-    os._exit(1)
 
 
 @dataclass(frozen=True)
