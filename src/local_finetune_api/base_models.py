@@ -1,7 +1,7 @@
 """Os modelos base que a API local ajusta, o que ``"auto"`` vira em cada um e como cada um lê uma conversa."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from finetune_helpers.training import Profile
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-AUTO_BATCH, AUTO_MULTIPLIER = 4, 1.0
 # Formato Harmony (gpt-oss): a resposta sai direto no canal final, sem raciocínio, no treino, na base e no ajustado.
 HARMONY_FINAL = "<|channel|>final<|message|>"
 
@@ -55,7 +54,7 @@ def read(text: str) -> BaseModel:
         own = path.resolve().name if path.is_dir() else path.stem
         return BaseModel(name or own, str(path.resolve()))
     if HUB_NAME.fullmatch(source) and (name or not equals):
-        return next((base for base in (EMBEDDED, GPT_OSS) if base.source == source), BaseModel(name or source, source))
+        return of_source(name or source, source)
     raise InputError(
         f"{text!r} não é um modelo: use uma pasta com o modelo, um arquivo .gguf ou um nome do Hub (dono/nome), "
         "com NOME= na frente se quiser outro nome."
@@ -67,12 +66,11 @@ def catalogue(models: Iterable[str] = ()) -> list[BaseModel]:
     return list({base.name: base for base in (EMBEDDED, GPT_OSS, *map(read, models))}.values())
 
 
-def find(models: Iterable[str], name: str) -> BaseModel | None:
+def find(models: Sequence[str], name: str) -> BaseModel | None:
     """O modelo base de nome ``name``, sem diferença de caixa, ou do texto com que ele foi oferecido; None se não há."""
-    offered = list(models)
-    if name in offered:
+    if name in models:
         return read(name)
-    return next((base for base in catalogue(offered) if base.name.casefold() == name.casefold()), None)
+    return next((base for base in catalogue(models) if base.name.casefold() == name.casefold()), None)
 
 
 def of_source(name: str, source: str) -> BaseModel:
@@ -86,8 +84,8 @@ def resolve(asked: dict, examples: int) -> dict:
 
     auto = {
         "n_epochs": default_epochs(examples),
-        "batch_size": min(AUTO_BATCH, examples),
-        "learning_rate_multiplier": AUTO_MULTIPLIER,
+        "batch_size": min(4, examples),
+        "learning_rate_multiplier": 1.0,
     }
     return {key: auto[key] if asked.get(key, "auto") == "auto" else asked[key] for key in auto}
 

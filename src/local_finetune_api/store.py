@@ -3,7 +3,6 @@
 Nenhum nome vindo de fora vira caminho: pastas e arquivos têm só identificadores sorteados aqui.
 """
 
-import json
 import re
 import secrets
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from finetune_helpers.errors import InputError
-from finetune_helpers.records import append_jsonl, atomic_write, read_json, write_json
+from finetune_helpers.records import append_jsonl, atomic_write, read_json, read_jsonl, write_json
 
 WAITING = ("validating_files", "queued")
 LIVE = (*WAITING, "running", "paused")
@@ -116,10 +115,9 @@ def known_job(root: Path, identifier: str) -> dict:
     return row
 
 
-def save_job(root: Path, row: dict) -> dict:
+def save_job(root: Path, row: dict) -> None:
     """Grava um treino; só o servidor o faz."""
     write_json(job_folder(root, row["id"]) / "job.json", row)
-    return row
 
 
 def event(root: Path, identifier: str, message: str, *, level: str = "info", data: dict | None = None) -> None:
@@ -139,8 +137,7 @@ def event(root: Path, identifier: str, message: str, *, level: str = "info", dat
 def events(root: Path, identifier: str) -> list[dict]:
     """Eventos de um treino, do mais novo para o mais antigo; uma última linha pela metade fica de fora."""
     path = job_folder(root, identifier) / "events.jsonl"
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-    return [json.loads(line) for line in reversed(lines) if line]
+    return read_jsonl(path, growing=True)[::-1] if path.is_file() else []
 
 
 def checkpoints(root: Path, identifier: str) -> list[dict]:
