@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from finetune_helpers import embeddings, prompts, records
 from finetune_helpers.errors import InputError
 from finetune_helpers.interface import similar
-from finetune_helpers.interface.similar import COPIED, Catalogue, Similar, copied_words, highlighted
+from finetune_helpers.interface.similar import COPIED, Catalogue, copied_words, highlighted
 from finetune_helpers.records import Example
 
 BOOKS = [
@@ -54,10 +54,10 @@ def toy(data, monkeypatch):
 def test_the_title_itself_is_the_nearest_and_the_order_falls(toy):
     for book in BOOKS:
         found = Catalogue.open(toy).nearest(book.title, k=3)
-        assert (found[0].item_id, found[0].title, found[0].content) == (book.item_id, book.title, book.content)
-        assert found[0].similarity == pytest.approx(1, abs=1e-6) and len(found) == 3
+        assert found[0] == (book, pytest.approx(1, abs=1e-6)) and len(found) == 3
         assert list(Catalogue.open(toy).examples) == BOOKS and len(Catalogue.open(toy).nearest("a", k=10)) == len(BOOKS)
-        assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
+        cosines = [cosine for _, cosine in found]
+        assert cosines == sorted(cosines, reverse=True)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])
@@ -122,8 +122,8 @@ def test_the_packaged_model_finds_the_book_by_its_sense_from_many_threads(data):
     asked |= {"mend my bike chain": 3, "half a character \ud83d of seagulls": 2}
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda text: opened.nearest(text, k=2), list(asked) * 6))
-    assert [one[0].title for one in found] == [BOOKS[place].title for place in asked.values()] * 6
-    assert all(one[0].similarity > one[1].similarity for one in found)
+    assert [first for (first, _), _ in found] == [BOOKS[place] for place in asked.values()] * 6
+    assert all(first > second for (_, first), (_, second) in found)
 
 
 def covered(answer: str, source: str) -> list[bool]:
@@ -180,15 +180,15 @@ def test_three_words_are_not_a_copy_and_four_are():
 
 
 def test_a_book_gives_its_title_and_its_description_each_by_itself():
-    source = Similar("id", "Winter Light on Roads", "Old houses by the river", 0.9)
+    book = Example("Winter Light on Roads", "Old houses by the river")
     answer = "Winter light on roads, old houses by the river. On roads old houses."
-    assert copied_words(answer, source) == [(0, 46)]
-    assert copied_words("light on roads old houses by", source) == []
+    assert highlighted(answer, [book]) == [(answer[:46], COPIED), (answer[46:], None)]
+    assert highlighted("light on roads old houses by", [book]) == [("light on roads old houses by", None)]
 
 
 def test_the_words_in_common_are_marked_and_nothing_is_lost():
     text = "It says the quick brown fox jumps over them. The end of the story comes soon & fast"
-    books = [Similar("id", "Título", content, 0.5) for content in ("the quick brown fox jumps", "the end of the story")]
+    books = [Example("Título", content) for content in ("the quick brown fox jumps", "the end of the story")]
     pieces = highlighted(text, books)
     assert "".join(part for part, _ in pieces) == text
     assert [part for part, label in pieces if label] == ["the quick brown fox jumps", "The end of the story"]

@@ -3,6 +3,8 @@
 import os
 from importlib import import_module
 
+from . import votes
+
 # O Gradio lê isto uma só vez, ao ser importado: nenhuma estatística de uso sai da máquina.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -12,8 +14,6 @@ __all__ = [*_HOMES, "votes"]
 
 def __getattr__(name: str):
     # As bibliotecas pesadas só são importadas quando alguém usa a função (PEP 562).
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    if name == "votes":
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"O módulo {__name__} não tem {name!r}.")
+    if name not in _HOMES:
+        raise AttributeError(f"O módulo {__name__} não tem {name!r}.")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -30,16 +30,6 @@ _ONE_AT_A_TIME = RLock()
 
 
 @dataclass(frozen=True)
-class Similar:
-    """Um produto do treino e o cosseno, de -1 a 1, entre o seu título e a pergunta."""
-
-    item_id: str
-    title: str
-    content: str
-    similarity: float
-
-
-@dataclass(frozen=True)
 class Catalogue:
     """Os produtos de treino de uma rodada e os vetores dos títulos: ``(produtos, 384)``, norma 1."""
 
@@ -59,13 +49,15 @@ class Catalogue:
         with _ONE_AT_A_TIME:
             return cls(examples, _vectors([example.title for example in examples], Path(data_folder) / FILE))
 
-    def nearest(self, text: str, k: int = 3) -> list[Similar]:
-        """Os ``k`` produtos de título mais próximo do texto, do maior cosseno ao menor; nenhum para um texto vazio."""
+    def nearest(self, text: str, k: int = 3) -> list[tuple[Example, float]]:
+        """Os ``k`` produtos de título mais próximo do texto, cada um com o seu cosseno (de -1 a 1), do maior ao menor.
+
+        Nenhum para um texto vazio.
+        """
         if not self.examples or not text.strip():
             return []
         cosines = self.vectors @ _encode([text])[0]
-        ranked = [(self.examples[place], float(cosines[place])) for place in (-cosines).argsort(kind="stable")[:k]]
-        return [Similar(example.item_id, example.title, example.content, cosine) for example, cosine in ranked]
+        return [(self.examples[place], float(cosines[place])) for place in (-cosines).argsort(kind="stable")[:k]]
 
 
 def _vectors(titles: list[str], path: Path) -> "np.ndarray":
@@ -94,13 +86,12 @@ def _encode(texts: list[str]) -> "np.ndarray":
         return _model()(texts)
 
 
-def copied_words(answer: str, source: Similar | str) -> list[tuple[int, int]]:
-    """Trechos ``(início, fim)`` da resposta, em caracteres, cobertos por 4 ou mais palavras seguidas de ``source``.
+def copied_words(answer: str, *sources: str) -> list[tuple[int, int]]:
+    """Trechos ``(início, fim)`` da resposta, em caracteres, com 4 ou mais palavras seguidas de uma das fontes.
 
-    Caixa e pontuação não contam. De um ``Similar``, procura na descrição e no título, cada um por si.
+    Caixa e pontuação não contam.
     """
-    texts = (source,) if isinstance(source, str) else (source.content, source.title)
-    known = {gram for text in texts for gram in _grams([word for word, _, _ in _words(text)])}
+    known = {gram for text in sources for gram in _grams([word for word, _, _ in _words(text)])}
     words = list(_words(answer))
     copied = set[int]()
     for start, gram in enumerate(_grams([word for word, _, _ in words])):
@@ -112,9 +103,9 @@ def copied_words(answer: str, source: Similar | str) -> list[tuple[int, int]]:
     return list(zip(starts, ends, strict=True))
 
 
-def highlighted(answer: str, similar: Sequence[Similar]) -> list[tuple[str, str | None]]:
+def highlighted(answer: str, similar: Sequence[Example]) -> list[tuple[str, str | None]]:
     """A resposta em pedaços, marcados ``COPIED`` quando estão num dos títulos parecidos ou na descrição dele."""
-    spans = [span for one in similar for span in copied_words(answer, one)]
+    spans = [span for one in similar for span in copied_words(answer, one.content, one.title)]
     cuts = sorted({0, len(answer), *(cut for span in spans for cut in span)})
     return [
         (answer[start:end], COPIED if any(a <= start and end <= b for a, b in spans) else None)

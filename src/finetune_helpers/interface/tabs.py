@@ -14,8 +14,9 @@ import gradio as gr
 
 from ..errors import FinetuneError, InputError
 from ..portuguese import number
+from ..records import Example
 from . import votes
-from .similar import COPIED, RUN, Catalogue, Similar, highlighted
+from .similar import COPIED, RUN, Catalogue, highlighted
 from .systems import (
     FREE,
     LONGEST_ANSWER,
@@ -56,16 +57,28 @@ class Room:
     systems: Systems
 
 
-@dataclass(frozen=True)
 class Fields:
-    """Tipo, texto e tamanho da pergunta; os botões de começar e parar; e a linha que diz o que está acontecendo."""
+    """Tipo, texto e tamanho da pergunta; os botões de começar e parar; e a linha que diz o que está acontecendo.
 
-    kind: gr.Radio
-    text: gr.Textbox
-    tokens: gr.Slider
-    ask: gr.Button
-    stop: gr.Button
-    status: gr.Textbox
+    ``name`` distingue os de cada aba.
+    """
+
+    def __init__(self, label: str, name: str, enabled: bool):
+        self.kind = gr.Radio([TITLE, FREE], value=TITLE, label="O que você vai escrever")
+        self.text = gr.Textbox(
+            label="Pergunta",
+            info="Em inglês, a língua do treino. Para um título, o modelo escreve a descrição.",
+            placeholder="The Secret Garden: An Illustrated Edition",
+            lines=2,
+            max_length=LONGEST_QUESTION,
+            elem_id=f"{name}-texto",
+        )
+        size = "Tamanho máximo da resposta (tokens)"
+        self.tokens = gr.Slider(16, LONGEST_ANSWER, USUAL_ANSWER, label=size, step=16, buttons=[])
+        with gr.Row():
+            self.ask = gr.Button(label, variant="primary", interactive=enabled, elem_id=f"{name}-pedir")
+            self.stop = gr.Button("Parar", variant="stop", interactive=enabled, elem_id=f"{name}-parar")
+        self.status = gr.Textbox(label="Situação", interactive=False, lines=1, elem_id=f"{name}-situacao")
 
     def connect(self, respond: Callable, chosen: gr.Dropdown, outputs: list) -> None:
         """Liga o botão e o teclado a ``respond``, na fila; Parar tira o pedido da fila ou interrompe a geração."""
@@ -86,7 +99,7 @@ def ask_tab(room: Room) -> None:
     """Desenha a aba Perguntar."""
     choices = [(described(system), system.name) for system in room.systems.ready]
     chosen = gr.Dropdown(choices, label="Quem responde", filterable=False, elem_id="sistema")
-    fields = draw("Perguntar", "perguntar", bool(choices))
+    fields = Fields("Perguntar", "perguntar", bool(choices))
     written = gr.Textbox(label="Resposta", interactive=False, lines=5, buttons=["copy"], elem_id="resposta")
     copied = gr.HighlightedText(
         label=f"Palavras que também estão num título de treino parecido ou na descrição dele ({RUN} ou mais seguidas)",
@@ -111,17 +124,17 @@ def ask_tab(room: Room) -> None:
             yield {fields.status: str(error)}
             return
         similar, note = nearest(opened, room.data, asked.input or asked.instruction)
-        pieces = highlighted(so_far, similar)
+        pieces = highlighted(so_far, [example for example, _ in similar])
         marked = any(label for _, label in pieces)
         if similar and not marked:
             note = f"Nenhuma sequência de {RUN} palavras está também nos títulos parecidos."
         shown = {
             box: gr.update(
                 visible=True,
-                label=f"Parecido {at} (cosseno {number(one.similarity, 2)})",
-                value=f"{one.title}\n{one.content}",
+                label=f"Parecido {at} (cosseno {number(cosine, 2)})",
+                value=f"{example.title}\n{example.content}",
             )
-            for at, (box, one) in enumerate(zip(boxes, similar, strict=False), 1)
+            for at, (box, (example, cosine)) in enumerate(zip(boxes, similar, strict=False), 1)
         }
         yield {
             fields.status: f"{status} {note}".strip(),
@@ -142,7 +155,7 @@ def compare_tab(room: Room) -> None:
     choices = [(f"{first.label} × {second.label}", f"{first.name}|{second.name}") for first, second in couples]
     choices.insert(0, ("Sortear os dois", DRAWN))
     pair = gr.Dropdown(choices, value=DRAWN, label="Quem compete", filterable=False, elem_id="par")
-    fields = draw("Responder às cegas", "comparar", True)
+    fields = Fields("Responder às cegas", "comparar", True)
     with gr.Row():
         sides = [_side(side) for side in "AB"]
     with gr.Row():
@@ -206,7 +219,6 @@ def results_tab(room: Room, tab: gr.Tab) -> None:
         gr.Markdown("A planilha ainda não foi escrita. Execute o caderno 04 com esta rodada.")
     table = gr.Dataframe(
         [["Calculando a tabela…"]],
-        datatype="str",
         label="Uma linha por sistema",
         wrap=True,
         interactive=False,
@@ -232,26 +244,6 @@ def results_tab(room: Room, tab: gr.Tab) -> None:
             gr.Image(str(path), label=title, show_label=False, interactive=False, buttons=[], elem_id=f"figura-{name}")
 
 
-def draw(label: str, name: str, enabled: bool) -> Fields:
-    """Desenha os campos de uma pergunta; ``name`` distingue os de cada aba."""
-    kind = gr.Radio([TITLE, FREE], value=TITLE, label="O que você vai escrever")
-    text = gr.Textbox(
-        label="Pergunta",
-        info="Em inglês, a língua do treino. Para um título, o modelo escreve a descrição.",
-        placeholder="The Secret Garden: An Illustrated Edition",
-        lines=2,
-        max_length=LONGEST_QUESTION,
-        elem_id=f"{name}-texto",
-    )
-    size = "Tamanho máximo da resposta (tokens)"
-    tokens = gr.Slider(16, LONGEST_ANSWER, USUAL_ANSWER, label=size, step=16, buttons=[])
-    with gr.Row():
-        ask = gr.Button(label, variant="primary", interactive=enabled, elem_id=f"{name}-pedir")
-        stop = gr.Button("Parar", variant="stop", interactive=enabled, elem_id=f"{name}-parar")
-    status = gr.Textbox(label="Situação", interactive=False, lines=1, elem_id=f"{name}-situacao")
-    return Fields(kind, text, tokens, ask, stop, status)
-
-
 def drawn(ready: list[System], pair: str) -> tuple[System, System]:
     """Os dois sistemas do par (ou de um par sorteado), em lados sorteados; InputError se o par não existe."""
     names = str(pair).split("|")
@@ -262,7 +254,7 @@ def drawn(ready: list[System], pair: str) -> tuple[System, System]:
     return first, second
 
 
-def nearest(opened: Callable[[Path], Catalogue], data: Path, text: str) -> tuple[list[Similar], str]:
+def nearest(opened: Callable[[Path], Catalogue], data: Path, text: str) -> tuple[list[tuple[Example, float]], str]:
     """Os títulos de treino mais parecidos com o texto ou, sem eles, uma frase que diz por quê."""
     try:
         similar = opened(data).nearest(text, SHOWN)
