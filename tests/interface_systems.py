@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 
-from finetune_helpers.interface.systems import System, Systems, Write
+from finetune_helpers.interface.systems import System, Write
 from finetune_helpers.prompts import Question
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +19,13 @@ def published(folder: Path) -> Path:
     for kind in ("dados", "resultados"):
         shutil.copytree(ROOT / kind / "publicada", folder / kind / "publicada")
     return folder / "resultados" / "publicada"
+
+
+def empty_run(folder: Path) -> Path:
+    """A pasta de uma rodada sem nada."""
+    run = folder / "resultados" / "vazia"
+    run.mkdir(parents=True)
+    return run
 
 
 def script(name: str, write: Write, turn=None) -> System:
@@ -48,8 +55,3 @@ def patient(asked: Question, max_tokens: int, deliver: Deliver, stop: Event) -> 
         deliver(f"{number} ")
         if stop.wait(0.1):
             return
-
-
-def together(*systems: System) -> Systems:
-    """Os sistemas de uma página."""
-    return Systems(systems)

@@ -20,12 +20,11 @@ from local_finetune_api.jobs import Scheduler
 KEY, MODEL = "chave-de-teste-com-bastante-letra", "SmolLM2-135M-Instruct"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Running:
     base_url: str
     api_key: str
     app: object
-    settings: Settings
 
 
 @contextmanager
@@ -33,15 +32,14 @@ def serving(folder, *, work=None, exchange=None, **changes):
     """Serve ``folder``; ``work(scheduler, job)`` faz de treino e ``exchange(engine, batch)`` de gerador."""
     import uvicorn
 
-    settings = Settings(folder, KEY, **changes)
-    app = create_app(settings)
+    app = create_app(Settings(folder, KEY, **changes))
     app.state.scheduler._work = lambda job: (work or trained)(app.state.scheduler, job)
     app.state.engine._exchange = lambda batch: (exchange or echo)(app.state.engine, batch)
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
-    running = Running(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", KEY, app, settings)
+    running = Running(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", KEY, app)
     connect(running).models.list()  # a conexão espera na fila até o servidor atender
     try:
         yield running
@@ -51,14 +49,9 @@ def serving(folder, *, work=None, exchange=None, **changes):
         listening.close()
 
 
+@cache  # criar um cliente lê os certificados do sistema, o que demora
 def connect(running) -> openai.OpenAI:
-    return _client(running.base_url, running.api_key)
-
-
-@cache
-def _client(base_url: str, api_key: str) -> openai.OpenAI:
-    # Criar um cliente lê os certificados do sistema, o que demora.
-    return openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0, timeout=600)
+    return openai.OpenAI(base_url=running.base_url, api_key=running.api_key, max_retries=0, timeout=600)
 
 
 def submit(client, folder, count: int = 12, **changes):

@@ -4,14 +4,15 @@ import json
 import os
 import re
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from urllib.parse import urlparse
 
+import httpx
 import pytest
-from interface_systems import ROOT, SCRIPT, dying, echo, hostile, patient, published, script, together
+from interface_systems import ROOT, SCRIPT, dying, echo, empty_run, hostile, patient, published, script
 
 from finetune_helpers import interface
 from finetune_helpers.errors import MachineError
@@ -21,6 +22,7 @@ CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason="o Chromium não está instalado (apt install chromium)")
 LOOPBACK = {"127.0.0.1", "localhost", ""}
 ENDED = r"^(Pronto|Resposta interrompida|O modelo|Escreva|A pergunta).*[^…]$"
+fetch = partial(httpx.get, trust_env=False, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def page(toy_tuned, tmp_path_factory):
            for role in ("base", "tuned")]  # fmt: skip
     scripts = [script(write.__name__, write) for write in (echo, hostile, dying, patient)]
     opened = interface.open_page(
-        published(tmp_path_factory.mktemp("pagina")), systems=together(*toy, *scripts), inline=False
+        published(tmp_path_factory.mktemp("pagina")), systems=systems.Systems((*toy, *scripts)), inline=False
     )
     yield opened
     opened.close()
@@ -265,41 +267,26 @@ def test_it_fits_a_phone_in_portuguese(page, visit):
         assert re.findall(english, tab.locator("body").inner_text()) == []
 
 
-def fetch(url):
-    """Estado e corpo de um endereço, como um curioso os pediria."""
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=60) as reply:
-            return reply.status, reply.read().decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode(errors="replace")
-
-
 def test_nothing_of_the_machine_is_served(page):
     folder = page.room.run.parents[1]
     for address in ("", "config", "gradio_api/info", "openapi.json"):
-        assert str(folder) not in fetch(page.url + address)[1] and str(Path.home()) not in fetch(page.url + address)[1]
-    assert json.loads(fetch(page.url + "gradio_api/info")[1])["named_endpoints"] == {}
+        shown = fetch(page.url + address).text
+        assert str(folder) not in shown and str(Path.home()) not in shown
+    assert fetch(page.url + "gradio_api/info").json()["named_endpoints"] == {}
     for name in (page.room.run / "rodada.json", ROOT / "pyproject.toml", "/etc/passwd"):
-        assert fetch(f"{page.url}gradio_api/file={name}")[0] in (403, 404)
+        assert fetch(f"{page.url}gradio_api/file={name}").status_code in (403, 404)
 
 
-@pytest.fixture
-def empty_run(tmp_path):
-    """Uma rodada sem nada."""
-    (tmp_path / "resultados" / "vazia").mkdir(parents=True)
-    return tmp_path / "resultados" / "vazia"
-
-
-def test_a_shared_page_opens_only_with_the_password(empty_run, browser, monkeypatch, capsys):
+def test_a_shared_page_opens_only_with_the_password(tmp_path, browser, monkeypatch, capsys):
     from gradio import networking
 
     monkeypatch.setattr(networking, "setup_tunnel", lambda local_port, **_: f"http://127.0.0.1:{local_port}")
     with ThreadPoolExecutor(1) as pool:  # o Playwright ocupa o laço de eventos desta linha de execução
-        opened = pool.submit(interface.open_page, empty_run, systems=together(script("eco", echo)), share=True).result()
+        opened = pool.submit(interface.open_page, empty_run(tmp_path), share=True).result()
     try:
         assert len(opened.password) >= 16 and opened.presentation().count(opened.password) == 1
         assert opened.password not in capsys.readouterr().out + repr(opened)
-        assert fetch(opened.url + "config")[0] == 401
+        assert fetch(opened.url + "config").status_code == 401
         context = browser.new_context()
         tab = context.new_page()
         tab.goto(opened.url)
@@ -315,7 +302,7 @@ def test_a_shared_page_opens_only_with_the_password(empty_run, browser, monkeypa
         opened.close()
 
 
-def test_a_public_address_that_does_not_come_is_an_error_and_leaves_nothing_open(empty_run, monkeypatch):
+def test_a_public_address_that_does_not_come_is_an_error_and_leaves_nothing_open(tmp_path, monkeypatch):
     from gradio import networking
 
     def refused(**_):
@@ -323,11 +310,11 @@ def test_a_public_address_that_does_not_come_is_an_error_and_leaves_nothing_open
 
     monkeypatch.setattr(networking, "setup_tunnel", refused)
     with pytest.raises(MachineError, match="endereço público"):
-        interface.open_page(empty_run, systems=together(script("eco", echo)), share=True, inline=False)
+        interface.open_page(empty_run(tmp_path), share=True, inline=False)
 
 
-def test_a_run_without_models_or_results_still_opens_and_explains(empty_run, visit):
-    opened = interface.open_page(empty_run, inline=False)
+def test_a_run_without_models_or_results_still_opens_and_explains(tmp_path, visit):
+    opened = interface.open_page(empty_run(tmp_path), inline=False)
     try:
         tab = visit(opened)
         assert "Não respondem: Trilha LLaMA, base; Trilha LLaMA, ajustado" in tab.locator("body").inner_text()

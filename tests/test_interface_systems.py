@@ -2,6 +2,10 @@
 
 import json
 import re
+import socket
+import subprocess
+import sys
+import urllib.request
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +14,7 @@ from threading import Lock
 import nbformat
 import papermill
 import pytest
-from gpt_server import scripted
-from interface_systems import ROOT, dying, echo, patient, published, script, together
+from interface_systems import ROOT, dying, echo, empty_run, patient, published, script
 
 from finetune_helpers import interface, prompts
 from finetune_helpers.answers import Answer
@@ -23,6 +26,7 @@ from finetune_helpers.records import write_json, write_jsonl
 NOTEBOOK = ROOT / "colab" / "06_interface.ipynb"
 ASKED = systems.question("The Clockmaker", systems.TITLE)
 KEYED = {"secret": lambda name: "chave-secreta"}
+REPORT = {"base_id": "m@1", "model_id": "m@1+2", "fine_tuned_model": "m-ajustado"}
 
 
 def whole(system, tokens=32, asked=ASKED):
@@ -112,8 +116,7 @@ def test_a_run_without_weights_says_which_notebook_makes_them(tmp_path):
 def hosted_run(folder: Path, wrote: str = "m@1") -> Path:
     """A pasta de uma rodada cujo GPT foi treinado num provedor; ``wrote`` respondeu pelo modelo base."""
     write_json(folder / "gpt" / "trabalho.json", {"job_id": "j", "request": {"provider": "nebius", "model": "m"}})
-    report = {"base_id": "m@1", "model_id": "m@1+2", "fine_tuned_model": "m-ajustado"}
-    write_json(folder / "gpt" / "treino.json", report)
+    write_json(folder / "gpt" / "treino.json", REPORT)
     rows = {"gpt-base": wrote, "gpt-fewshot": "m@1", "gpt-tuned": "m@1+2"}
     answers = [Answer("x", 1, 1, 1.0, "stop", name, "i", system) for system, name in rows.items()]
     write_jsonl(folder / "gpt" / "respostas.jsonl", map(asdict, answers))
@@ -158,7 +161,7 @@ def trained_here(run: Path, model: str, source: str) -> None:
     write_json(run / "llama3" / "adaptador" / "adapter_config.json", {"base_model_name_or_path": source})
     (run / "llama3" / "adaptador" / "adapter_model.safetensors").touch()
     write_json(run / "gpt" / "trabalho.json", {"job_id": "j", "request": {"provider": "local", "model": model}})
-    write_json(run / "gpt" / "treino.json", {"base_id": "m@1", "model_id": "m@1+2", "fine_tuned_model": "ft:m"})
+    write_json(run / "gpt" / "treino.json", REPORT)
     job = run / "gpt" / "api_local" / "jobs" / "j"
     write_json(job / "job.json", {"model": model, "source": source})
     write_json(job / "models" / "step-1" / "adapter_model.safetensors", {})
@@ -190,22 +193,14 @@ def test_a_model_from_a_folder_is_found_where_the_training_read_it(tmp_path, mon
     assert reasons == {"O modelo base pequeno não está mais onde o treino o leu. Devolva-o para lá."}
 
 
-@pytest.fixture
-def service():
-    """Um provedor que responde em pedaços, com o nome do modelo pedido."""
-
+def test_a_provider_answers_in_pieces_until_the_paid_questions_end(tmp_path, service):
     def pieces(body):
         chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
         said = [{"content": "I am "}, {"content": body["model"]}, {}]
         lines = [chunk | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in said]
         return "".join(f"data: {line}\n\n" for line in [*map(json.dumps, lines), "[DONE]"]).encode()
 
-    with scripted() as server:
-        server.on_chat = pieces
-        yield server
-
-
-def test_a_provider_answers_in_pieces_until_the_paid_questions_end(tmp_path, service):
+    service.reset().on_chat = pieces
     access = Access(base_url=service.base_url, paid_questions=2, **KEYED)
     base, tuned = interface.find(hosted_run(tmp_path), access).ready
     assert (whole(base)[0], whole(tuned)[0]) == ("I am m", "I am m-ajustado")
@@ -240,11 +235,7 @@ def test_a_run_that_does_not_exist_ends_in_one_message(tmp_path, capsys):
 
 
 def test_the_command_opens_the_page_of_a_folder_and_closes_it_by_itself(tmp_path):
-    import subprocess
-    import sys
-    import urllib.request
-
-    (tmp_path / "resultados" / "vazia").mkdir(parents=True)
+    empty_run(tmp_path)
     command = [sys.executable, "-m", "finetune_helpers.interface", "vazia", "--pasta", str(tmp_path), "--segundos", "1"]
     # Num processo dela: aqui, a saída que a página desvia é a que o pytest também desvia.
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
@@ -255,22 +246,8 @@ def test_the_command_opens_the_page_of_a_folder_and_closes_it_by_itself(tmp_path
 
 
 def test_a_port_in_use_says_so(tmp_path):
-    import socket
-
-    (tmp_path / "resultados" / "vazia").mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(MachineError, match="ocupada"):
-        run, port = tmp_path / "resultados" / "vazia", taken.getsockname()[1]
-        interface.open_page(run, systems=together(), port=port, inline=False)
-
-
-def execute(folder: Path, monkeypatch) -> str:
-    """Executa o caderno 06 sobre a rodada de ``folder`` e devolve o que ele imprimiu."""
-    monkeypatch.setenv("FINETUNE_PASTA", str(folder))
-    done = folder / "06.ipynb"
-    values = {"RODADA": "publicada", "SEGUNDOS": 1}
-    papermill.execute_notebook(NOTEBOOK, done, values, cwd=NOTEBOOK.parent, kernel_name="python3", progress_bar=False)
-    cells = nbformat.read(done, as_version=4).cells
-    return "".join(out.text for cell in cells for out in cell.get("outputs", []) if out.output_type == "stream")
+        interface.open_page(empty_run(tmp_path), port=taken.getsockname()[1], inline=False)
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +288,11 @@ def test_an_adapter_of_another_prompt_is_refused_with_the_reason(trained, monkey
 
 @pytest.mark.treino
 def test_notebook_06_opens_the_models_of_a_real_run_and_closes_by_itself(trained, monkeypatch):
-    said = execute(trained.parents[1], monkeypatch)
+    folder = trained.parents[1]
+    monkeypatch.setenv("FINETUNE_PASTA", str(folder))
+    done, values = folder / "06.ipynb", {"RODADA": "publicada", "SEGUNDOS": 1}
+    papermill.execute_notebook(NOTEBOOK, done, values, cwd=NOTEBOOK.parent, kernel_name="python3", progress_bar=False)
+    cells = nbformat.read(done, as_version=4).cells
+    said = "".join(out.text for cell in cells for out in cell.get("outputs", []) if out.output_type == "stream")
     assert "Trilha LLaMA, ajustado" in said and "CPU" in said and "Execute o caderno 03" in said
     assert "Página em http://127.0.0.1:" in said and "0 votos na rodada publicada" in said

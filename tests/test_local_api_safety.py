@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from urllib.parse import urlsplit
 
 import openai
+import psutil
 import pytest
 from gpt_rows import chat_file
 from local_api_server import KEY, MODEL, connect, serving, until
@@ -73,10 +73,11 @@ def test_a_large_body_is_cut_by_its_declared_size_or_while_it_arrives(server):
 )
 def test_a_file_name_is_never_a_path(server, name):
     client = connect(server)
-    before = set(server.settings.folder.iterdir())
+    folder = server.app.state.settings.folder
+    before = set(folder.iterdir())
     sent = client.files.create(file=(name, b"conteudo"), purpose="fine-tune")
     assert client.files.content(sent.id).content == b"conteudo"
-    assert set(server.settings.folder.iterdir()) == before | {server.settings.folder / "files"}
+    assert set(folder.iterdir()) == before | {folder / "files"}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +180,7 @@ def test_a_folder_has_one_server_that_ends_with_who_started_it_and_keeps_what_it
     )
     notebook = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     pid, base_url, key = notebook.stdout.readline().split()
+    serving_process = psutil.Process(int(pid))
     client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
     sent = client.files.create(file=path, purpose="fine-tune")
     monkeypatch.setattr(command, "LOCK_WAIT", 0.1)
@@ -186,16 +188,11 @@ def test_a_folder_has_one_server_that_ends_with_who_started_it_and_keeps_what_it
         command.serve(Settings(folder, KEY), "127.0.0.1", 0)
     notebook.kill()
     notebook.wait()
-    until(lambda: not os.path.exists(f"/proc/{pid}") or _state(pid) == "Z")
+    until(lambda: not serving_process.is_running() or serving_process.status() == psutil.STATUS_ZOMBIE)
     with local_finetune_api.running(folder) as second:
         assert connect(second).files.content(sent.id).content == path.read_bytes()
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=second.base_url, api_key=key, max_retries=0).models.list()
-
-
-def _state(pid: str) -> str:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0]
 
 
 def test_a_server_that_cannot_start_tells_why(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import openai
+import psutil
 import pytest
 from gpt_rows import chat_file
 from local_api_server import ask, connect, serving, submit, until, wait
@@ -234,12 +235,5 @@ def test_an_epoch_whose_checkpoint_the_crash_took_is_saved_on_return(tmp_path, t
 
 def processes(*words: str) -> list[int]:
     """Processos da API local cuja linha de comando tem todas as palavras."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if all(word in command for word in ("local_finetune_api", *words)):
-            found.append(int(entry.parent.name))
-    return found
+    lines = {process.pid: " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])}
+    return [pid for pid, line in lines.items() if all(word in line for word in ("local_finetune_api", *words))]
