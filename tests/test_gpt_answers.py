@@ -6,6 +6,7 @@ import threading
 import pytest
 from gpt_rows import examples
 from gpt_server import caller, completion, error
+from openai.types.chat import ChatCompletion
 
 from finetune_helpers import answers, gpt, prompts
 from finetune_helpers.errors import MachineError, RunMismatchError
@@ -107,7 +108,8 @@ def test_an_interrupted_round_asks_only_for_what_is_missing(server, client, tmp_
     ],
 )
 def test_each_answer_says_which_weights_wrote_it(model, served, fingerprint, base, expected):
-    identity = chat.read(completion("x", served, fingerprint), model, base).model_id
+    reply = ChatCompletion.model_validate(completion("x", served, fingerprint))
+    identity = chat.read(reply, model, base).model_id
     adapter = identity.removeprefix(expected)
     assert identity.startswith(expected) and len(adapter) == (12 if expected.endswith("+") else 0)
     assert answers.base_of(identity) == expected.partition("+")[0]

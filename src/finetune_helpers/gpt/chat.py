@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import openai
 
@@ -143,7 +143,7 @@ def answerer(
     @cache
     def warm() -> None:
         """Carrega (e talvez baixe) o modelo na API local, fora do tempo das respostas; noutros serviços, nada."""
-        if _is_local(client):
+        if client.base_url.host in LOOPBACK:
             with progress.waiting(f"carregando {model}", 30):
                 patient = client.with_options(timeout=WARM_SECONDS)
                 _asked(patient, body(model, Question("", "Hello"), 1), "")
@@ -159,18 +159,8 @@ def answerer(
     return answer
 
 
-def _is_local(client: openai.OpenAI) -> bool:
-    return client.base_url.host in LOOPBACK
-
-
 def _asked(client: openai.OpenAI, request: dict, base: str) -> Answer:
-    def ask() -> Answer:
-        completion = client.chat.completions.create(**request)
-        if isinstance(completion, str):
-            raise MalformedResponse
-        return read(completion.model_dump(), request["model"], base)
-
-    return retrying(ask)
+    return retrying(lambda: read(client.chat.completions.create(**request), request["model"], base))
 
 
 def stream(client: openai.OpenAI, model: str, asked: Question, max_tokens: int) -> Iterator[str]:
@@ -178,7 +168,7 @@ def stream(client: openai.OpenAI, model: str, asked: Question, max_tokens: int) 
 
     Falhas da API sobem como instruções (InputError ou MachineError).
     """
-    patient = client.with_options(timeout=WARM_SECONDS if _is_local(client) else client.timeout)
+    patient = client.with_options(timeout=WARM_SECONDS if client.base_url.host in LOOPBACK else client.timeout)
     try:
         with patient.chat.completions.create(**body(model, asked, max_tokens), stream=True) as chunks:
             for chunk in chunks:
@@ -194,16 +184,16 @@ def body(model: str, asked: Question, max_tokens: int) -> dict:
     return {"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
 
 
-def read(completion: dict, model: str, base: str = "") -> Answer:
+def read(completion: Any, model: str, base: str = "") -> Answer:
     """A resposta de um ``chat.completion`` pedido a ``model``; MalformedResponse se falta texto ou contagem."""
     try:
-        choice, usage = completion["choices"][0], completion["usage"]
-        text = choice["message"]["content"] or choice["message"].get("refusal") or ""
-        counts = (int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
-        said = completion.get("system_fingerprint") or ""
+        choice, usage = completion.choices[0], completion.usage
+        text = choice.message.content or choice.message.refusal or ""
+        counts = (int(usage.prompt_tokens), int(usage.completion_tokens))
+        said = completion.system_fingerprint or ""
         # A impressão que a OpenAI publica (fp_…) muda com o servidor, não com os pesos; a da API local os nomeia.
-        identity = said if "@" in said else model_id(model, base=base, served=completion["model"])
-        return Answer(text, *counts, 0.0, choice["finish_reason"], identity)
+        identity = said if "@" in said else model_id(model, base=base, served=completion.model)
+        return Answer(text, *counts, 0.0, choice.finish_reason, identity)
     except (KeyError, IndexError, TypeError, AttributeError):
         raise MalformedResponse from None
 
