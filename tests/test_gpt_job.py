@@ -1,5 +1,6 @@
 """Um treino por impressão digital, contra um serviço que falha de todas as maneiras conhecidas."""
 
+import io
 import json
 from dataclasses import replace
 from datetime import datetime
@@ -7,6 +8,7 @@ from datetime import datetime
 import pytest
 from gpt_rows import chat_file
 from gpt_server import caller, completion, error, event, job
+from tqdm import tqdm
 
 from finetune_helpers import gpt
 from finetune_helpers.errors import FinetuneError, InputError, MachineError, RunMismatchError
@@ -235,62 +237,39 @@ def test_cancelling_a_job_that_ends_meanwhile_tells_how_it_ended(server, client,
     assert gpt.cancel(client, created.id).status == "succeeded"
 
 
-def test_following_survives_cuts_and_shows_each_event_once(server, ask, client, capsys, monkeypatch):
-    created, polls = ask(), []
+@pytest.mark.parametrize(("chosen", "pause"), [({}, 1.0), ({"poll_seconds": 9}, 9)], ids=["na API local", "a pedida"])
+def test_following_survives_cuts_shows_each_event_once_and_waits(
+    server, ask, client, capsys, monkeypatch, chosen, pause
+):
+    created, waited = ask(), []
     server.events = [event(2, step=1, total_steps=2, train_loss=2.5), event(1, "Começou bem")]
     server.script(f"GET /fine_tuning/jobs/{created.id}", "cut", error(502, "x"), "garbage")
 
     def sleep(seconds):
-        polls.append(seconds)
-        if len(polls) == 6:
+        waited.append(seconds)
+        if len(waited) == 6:
             server.jobs[created.id]["status"] = "succeeded"
 
     monkeypatch.setattr(chat.time, "sleep", sleep)
-    assert gpt.follow(client, created.id, poll_seconds=9).status == "succeeded"
+    assert gpt.follow(client, created.id, **chosen).status == "succeeded"
     shown = capsys.readouterr()
-    assert (shown.out + shown.err).count("Começou bem") == 1 and polls[-1] == 9
+    assert (shown.out + shown.err).count("Começou bem") == 1 and waited[3:] == [pause] * 3
 
 
-class Bar:
-    """Uma barra que só guarda o que lhe dizem."""
-
-    def __init__(self):
-        self.n, self.total, self.said, self.beside = 0, 5, [], []
-
-    def write(self, text):
-        self.said.append(text)
-
-    def update(self, steps):
-        self.n += steps
-
-    def set_postfix_str(self, text):
-        self.beside.append(text)
-
-
-def test_an_event_is_a_line_or_a_step_of_the_bar(server, client, ask):
-    created, bar, seen = ask(), Bar(), set()
+def test_an_event_is_a_line_or_a_step_of_the_bar(server, client, ask, capsys):
+    created, bar, seen, beside = ask(), tqdm(total=5, file=io.StringIO()), set(), []
     # O serviço devolve os mais novos primeiro.
     server.events = [event(3, step=4, total_steps=8), event(2, step=3, train_loss=2.5), event(1, "Começou bem")]
     running = client.fine_tuning.jobs.retrieve(created.id)
     running.estimated_finish = int(datetime(2026, 11, 29, 12, 30).timestamp())
     told = gpt.job._new_events(client, created.id, seen)
-    gpt.job._show(bar, told, running, "chave")
-    assert [one.id for one in told] == [one["id"] for one in reversed(server.events)]
-    assert [line[9:] for line in bar.said] == ["Começou bem"] and (bar.n, bar.total) == (4, 8)
-    assert bar.beside == ["perda 2,50 · fim previsto 12:30:00", "fim previsto 12:30:00"]
+    for fresh in told:
+        gpt.job._show(bar, [fresh], running, "chave")
+        beside.append(bar.postfix)
+    assert [fresh.id for fresh in told] == [sent["id"] for sent in reversed(server.events)]
+    assert capsys.readouterr().out[9:] == "Começou bem\n" and (bar.n, bar.total) == (4, 8)
+    assert beside == [None, "perda 2,50 · fim previsto 12:30:00", "fim previsto 12:30:00"]
     assert gpt.job._new_events(client, created.id, seen) == []
-
-
-def test_the_local_api_is_asked_every_second(server, client, ask, monkeypatch):
-    created, pauses = ask(), []
-
-    def sleep(seconds):
-        pauses.append(seconds)
-        server.jobs[created.id]["status"] = "succeeded"
-
-    monkeypatch.setattr(chat.time, "sleep", sleep)
-    gpt.follow(client, created.id)
-    assert pauses == [1.0]
 
 
 def test_a_key_in_an_event_or_in_the_failure_is_not_shown(server, ask, client, capsys):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,12 +213,8 @@ def _new_events(client: openai.OpenAI, job_id: str, seen: set[str]) -> list:
     """Eventos ainda não mostrados, do mais antigo para o mais novo; para de paginar no primeiro conhecido."""
 
     def read() -> list:
-        fresh = []
-        for event in client.fine_tuning.jobs.list_events(job_id, limit=100):
-            if event.id in seen:
-                break
-            fresh.append(event)
-        return fresh
+        newest_first = client.fine_tuning.jobs.list_events(job_id, limit=100)
+        return list(takewhile(lambda event: event.id not in seen, newest_first))
 
     fresh = retrying(read)[::-1]
     seen.update(event.id for event in fresh)
