@@ -112,7 +112,9 @@ def estimate(
 
     InputError se o arquivo não serve.
     """
-    terms, chosen = terms or Terms(), provider or _provider_of(model)
+    terms = terms or Terms()
+    # Sem provedor, o primeiro que ajusta o modelo: a máquina própria vem antes dos pagos.
+    chosen = provider or next((known for known in PROVIDERS.values() if known.tunable(model)), PROVIDERS["openai"])
     validation.check(path)
     examples = validation.read_rows(path)
     if terms.token_counter:
@@ -142,11 +144,6 @@ def estimate(
         answering_usd=answering_usd,
         source=source,
     )
-
-
-def _provider_of(model: str) -> Provider:
-    """O primeiro provedor que ajusta ``model``: a máquina própria vem antes dos pagos."""
-    return next((known for known in PROVIDERS.values() if known.tunable(model)), PROVIDERS["openai"])
 
 
 def _costs(
