@@ -34,9 +34,9 @@ LOCAL_FILES = [CSV, "".join(json.dumps(row) + "\n" for row in LOSSES), json.dump
 def report(service):
     """Função que monta o relatório de um treino cujos arquivos de resultados são ``contents``."""
     server = service.reset()
-    chosen = gpt.provider("openai", base_url=server.base_url)
 
-    def build(*contents: str, **options) -> dict:
+    def build(*contents: str, name: str = "openai", **options) -> dict:
+        chosen = gpt.provider(name, base_url=server.base_url)
         server.contents |= {f"file-r{at}": content.encode() for at, content in enumerate(contents)}
         server.events = [event(2, step=2), event(1, step=1)]
         body = {"model": "gpt-4.1-mini-2025-04-14", "training_file": "file-t"}
@@ -72,6 +72,11 @@ def test_hosted_report_has_every_key_and_says_what_the_provider_does_not_measure
     assert built["base_id"] == "gpt-4.1-mini@2025-04-14" and built["model_id"].startswith(built["base_id"] + "+")
     assert "não mede" in built["notes"][0]
     assert "de 2,20 a 2,20" in gpt.learned(built) and "1 min 55 s" in gpt.took(built)
+
+
+def test_what_is_left_to_do_on_azure_is_said_before_the_tuned_model_is_asked(report):
+    said = gpt.learned(report(CSV, name="azure")).splitlines()
+    assert said[1:] == [gpt.PROVIDERS["azure"].after] and "implantado" in said[1]
 
 
 def test_losses_of_the_local_api_are_joined_to_items_by_line_and_told_in_a_sentence(report):

@@ -140,13 +140,14 @@ def finish(report: dict, answered: Sequence[Answer], path: Path) -> dict[str, An
 
 
 def learned(report: dict) -> str:
-    """Como ler a perda desta rodada: a de cada item, ou a curva, se o provedor não mede os itens."""
+    """Como ler a perda desta rodada: a de cada item ou, se o provedor não os mede, a curva; e o que falta fazer."""
     if report["heldout"]:
         return portuguese.learnt(report["heldout"])
     curve = report["heldout_curve"] or report["loss_curve"]
     ends = [number(curve[at]["loss"], 2) for at in (0, -1)] if curve else []
     shown = f" A curva que ele publica vai de {ends[0]} a {ends[1]}." if ends else ""
-    return f"Este provedor não mede a perda de cada item de teste antes e depois.{shown}"
+    said = f"Este provedor não mede a perda de cada item de teste antes e depois.{shown}"
+    return "\n".join([said, *report["notes"][1:]])  # a primeira nota diz o mesmo; as outras, o que falta fazer
 
 
 def took(report: dict) -> str:
