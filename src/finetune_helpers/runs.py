@@ -154,6 +154,7 @@ def _take(folder: Path, step: str) -> bool:
                 "→ Gerenciar sessões; no Jupyter, Kernel → Shut Down Kernel) e execute esta célula de novo."
             ) from None
         _held[folder] = lock
+        atexit.register(close_run, folder)
         if _owner(folder)["machine"] not in ("?", socket.gethostname()):
             print(f"{_in_use(folder)}. A rodada passa para este: se aquele ainda executa, feche um dos dois.")
     since = datetime.now().strftime("%d/%m/%Y às %H:%M")
@@ -175,12 +176,6 @@ def _owner(folder: Path) -> dict:
 def _in_use(folder: Path) -> str:
     who = "o passo {step}, na máquina {machine}, processo {process}, desde {since}".format(**_owner(folder))
     return f"Outro caderno usa esta rodada: {who}"
-
-
-@atexit.register
-def _leave_all() -> None:
-    for folder in list(_held):
-        close_run(folder)
 
 
 @dataclass
