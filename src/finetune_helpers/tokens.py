@@ -3,12 +3,12 @@
 import gzip
 import hashlib
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError, MachineError
 from .records import atomic_write
@@ -22,10 +22,22 @@ class TokenCounter:
     """Conta tokens de uma lista de textos; guarda o nome e a versão do tokenizador para o relatório."""
 
     name: str
-    count: Callable[[list[str]], list[int]]
+    encoding: Any  # do tiktoken
 
     def __call__(self, texts: list[str]) -> list[int]:
-        return self.count(texts)
+        # Duas metades ao mesmo tempo: sem criar listas de números, o tiktoken deixa os dois núcleos livres. Uma posição
+        # sim, outra não, para que textos curtos e longos se dividam por igual.
+        counts = [0] * len(texts)
+        with ThreadPoolExecutor(2) as pool:
+            halves = pool.map(lambda half: list(map(self._length, half)), (texts[::2], texts[1::2]))
+            counts[::2], counts[1::2] = halves
+        return counts
+
+    def _length(self, text: str) -> int:
+        try:
+            return len(self.encoding.encode_to_numpy(text, disallowed_special=()))
+        except UnicodeEncodeError:  # metade solta de um caractere: encode_ordinary a troca, encode_to_numpy não
+            return len(self.encoding.encode_ordinary(text))
 
 
 @cache
@@ -35,38 +47,22 @@ def counter(model: str) -> TokenCounter:
     InputError se o nome for outro; MachineError se o pacote do tokenizador não estiver instalado.
     """
     try:
-        encoding, name = {"llama": _llama3, "gpt": _o200k}[model]()
+        return {"llama": _llama3, "gpt": _o200k}[model]()
     except KeyError:
         raise InputError(f'Modelo "{model}" desconhecido. Use "llama" ou "gpt".') from None
     except ImportError as error:
         raise MachineError(
             f"Falta o pacote {error.name}. No Colab, execute a primeira célula; fora dele, `make instalar`."
         ) from None
-    return TokenCounter(name, lambda texts: _count(encoding, texts))
 
 
-def _count(encoding, texts: list[str]) -> list[int]:
-    def length(text: str) -> int:
-        try:
-            return len(encoding.encode_to_numpy(text, disallowed_special=()))
-        except UnicodeEncodeError:  # metade solta de um caractere: encode_ordinary a troca, encode_to_numpy não
-            return len(encoding.encode_ordinary(text))
-
-    # Duas metades ao mesmo tempo: sem criar listas de números, o tiktoken deixa os dois núcleos livres. Uma posição
-    # sim, outra não, para que textos curtos e longos se dividam por igual.
-    counts = [0] * len(texts)
-    with ThreadPoolExecutor(2) as pool:
-        counts[::2], counts[1::2] = pool.map(lambda half: list(map(length, half)), (texts[::2], texts[1::2]))
-    return counts
-
-
-def _llama3():
+def _llama3() -> TokenCounter:
     from llama_models.llama3.tokenizer import Tokenizer
 
-    return Tokenizer.get_instance().model, f"LLaMA 3 (llama-models {metadata.version('llama-models')})"
+    return TokenCounter(f"LLaMA 3 (llama-models {metadata.version('llama-models')})", Tokenizer.get_instance().model)
 
 
-def _o200k():
+def _o200k() -> TokenCounter:
     import tiktoken
 
     folder = Path(os.environ.get("TIKTOKEN_CACHE_DIR") or cache_folder() / "tiktoken")
@@ -77,4 +73,4 @@ def _o200k():
         with atomic_write(path, "wb") as file:
             file.write(gzip.decompress(table.read_bytes()))
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    return tiktoken.get_encoding("o200k_base"), f"o200k_base (tiktoken {metadata.version('tiktoken')})"
+    return TokenCounter(f"o200k_base (tiktoken {metadata.version('tiktoken')})", tiktoken.get_encoding("o200k_base"))
