@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -13,32 +13,17 @@ TICK = 1.0  # segundos
 FORMAT = "{desc}: {percentage:3.0f} %|{bar}| {n_fmt} de {total_fmt} {unit} · {elapsed}, faltam {remaining}{postfix}"
 
 
-def bar(
-    doing: str,
-    unit: str,
-    total: int | None = None,
-    *,
-    items: Iterable | None = None,
-    initial: int = 0,
-    delay: float = 0.0,
-) -> "tqdm":
+def bar(doing: str, unit: str, total: int | None = None, *, items: Iterable | None = None, **options: Any) -> "tqdm":
     """Barra de uma tarefa (``doing``, no gerúndio) com ``total`` unidades (None: não se sabe), ou sobre ``items``.
 
-    Só aparece num terminal ou caderno e, com ``delay``, depois desses segundos: o que é rápido não enche a tela.
+    Só aparece num terminal ou caderno e, com ``delay``, depois desses segundos: o que é rápido não enche a tela. As
+    ``options`` (``initial``, ``delay``) são as do tqdm.
     """
     from tqdm.auto import tqdm
 
     in_notebook = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
-    return tqdm(
-        items,
-        desc=doing,
-        unit=unit,
-        total=total,
-        initial=initial,
-        delay=delay,
-        bar_format=FORMAT,
-        disable=not (in_notebook or sys.stderr.isatty()),
-    )
+    hidden = not (in_notebook or sys.stderr.isatty())
+    return tqdm(items, desc=doing, unit=unit, total=total, bar_format=FORMAT, disable=hidden, **options)
 
 
 @contextmanager
