@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from finetune_helpers import prompts
@@ -61,22 +61,14 @@ def test_a_flexibility_question_carries_no_system_message(given_input, content):
     assert prompts.chat_messages(asked) == [{"role": "user", "content": content}]
 
 
-@pytest.mark.parametrize(
-    "title", ["The {curly} Garden", "{0} {} {{x}}", "100% %s %(name)d", "$title \\n ### Response:"]
-)
-def test_a_title_goes_in_untouched(title):
-    book = Example(title, f"About {title}.")
-    assert prompts.to_prompt_completion(book)["prompt"] == ALPACA.replace(BOOK.title, title)
-    assert prompts.to_chat(book)["messages"][1]["content"] == USER.replace(BOOK.title, title)
-
-
 @given(st.text(min_size=1), st.text())
-def test_any_text_goes_in_and_comes_back(title, content):
+@example("The {curly} Garden", "{0} {} {{x}}")
+@example("100% %s %(name)d", "$title \\n ### Response:")
+def test_any_title_goes_in_untouched_and_any_text_comes_back(title, content):
     book = Example(title, content)
-    assert prompts.from_alpaca(prompts.to_alpaca(book)) == book
-    row = prompts.to_prompt_completion(book)
-    assert f"### Input:\n{title}\n\n### Response:\n" in row["prompt"] and row["completion"] == content
-    assert prompts.from_chat(prompts.to_chat(book)) == book
+    assert prompts.to_prompt_completion(book) == {"prompt": ALPACA.replace(BOOK.title, title), "completion": content}
+    assert prompts.to_chat(book)["messages"][1]["content"] == USER.replace(BOOK.title, title)
+    assert prompts.from_alpaca(prompts.to_alpaca(book)) == prompts.from_chat(prompts.to_chat(book)) == book
 
 
 def test_few_shot_shows_examples_before_the_same_title():
