@@ -45,16 +45,17 @@ def _contents(place: Path | str | bytes):
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             yield str(path), str(path).encode()
             if path.is_file():
-                yield from _unpacked(str(path), path.read_bytes())
+                yield from unpacked(str(path), path.read_bytes())
     else:
-        yield from _unpacked("saída", place.encode() if isinstance(place, str) else place)
+        yield from unpacked("saída", place.encode() if isinstance(place, str) else place)
 
 
-def _unpacked(where: str, content: bytes):
+def unpacked(where: str, content: bytes):
+    """O conteúdo e, se ele é um gzip ou um zip, o que há dentro."""
     yield where, content
     if content[:2] == b"\x1f\x8b":
-        yield from _unpacked(f"{where} (gzip)", gzip.decompress(content))
+        yield from unpacked(f"{where} (gzip)", gzip.decompress(content))
     if content[:2] == b"PK":
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for name in archive.namelist():
-                yield from _unpacked(f"{where}/{name}", archive.read(name))
+                yield from unpacked(f"{where}/{name}", archive.read(name))

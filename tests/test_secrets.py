@@ -22,7 +22,7 @@ import pytest
 from comparison_run import make_run
 from gpt_rows import chat_file, examples
 from gpt_server import completion, error, scripted
-from planted_keys import NAMES, leaks, new_key
+from planted_keys import NAMES, leaks, new_key, unpacked
 
 import local_finetune_api
 from finetune_helpers import comparison, gpt, prompts
@@ -103,14 +103,6 @@ def test_the_key_goes_to_its_service_and_nowhere_else(keys, server, capsys, capl
         assert server.bodies[-1][2]["authorization"] == f"Bearer {api_key or keys[provider.key_name]}"
         assert leaks(keys | {"dado": given}, repr(client), repr(provider), str(provider)) == []
     assert leaks(keys | {"dado": given}, "".join(capsys.readouterr()), caplog.text) == []
-
-
-def test_what_holds_a_key_does_not_show_it(tmp_path):
-    key = new_key()
-    server = local_finetune_api.Server("http://127.0.0.1:1/v1", key, None)
-    settings = local_finetune_api.Settings(tmp_path, key)
-    assert server.api_key == settings.api_key == key
-    assert leaks({"K": key}, repr(server), str(server), repr(settings), str(settings), f"{[server]}{(settings,)}") == []
 
 
 # Serviços que repetem a chave na resposta ----------------------------------------------------------------------------
@@ -204,7 +196,8 @@ def test_the_local_api_keeps_no_key(keys, tmp_path, capfd):
         client.files.create(file=chat_file(tmp_path / "treino.jsonl"), purpose="fine-tune")
         with pytest.raises(openai.BadRequestError) as caught:
             client.fine_tuning.jobs.create(model="nenhum", training_file="file-x")
-        answers += [repr(server), shown(caught.value)]
+        settings = local_finetune_api.Settings(folder, server.api_key)
+        answers += [repr(server), repr(settings), shown(caught.value)]
     assert (folder / "servidor.log").exists()
     assert leaks(given, tmp_path, *answers, *capfd.readouterr()) == []
 
@@ -296,15 +289,6 @@ def tracked() -> list[Path]:
     return [path for name in listed.stdout.split(b"\0") if name and (path := ROOT / name.decode()).is_file()]
 
 
-def inside(path: Path) -> bytes:
-    """O conteúdo de um arquivo, com os membros de uma planilha por extenso."""
-    content = path.read_bytes()
-    if content[:2] != b"PK":
-        return content
-    with zipfile.ZipFile(path) as archive:
-        return b"\n".join(archive.read(name) for name in archive.namelist())
-
-
 EXAMPLES = {"tests/test_local_api_safety.py"}  # caminhos inventados, para provar que são retirados das mensagens
 
 
@@ -312,7 +296,11 @@ EXAMPLES = {"tests/test_local_api_safety.py"}  # caminhos inventados, para prova
 def test_no_tracked_file_shows_a_key_a_machine_or_a_registry(pattern):
     paths = [path for path in tracked() if str(path.relative_to(ROOT)) not in EXAMPLES and path.suffix != ".png"]
     assert len(paths) > 100
-    found = {str(path.relative_to(ROOT)): pattern.findall(inside(path))[:3] for path in paths}
+    found = {
+        where: pattern.findall(content)[:3]
+        for path in paths
+        for where, content in unpacked(str(path.relative_to(ROOT)), path.read_bytes())
+    }
     assert {name: what for name, what in found.items() if what} == {}
 
 
