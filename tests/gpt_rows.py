@@ -18,8 +18,3 @@ def examples(count: int, start: int = 0) -> list[Example]:
 
 def chat_file(path: Path, count: int = 12, start: int = 0) -> Path:
     return write_jsonl(path, [prompts.to_chat(example) for example in examples(count, start)])
-
-
-def chat_row(**changes) -> dict:
-    row = prompts.to_chat(examples(1)[0])
-    return row | changes
