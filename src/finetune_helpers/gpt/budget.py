@@ -123,56 +123,48 @@ def estimate(
         counts = [min(count, validation.MAX_EXAMPLE_TOKENS) for count in validation.example_tokens(examples)]
     epochs = validation.default_epochs(len(examples)) if n_epochs == "auto" else int(n_epochs)
     prompts = [row | {"messages": row["messages"][:-1]} for row in examples]
-    tokens = (
-        epochs * sum(counts),
-        round(terms.questions * sum(validation.example_tokens(prompts)) / len(examples)),
-        terms.questions * terms.answer_tokens,
-    )
-    training_usd, answering_usd, source = _costs(chosen, model, tokens, terms.own_prices)
+    training_tokens = epochs * sum(counts)
+    tokens_in = round(terms.questions * sum(validation.example_tokens(prompts)) / len(examples))
+    tokens_out = terms.questions * terms.answer_tokens
+    rates, source = _rates(chosen, model, terms.own_prices)
     known = chosen.tunable(model)
     return Estimate(
         provider=chosen.name,
         model=model,
         examples=len(examples),
         n_epochs=epochs,
-        training_tokens=tokens[0],
+        training_tokens=training_tokens,
         exact=bool(terms.token_counter or (known and known.tokenizer == O200K)),
         questions=terms.questions,
-        tokens_in=tokens[1],
-        tokens_out=tokens[2],
-        training_usd=training_usd,
-        answering_usd=answering_usd,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        training_usd=rates and training_tokens * rates[0] / 1e6,
+        answering_usd=rates and (tokens_in * rates[1] + tokens_out * rates[2]) / 1e6,
         source=source,
     )
 
 
-def _costs(
-    chosen: Provider, model: str, tokens: tuple[int, int, int], own_prices: str
-) -> tuple[float | None, float | None, str]:
-    """Dólares do treino e das respostas (base e ajustado), e a data e a fonte dos preços.
-
-    ``tokens``: os de treino e, em cada modelo, os de entrada e os de saída.
-    """
+def _rates(chosen: Provider, model: str, own_prices: str) -> tuple[tuple[float, float, float] | None, str]:
+    """Dólares por 1M de tokens de treino, de entrada e de saída (base mais ajustado), e a data e a fonte dos preços."""
     if not chosen.paid:
-        return 0.0, 0.0, "sem cobrança: treina na sua máquina (energia e hora de GPU não contadas)"
+        return (0.0, 0.0, 0.0), "sem cobrança: treina na sua máquina (energia e hora de GPU não contadas)"
     if own_prices:
         train, price_in, price_out = _own(own_prices)
-        usd_in, usd_out, source = 2 * price_in, 2 * price_out, "preços informados por você"
-    else:
-        known = chosen.tunable(model)
-        sku = known.price_sku if known else ""
-        try:
-            price = prices.find(sku, "train")
-            usd_in, usd_out = (
-                prices.find(sku, way).usd + prices.find(sku, f"tuned_{way}").usd for way in ("input", "output")
-            )
-        except InputError:
-            return None, None, "preço desconhecido"
-        since, checked = portuguese.date(price.effective_from), portuguese.date(price.checked_on)
-        train, source = price.usd, f"preços em vigor desde {since}, conferidos em {checked}: {price.source_url}"
-        if known and known.ends_on:
-            source += f" · o modelo ajustado deixa de responder em {portuguese.date(known.ends_on)}"
-    return tokens[0] * train / 1e6, (tokens[1] * usd_in + tokens[2] * usd_out) / 1e6, source
+        return (train, 2 * price_in, 2 * price_out), "preços informados por você"
+    known = chosen.tunable(model)
+    sku = known.price_sku if known else ""
+    try:
+        price = prices.find(sku, "train")
+        usd_in, usd_out = (
+            prices.find(sku, way).usd + prices.find(sku, f"tuned_{way}").usd for way in ("input", "output")
+        )
+    except InputError:
+        return None, "preço desconhecido"
+    since, checked = portuguese.date(price.effective_from), portuguese.date(price.checked_on)
+    source = f"preços em vigor desde {since}, conferidos em {checked}: {price.source_url}"
+    if known and known.ends_on:
+        source += f" · o modelo ajustado deixa de responder em {portuguese.date(known.ends_on)}"
+    return (price.usd, usd_in, usd_out), source
 
 
 def _own(text: str) -> list[float]:
