@@ -121,13 +121,9 @@ def _line_problems(line: int, raw: bytes) -> tuple[list[Problem], dict | None]:
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not messages:
         return [Problem(line, "sem_mensagens", 'falta a lista "messages" com pelo menos uma mensagem.')], None
-    problems = [
-        Problem(line, code, text)
-        for index, message in enumerate(messages)
-        for code, text in _message_problems(index, message)
-    ]
-    problems += [] if problems else [Problem(line, code, text) for code, text in _turn_problems(row, messages)]
-    return (problems, None) if problems else ([], row)
+    broken = [problem for index, message in enumerate(messages) for problem in _message_problems(index, message)]
+    problems = [Problem(line, code, text) for code, text in broken or _turn_problems(row, messages)]
+    return problems, None if problems else row
 
 
 def _message_problems(index: int, message: object) -> Iterator[tuple[str, str]]:
