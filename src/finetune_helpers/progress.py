@@ -17,7 +17,7 @@ def bar(doing: str, unit: str, total: int | None = None, *, items: Iterable | No
     """Barra de uma tarefa (``doing``, no gerúndio) com ``total`` unidades (None: não se sabe), ou sobre ``items``.
 
     Só aparece num terminal ou caderno e, com ``delay``, depois desses segundos: o que é rápido não enche a tela. As
-    ``options`` (``initial``, ``delay``) são as do tqdm.
+    ``options`` (``initial``, ``delay``) são as do ``tqdm``.
     """
     from tqdm.auto import tqdm
 
