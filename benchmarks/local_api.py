@@ -154,7 +154,7 @@ def main() -> None:
         measures = {"validation": validation(folder)}
         with local_finetune_api.running(folder / "api") as server:
             provider = gpt.provider("local", base_url=server.base_url)
-            client = gpt.client(provider, api_key=server.api_key, timeout=600)
+            client = gpt.client(provider, api_key=server.api_key)
             measures["job"], tuned = overhead(folder, client, provider)
             measures["base_answers"], measures["tuned_answers"] = answering(client, MODEL), answering(client, tuned)
             measures["order"] = order_kept(client, MODEL)

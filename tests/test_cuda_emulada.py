@@ -90,7 +90,9 @@ class TestNotebook:
 
     def test_a_t4_lost_in_the_middle_of_training_returns_without_a_gpu_and_then_with_one(self, tmp_path):
         """O caderno 02 de verdade, num kernel novo por máquina; só a pasta da rodada passa de uma à outra."""
-        subprocess.run([sys.executable, "-c", WRITE_MODEL, str(HERE), str(tmp_path / "modelo")], check=True, timeout=300)
+        subprocess.run(
+            [sys.executable, "-c", WRITE_MODEL, str(HERE), str(tmp_path / "modelo")], check=True, timeout=300
+        )
         path = os.pathsep.join([str(TRITON), str(HERE), str(Path(finetune_helpers.__file__).parents[1])])
         no_gpu = {"PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
         t4 = no_gpu | {"EMULAR_T4": str(tmp_path / "modelo"), "FINETUNE_CACHE": str(tmp_path / "cache")}

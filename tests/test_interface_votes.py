@@ -39,6 +39,19 @@ for number in range(count):
     append(run, replace(first, vote_id=f"{name}-{number}", answer_a="x" * 3000))
     print(f"{name}-{number}", flush=True)
 """
+# O processo morre com o cadeado na mão e a linha pela metade no disco.
+KILLED = """
+import json, os, signal, sys
+from dataclasses import replace
+from finetune_helpers.interface import votes
+def half(path, rows):
+    line = json.dumps(rows[0])
+    with open(path, "a") as file:
+        file.write(line[: len(line) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+votes.append_jsonl = half
+votes.append(sys.argv[1], replace(votes.read(sys.argv[1])[0], vote_id="morto"))
+"""
 
 
 def ids(run: Path) -> list[str]:
@@ -85,6 +98,14 @@ def test_every_vote_acknowledged_before_kill_9_is_there(voter, tmp_path):
     found = ids(tmp_path / "r1")
     # O que foi gravado e não chegou a ser dito é, no máximo, o último.
     assert found[: len(said)] == said and found[len(said) :][-1] == "v0" and len(found) <= len(said) + 2
+
+
+def test_a_writer_killed_in_the_middle_of_a_line_harms_no_vote(tmp_path):
+    append(tmp_path, VOTE)
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path])
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / votes.FILE).read_bytes().endswith(b"\n")
+    append(tmp_path, replace(VOTE, vote_id="depois"))
+    assert ids(tmp_path) == ["v0", "depois"]
 
 
 @settings(max_examples=25)

@@ -115,6 +115,8 @@ def test_two_processes_train_the_same_configuration(toy_model, tmp_path):
         assert (measured["steps"], measured["examples_seen"]) == (4, 16)
         losses[processes] = [point["loss"] for point in measured["loss_curve"]]
     assert losses[2] == pytest.approx(losses[1], rel=0.02)
+    told = "accelerate launch --num_processes 2 -m finetune_helpers.training resultados/RODADA/rodada.json"
+    assert told in (Path(__file__).parents[1] / "README.md").read_text("utf-8")
     base = training.base_id(training.choose("cpu", engine="transformers", model=str(toy_model)))
     assert measured["base_id"] == base and measured["model_id"].startswith(f"{base}+")
     assert measured["model"] == toy_model.name and str(toy_model) not in str(measured["profile"])

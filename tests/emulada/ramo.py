@@ -85,7 +85,9 @@ def train(folder: Path) -> dict:
     training.save(model, tokenizer, folder / "adaptador", chosen)
     logged = {row["step"]: row["loss"] for row in trainer.state.log_history if "loss" in row}
     asked = os.environ.get("RESPONDE") != "0"
-    return {"losses": logged, "base_id": training.base_id(chosen)} | (answers(model, tokenizer, chosen) if asked else {})
+    return {"losses": logged, "base_id": training.base_id(chosen)} | (
+        answers(model, tokenizer, chosen) if asked else {}
+    )
 
 
 def answers(model, tokenizer, chosen: training.Profile) -> dict:

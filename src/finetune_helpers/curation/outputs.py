@@ -124,8 +124,13 @@ def check_leaks(folder: str | Path) -> list[LeakCheck]:
     pairs = [(train.with_name("teste.jsonl"), train) for train in trains]
     shared = folder / "comparacao" / "teste.jsonl"
     pairs += [(shared, train) for train in trains] if shared.exists() else []
-    shown = progress.bar("procurando vazamentos", "pares de arquivos", items=pairs, delay=1.0)
-    return [_compare(test, train) for test, train in shown]
+    checks = []
+    # Com with, a barra fecha também se o caderno é interrompido no meio: solta, o tqdm reclamaria no fim do kernel.
+    with progress.bar("procurando vazamentos", "pares de arquivos", len(pairs), delay=1.0) as shown:
+        for test, train in pairs:
+            checks.append(_compare(test, train))
+            shown.update()
+    return checks
 
 
 def _compare(test: Path, train: Path) -> LeakCheck:

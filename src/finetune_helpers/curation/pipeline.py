@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -136,7 +137,8 @@ def _fill(order: _Order, reader: Reader) -> Curation:
         if wanted.cleans:
             rows = [Candidate(row.row, clean(row.title), clean(row.content)) for row in rows]
             rows = _keep(funnel, CLEANED, wanted.cleaned, rows)
-        rows = [replace(row, tokens=count) for row, count in zip(rows, _count(order.counter, rows), strict=True)]
+        counts = _count(order.counter, rows)
+        rows = [Candidate(row.row, row.title, row.content, n) for row, n in zip(rows, counts, strict=True)]
         histogram.update(row.tokens for row in rows)
         selection.offer(_keep(funnel, TOKENS, wanted.tokens, rows))
         if selection.full and not read_all:
@@ -145,7 +147,9 @@ def _fill(order: _Order, reader: Reader) -> Curation:
         raise _TooFewRows(_too_few(selection, funnel.steps(), reader))
     chosen, cut = [*selection.train, *selection.test], len(selection.train)
     examples = [Example(row.title, row.content, "longo" if row.tokens > BORDER else "curto") for row in chosen]
-    pairs = near_pairs(examples, examples)
+    with ThreadPoolExecutor(1) as pool:  # num arquivo grande, o resumo leva tanto quanto as quase duplicatas
+        read = pool.submit(reader.digest)
+        pairs = near_pairs(examples, examples)
     groups = clusters(examples, pairs)
     examples = [replace(example, cluster=group) for example, group in zip(examples, groups, strict=True)]
     return Curation(
@@ -158,7 +162,7 @@ def _fill(order: _Order, reader: Reader) -> Curation:
         leaks=_leaks([pair for pair in pairs if pair.left >= cut > pair.right], examples),
         damages=reader.skipped(),
         token_histogram=dict(sorted(histogram.items())),
-        facts=_facts(order, reader, selection),
+        facts=_facts(order, reader, selection, read.result()),
         seconds=time.perf_counter() - started,
     )
 
@@ -216,18 +220,17 @@ def _leaks(pairs: Sequence[Near], rows: Sequence[Example]) -> list[dict]:
     ]
 
 
-def _facts(order: _Order, reader: Reader, selection: Selection) -> dict:
-    size, sha256 = reader.digest()
+def _facts(order: _Order, reader: Reader, selection: Selection, read: tuple[int, str]) -> dict:
     return {
         "modelo": order.model,
         "modo": order.plan.mode,
         "fonte": {
             "nome": reader.source.name,
             "bytes_no_disco": reader.source.size,
-            "bytes_lidos": size,
+            "bytes_lidos": read[0],
             "linhas_lidas": reader.rows,
             "lida_inteira": reader.complete,
-            "sha256_do_que_foi_lido": sha256,
+            "sha256_do_que_foi_lido": read[1],
         },
         "regras": {rule.name: rule.says for rule in order.plan.rules},
         "regra_de_tokens": "ligada" if order.plan.tokens else "desligada",
