@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from comparison_run import make_run
 from openai.types.chat import ChatCompletion
+from test_comparison_study import rewrite
 
 from finetune_helpers import comparison, records
 from finetune_helpers.comparison import judge, statistics, study
@@ -49,6 +50,19 @@ def test_every_pair_is_asked_once_in_both_orders_with_a_schema(tmp_path, endpoin
     assert len(rows) == 30 and all(sorted(sides) == [False, True] for sides in orders.values())
     assert endpoint.asked[0]["response_format"]["json_schema"]["strict"] is True
     assert judged(run, endpoint) == rows and len(endpoint.asked) == 30
+
+
+def test_only_the_last_judge_of_the_answers_of_now_counts(tmp_path, endpoint):
+    run = make_run(tmp_path, n=3, suite=False)
+    rows = judged(run, endpoint)
+    assert judge.current(study.read_study(run)) == rows
+    rewrite(run, "gpt", lambda row: row | {"answer": f"{row['answer']} E mais."})
+    again = judged(run, endpoint)
+    # As trilhas comparadas entre si mudaram de um lado, e a GPT dos dois; a LLaMA contra a sua base, de nenhum.
+    assert len(again) == len(rows) * 5 // 3 and len(judge.current(study.read_study(run))) == len(rows)
+    other = judge.Judge(endpoint, "juiz-2", 1.0, input_usd=0.1, output_usd=0.5)
+    judge.judge_pairs(run, other)
+    assert {row["judge"] for row in judge.current(study.read_study(run))} == {"juiz-2"}
 
 
 def test_the_cap_stops_before_the_call_that_would_pass_it(tmp_path, endpoint):

@@ -15,7 +15,7 @@ from openpyxl import load_workbook
 from test_comparison_review import HOSTILE, blind, clean, fill, hostile_run, needs_office, ratings, recalculated
 
 from finetune_helpers import comparison, prices, records
-from finetune_helpers.comparison import answers_sheets, figures, judgements, metrics, readme, tables, wording
+from finetune_helpers.comparison import answers_sheets, figures, judge, judgements, metrics, readme, tables, wording
 from finetune_helpers.errors import InputError, RunMismatchError
 
 SHEETS = ["Resumo", "Lado a lado", "Métricas", "Estatística", "Flexibilidade", "Treino", "Custo", "Proveniência"]
@@ -227,11 +227,9 @@ def test_page_votes_and_the_rejected_judge_stay_out_of_the_line_of_each_system(t
     ]
     quiet = table(comparison.write_workbook(run, results=found), "Resumo", "Sistema e modelo")
     records.write_jsonl(run / "votos.jsonl", votes)
-    judged = {"words_a": 9, "words_b": 8, "winner": "A", "tokens_in": 1, "tokens_out": 1}
-    sides = [(item, *pair) for item in found.study.items for pair in (TUNED, TUNED[::-1])]
-    judged |= {"first": TUNED[0], "second": TUNED[1]}
-    rows = [{"item_id": item, "left": left, "right": right, "key": f"{item}{left}"} for item, left, right in sides]
-    records.write_jsonl(run / "juiz.jsonl", [judged | row for row in rows])
+    judged = {"judge": "juiz-1", "winner": "A", "tokens_in": 1, "tokens_out": 1}
+    rows = judge._questions(found.study, TUNED, "juiz-1")
+    records.write_jsonl(run / "juiz.jsonl", [row | judged for row in rows])
     path = comparison.write_workbook(run, results=found)
     first, second = table(path, "Resumo", "Sistema")[:2]
     counts = ("Trilha LLaMA, ajustado", 8, 1, 1)

@@ -116,6 +116,14 @@ def read(study: Study) -> list[dict]:
     return read_jsonl(path, growing=True) if path.is_file() else []
 
 
+def current(study: Study) -> list[dict]:
+    """O que o último juiz disse das respostas de agora, sem os julgamentos de outro juiz nem os de respostas refeitas."""
+    rows = read(study)
+    model = (rows[-1].get("judge") or rows[-1]["model_id"]) if rows else ""
+    keys = {question["key"] for pair in study.pairs() for question in _questions(study, pair, model)}
+    return [row for row in rows if row["key"] in keys]
+
+
 def _questions(study: Study, pair: tuple[str, str], model: str) -> Iterator[dict]:
     """Cada par nas duas ordens; ``key`` muda com o juiz, a instrução e os textos."""
     first, second = pair
@@ -157,7 +165,9 @@ def _ask(judge: Judge, question: dict) -> dict:
         valid = False
     verdict = {key: said[key] if valid else "" for key in _FIELDS}
     kept = {key: value for key, value in question.items() if key != "prompt"}
-    return kept | {"model_id": reply.model, "finish_reason": choice.finish_reason} | cost | verdict
+    return (
+        kept | {"judge": judge.model, "model_id": reply.model, "finish_reason": choice.finish_reason} | cost | verdict
+    )
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ def _blocks(sheet: Sheet, results: Results, review: Review | None) -> None:
         sheet.heading("Votos da página (quem vota escolhe a pergunta: são um indício, fora da linha de cada sistema)")
         sheet.table(_contests(results), votes)
     points = {pair: review.points(pair) for pair in study.pairs()} if review else {}
-    if audits := judge.audits(judge.read(study), points):
+    if audits := judge.audits(judge.current(study), points):
         _judge(sheet, results, audits)
     if notices := study.notices():
         sheet.heading("Avisos")

@@ -125,7 +125,7 @@ def check_leaks(folder: str | Path) -> list[LeakCheck]:
     shared = folder / "comparacao" / "teste.jsonl"
     pairs += [(shared, train) for train in trains] if shared.exists() else []
     checks = []
-    # Com with, a barra fecha também se o caderno é interrompido no meio: solta, o tqdm reclamaria no fim do kernel.
+    # Por dentro do bloco, a barra fecha também se o caderno é interrompido: solta, reclamaria no fim do kernel.
     with progress.bar("procurando vazamentos", "pares de arquivos", len(pairs), delay=1.0) as shown:
         for test, train in pairs:
             checks.append(_compare(test, train))
