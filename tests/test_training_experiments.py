@@ -5,21 +5,20 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from experiments_run import bench as toy_bench
+from training_run import EXAMPLES, finish, start, until
+from training_run import bench as toy_bench
 
 from finetune_helpers import prompts, training
 from finetune_helpers.errors import InputError, RunMismatchError
-from finetune_helpers.records import Example, read_json, write_json, write_jsonl
+from finetune_helpers.records import read_json, write_json, write_jsonl
 from finetune_helpers.training import findings, profiles, search, trial
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = Path(__file__).with_name("experiments_run.py")
 CPU = profiles.BY_NAME["cpu"]
 SPY = """
 import os, signal, sys
@@ -239,8 +238,7 @@ def test_a_run_without_winner_says_what_to_do(tmp_path, name, message):
 def data(tmp_path_factory) -> Path:
     """Uma pasta com linhas de treino e, no lugar do teste, o que nenhum leitor aceitaria."""
     root = tmp_path_factory.mktemp("experimentos")
-    rows = [prompts.to_alpaca(Example(f"Title {n}", f"Book {n} tells of {n} travellers.")) for n in range(24)]
-    write_jsonl(root / "dados" / "r" / "llama" / "treino.jsonl", rows)
+    write_jsonl(root / "dados" / "r" / "llama" / "treino.jsonl", map(prompts.to_alpaca, EXAMPLES[:24]))
     for name in ("llama", "comparacao"):
         (root / "dados" / "r" / name).mkdir(exist_ok=True)
         (root / "dados" / "r" / name / "teste.jsonl").write_text("isto não é para ler")
@@ -253,24 +251,6 @@ def watched(root: Path, **more: str) -> dict[str, str]:
     """O ambiente em que abrir o conjunto de teste, em qualquer processo, deixa uma marca e falha."""
     paths = f"{root / 'espiao'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     return os.environ | {"PYTHONPATH": paths, "ESPIAO": str(root / "aberto")} | more
-
-
-def started(root: Path, model: Path, **more: str) -> subprocess.Popen:
-    command = [sys.executable, str(SCRIPT), str(root), str(model), "3"]
-    return subprocess.Popen(command, env=watched(root, **more), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def ended(process: subprocess.Popen) -> None:
-    _, error = process.communicate(timeout=600)
-    assert process.returncode == 0, error.decode()[-2000:]
-
-
-def until(happened, seconds: float) -> bool:
-    """Espera que algo aconteça, por no máximo ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not happened() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(happened())
 
 
 def orphans(root: Path) -> list[int]:
@@ -286,20 +266,20 @@ def test_a_search_killed_and_resumed_counts_each_trial_once_and_never_reads_the_
     seen = subprocess.run([sys.executable, "-c", code], env=watched(data), capture_output=True, text=True)
     assert "o conjunto de teste foi aberto" in seen.stderr and (data / "aberto").exists(), "o espião não vê"
     (data / "aberto").unlink()
-    folder = data / "resultados" / "r" / search.FOLDER
-    killed = started(data, toy_model)
+    folder, search_of_three = data / "resultados" / "r" / search.FOLDER, ("buscar", data, toy_model, 3)
+    killed = start(*search_of_three, environment=watched(data))
     assert until((folder / trial.LOGS / "busca-2.txt").exists, 300)
     killed.kill()
     killed.communicate()
     assert until(lambda: not orphans(data), 20), "o ensaio sobreviveu a quem o pediu"
-    ended(started(data, toy_model, MORRE="3"))
+    finish(start(*search_of_three, environment=watched(data, MORRE="3")))
     bench = toy_bench(data, str(toy_model), 3)
     first, fallen, again, dead = search.open_study(bench).trials
     assert [one.state.name for one in (first, fallen, again, dead)] == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"]
     assert again.params == fallen.params != first.params and "falta de memória" in dead.user_attrs["reason"]
     assert [len(one.intermediate_values) for one in (first, again)] == [2, 2]
     before = (folder / trial.JOURNAL).read_bytes()
-    ended(started(data, toy_model))
+    finish(start(*search_of_three, environment=watched(data)))
     assert (folder / trial.JOURNAL).read_bytes() == before and not (data / "aberto").exists()
     winner = findings.conclude(bench)["winner"]
     chosen = training.choose("vencedor", run=folder.parent, model=str(toy_model))
@@ -329,31 +309,15 @@ def test_a_trial_is_pruned_by_what_it_reports_or_cut_by_the_budget(data, toy_mod
 
 @pytest.mark.treino
 @pytest.mark.longo
-def test_the_notebook_runs_with_every_change(data, toy_model, tmp_path):
+def test_the_notebook_runs_with_every_change(data, toy_model, tmp_path, monkeypatch):
     import papermill
 
     shutil.copytree(data / "dados" / "r", tmp_path / "dados" / "r")
     values = {"RODADA": "r", "MODELO": str(toy_model), "N_ENSAIOS": 1, "MAX_PASSOS": 2, "MINUTOS": 60}
-    asked = [part for name, value in values.items() for part in ("-p", name, str(value))]
     notebook = ROOT / "colab" / "05_hiperparametros.ipynb"
     assert set(values) <= set(papermill.inspect_notebook(notebook))
-    finished = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "papermill",
-            str(notebook),
-            str(tmp_path / "saida.ipynb"),
-            *asked,
-            "--kernel",
-            "python3",
-        ],
-        env=os.environ | {"FINETUNE_PASTA": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    monkeypatch.setenv("FINETUNE_PASTA", str(tmp_path))
+    papermill.execute_notebook(notebook, tmp_path / "saida.ipynb", values, kernel_name="python3", progress_bar=False)
     summary = read_json(tmp_path / "resultados" / "r" / search.FOLDER / findings.SUMMARY)
     assert [row["change"] for row in summary["changes"]] == list(search.CHANGES)
     assert all(row["loss"] for row in summary["changes"]) and summary["left_out"] == [] and summary["spread"] > 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
+from training_run import EXAMPLES, finish, start, until
 
 from finetune_helpers import prompts, training
 from finetune_helpers.errors import InputError, RunMismatchError
@@ -18,17 +19,6 @@ from finetune_helpers.training import bases, guards
 
 pytestmark = pytest.mark.treino
 ENGINES = ("unsloth", "transformers")
-SCRIPT = Path(__file__).with_name("training_run.py")
-
-
-def _start(action: str, folder: Path, model: Path, engine: str) -> subprocess.Popen:
-    command = [sys.executable, str(SCRIPT), action, str(folder), str(model), engine]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def _finish(process: subprocess.Popen) -> None:
-    _, error = process.communicate(timeout=600)
-    assert process.returncode == 0, error.decode()[-2000:]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +26,7 @@ def whole_runs(toy_model, tmp_path_factory) -> dict[str, Path]:
     """Um treino sem interrupção com cada motor."""
     folders = {engine: tmp_path_factory.mktemp(engine) for engine in ENGINES}
     for engine, folder in folders.items():
-        _finish(_start("treinar", folder, toy_model, engine))
+        finish(start("treinar", folder, toy_model, engine))
     return folders
 
 
@@ -56,7 +46,7 @@ def test_training_lowers_the_loss_and_both_engines_agree(whole_runs):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_adapter_reloaded_in_a_fresh_process_gives_the_same_answers(whole_runs, toy_model, engine):
     folder = whole_runs[engine]
-    _finish(_start("recarregar", folder, toy_model, engine))
+    finish(start("recarregar", folder, toy_model, engine))
     assert read_json(folder / "depois.json") == read_json(folder / "antes.json")
     weights = load_file(folder / "adaptador" / "adapter_model.safetensors")
     assert {weight.dtype.name for weight in weights.values()} == {"float32"}
@@ -67,13 +57,13 @@ def test_ten_kills_and_the_run_ends_as_if_nothing_had_happened(whole_runs, toy_m
     # A retomada é do Trainer, igual nos dois motores; o transformers é o que importa mais depressa.
     moments, killed = random.Random(3407), 0
     for step in [*sorted(moments.sample(range(1, 23), 9)), 24]:
-        process = _start("treinar", tmp_path, toy_model, "transformers")
+        process = start("treinar", tmp_path, toy_model, "transformers")
         _wait_for(tmp_path / "pontos", step, process)
         time.sleep(moments.random() * 0.15)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-    _finish(_start("treinar", tmp_path, toy_model, "transformers"))
+    finish(start("treinar", tmp_path, toy_model, "transformers"))
     resumed, whole = (read_json(folder / "curva.json") for folder in (tmp_path, whole_runs["transformers"]))
     assert killed >= 8
     assert resumed["passos"] == whole["passos"] == 24
@@ -84,19 +74,18 @@ def test_ten_kills_and_the_run_ends_as_if_nothing_had_happened(whole_runs, toy_m
 
 def _wait_for(folder: Path, step: int, process: subprocess.Popen) -> None:
     """Espera que a pasta de um checkpoint ``step`` ou maior comece a ser escrita: a morte cai dentro ou logo depois."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if any(int(path.name.split("-")[-1]) >= step for path in folder.glob("checkpoint-*")):
-            return
-        time.sleep(0.01)
-    assert process.poll() is not None, "o treino não avançou"
+
+    def saving() -> bool:
+        return any(int(path.name.split("-")[-1]) >= step for path in folder.glob("checkpoint-*"))
+
+    assert until(lambda: saving() or process.poll() is not None, 120), "o treino não avançou"
 
 
 def test_a_finished_run_is_recognised_and_not_trained_further(whole_runs, toy_model):
     folder = whole_runs["transformers"]
     files = (folder / "curva.json", folder / "adaptador" / "cartao.json")
     before = [path.stat().st_mtime_ns for path in files]
-    _finish(_start("treinar", folder, toy_model, "transformers"))
+    finish(start("treinar", folder, toy_model, "transformers"))
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
@@ -104,8 +93,7 @@ def test_a_finished_run_is_recognised_and_not_trained_further(whole_runs, toy_mo
 def test_two_processes_train_the_same_configuration(toy_model, tmp_path):
     run = tmp_path / "resultados" / "dupla"
     options = {"PERFIL": "cpu", "MOTOR": "transformers", "MODELO": str(toy_model), "EPOCAS": 0, "MAX_PASSOS": 4}
-    rows = [prompts.to_alpaca(Example(f"Title {n}", f"Book {n} tells of {n} travellers.")) for n in range(40)]
-    write_jsonl(tmp_path / "dados" / "dupla" / "llama" / "treino.jsonl", rows)
+    write_jsonl(tmp_path / "dados" / "dupla" / "llama" / "treino.jsonl", map(prompts.to_alpaca, EXAMPLES[:40]))
     losses = {}
     for processes in (1, 2):
         folder = run.with_name(f"dupla{processes}")
@@ -281,10 +269,10 @@ def test_rows_over_the_limit_are_listed_and_never_cut():
             return {"input_ids": [text.split() for text in texts]}
 
     rows = [{"prompt": "a", "completion": ""}, {"prompt": "a", "completion": " b"}]
-    for limit, too_long in ((3, []), (2, [1])):
+    for limit, kept in ((3, rows), (2, rows[:1])):
         lengths = guards.lengths(Words(), rows, limit)
-        assert lengths.too_long == too_long and len(lengths.kept(rows)) == 2 - len(too_long)
-        assert ("2 (3)" in str(lengths)) == bool(too_long) and lengths.longest_kept == 8
+        assert lengths.kept(rows) == kept and lengths.longest_kept == 8
+        assert ("linhas (tokens): 2 (3)" in str(lengths)) == (len(kept) == 1)
     with pytest.raises(InputError, match="Nenhum exemplo cabe nos 1 tokens"):
         guards.lengths(Words(), rows, 1)
 

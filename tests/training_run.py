@@ -1,21 +1,58 @@
-"""Um treino pequeno num processo próprio, para os testes que o interrompem ou recarregam.
+"""Um treino pequeno ou uma busca num processo próprio, para os testes que os interrompem ou recarregam.
 
 python training_run.py treinar|recarregar PASTA MODELO MOTOR
+python training_run.py buscar PASTA MODELO ENSAIOS
 """
 
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from finetune_helpers import prompts, records, training
+from finetune_helpers import prompts, records, runs, training
+from finetune_helpers.training import search
 
 EXAMPLES = [records.Example(f"Title {n}", f"Book {n} tells of {n} travellers.") for n in range(48)]
 
 
-def main(action: str, folder: str, model_folder: str, engine: str) -> None:
-    """Treina 24 passos salvando a cada um, ou recarrega o adaptador; grava perdas e respostas."""
+def start(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen:
+    """Começa uma destas ações noutro processo."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Espera que um processo acabe; falha com o que ele escreveu."""
+    _, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error.decode()[-2000:]
+
+
+def until(happened: Callable[[], object], seconds: float) -> bool:
+    """Espera que algo aconteça, por no máximo ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(happened())
+
+
+def bench(root: Path, model: str, trials: int) -> search.Bench:
+    """Os experimentos da rodada ``r`` de ``root``, com dois passos por ensaio e tempo de sobra."""
+    budget = search.budget("demonstracao", minutes=60, trials=trials)
+    profile = search.base_profile(budget, engine="transformers", model=model, max_steps=2)
+    return search.prepare(root / "resultados" / "r", root / "dados" / "r" / "llama" / "treino.jsonl", budget, profile)
+
+
+def main(action: str, folder: str, model_folder: str, asked: str) -> None:
+    """Treina 24 passos salvando a cada um, ou recarrega o adaptador, e grava perdas e respostas; ou faz a busca."""
     output = Path(folder)
+    if action == "buscar":
+        trials = bench(output, model_folder, int(asked))
+        runs.open_run(trials.folder.parent, search.STEP, {"MODELO": model_folder}, output=trials.folder)
+        search.search(trials)
+        return
     changes = {"model": model_folder, "batch_size": 2, "max_steps": 24, "learning_rate": 1e-2}
-    profile = training.choose("cpu", engine=engine, **changes)
+    profile = training.choose("cpu", engine=asked, **changes)
     if action == "recarregar":
         model, tokenizer = training.load(profile, adapter=output / "adaptador")
         records.write_json(output / "depois.json", _answers(model, tokenizer))
