@@ -38,18 +38,15 @@ def walk(number: str, chosen: dict[str, str], work: Path, model: str) -> tuple[i
     space: dict = {"colab": colab}
     exec(cells[1], space)
     space |= chosen | {"RODADA": "oferta", "MODELO": model, "MAX_PASSOS": 1}
-    assert any(cell.startswith(WORK[number]) for cell in cells), WORK[number]
-    index = 2
+    (work_cell,) = [index for index, cell in enumerate(cells) if cell.startswith(WORK[number])]
     try:
-        while not cells[index].startswith(WORK[number]):
+        for index in range(2, work_cell):
             exec(cells[index], space)
-            index += 1
         return 0, ""
     except FinetuneError as error:
         return index, str(error)
     finally:
-        server = space.get("server")
-        if server:
+        if server := space.get("server"):
             server.stop()
         runs.close_run(work / "resultados" / "oferta")
 

@@ -1,7 +1,6 @@
 """O que a máquina decide sem treinar: perfil e preço de cada placa, que pesos são, o que cabe e o que se recusa."""
 
 import errno
-import json
 import os
 import sys
 from dataclasses import fields, replace
@@ -99,10 +98,6 @@ def test_every_profile_gives_valid_trainer_arguments(name, tmp_path):
     assert (arguments.get("fp16", False), arguments["bf16"]) == (name == "t4", name != "t4")
     assert arguments["max_length"] == profile.max_length
     assert resume.sft_arguments(profile, tmp_path, max_length=296)["max_length"] == 296
-
-
-def test_empty_changes_keep_the_profile(no_gpu):
-    assert training.choose("cpu", model="", epochs=0, max_new_tokens=None) == profiles.BY_NAME["cpu"]
 
 
 def test_a_processor_that_only_emulates_bfloat16_computes_in_float32(no_gpu, monkeypatch):
@@ -266,7 +261,7 @@ def test_an_adapter_is_named_by_its_weights_and_refused_by_another_base_or_promp
     first = training.tuned_id(profile, folder)
     assert first.startswith(training.base_id(profile) + "+")
     assert first != training.tuned_id(profile, adapter(tmp_path / "b", profile, b"outros pesos"))
-    assert model.check_card(folder, profile)["base_id"] == training.base_id(profile)
+    model.check_card(folder, profile)
     for key in ("base_id", "prompt_fingerprint"):
         write_json(folder / model.CARD, model._expected_card(profile) | {key: "outro"})
         with pytest.raises(RunMismatchError, match=f"{key}='outro'"):
@@ -325,20 +320,16 @@ def test_validation_is_taken_from_training_and_never_moves(toy_examples):
         training.split_validation(toy_examples[:15])
 
 
-def _checkpoint(folder, step, *, state=True, whole=True, optimizer=b"x", last=None):
+def _checkpoint(folder, step, last=100):
+    """Um checkpoint inteiro, num treino de ``last`` passos."""
     import numpy as np
     from safetensors.numpy import save_file
 
     path = folder / f"checkpoint-{step}"
     path.mkdir(parents=True)
     save_file({"lora_A": np.ones((4, 4))}, path / "adapter_model.safetensors")
-    if not whole:
-        data = (path / "adapter_model.safetensors").read_bytes()
-        (path / "adapter_model.safetensors").write_bytes(data[:-20])
-    (path / "optimizer.pt").write_bytes(optimizer)
-    if state:
-        text = json.dumps({"global_step": step} | ({"max_steps": last} if last else {}))
-        (path / "trainer_state.json").write_text(text if state is True else text[:-4])
+    (path / "optimizer.pt").write_bytes(b"x")
+    write_json(path / "trainer_state.json", {"global_step": step, "max_steps": last})
     return path
 
 
@@ -350,10 +341,17 @@ def test_the_highest_whole_checkpoint_wins_by_number_and_a_finished_one_is_not_r
     assert training.last_complete(tmp_path, unfinished=True).name == "checkpoint-9"
 
 
-@pytest.mark.parametrize("damage", [{"state": False}, {"state": "metade"}, {"whole": False}, {"optimizer": b""}])
-def test_a_truncated_save_is_skipped(tmp_path, damage):
-    good = _checkpoint(tmp_path, 5)
-    assert not resume.complete_state(_checkpoint(tmp_path, 6, **damage))
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("trainer_state.json", None), ("trainer_state.json", -4), (model.WEIGHTS, -20), ("optimizer.pt", 0)],
+)
+def test_a_truncated_save_is_skipped(tmp_path, name, kept):
+    good, cut = _checkpoint(tmp_path, 5), _checkpoint(tmp_path, 6)
+    whole = (cut / name).read_bytes()
+    (cut / name).unlink()
+    if kept is not None:
+        (cut / name).write_bytes(whole[:kept])
+    assert not resume.complete_state(cut)
     assert training.last_complete(tmp_path) == good
 
 
@@ -386,17 +384,15 @@ def test_merging_the_8b_looks_at_memory_and_disk_before_loading_anything(
         export.merge(training.choose("t4", engine="transformers"), tmp_path, tmp_path / "unido")
 
 
-@pytest.mark.parametrize(("disk", "fits"), [(39e9, False), (41e9, True)])
-def test_the_gguf_folder_is_the_one_unsloth_writes_and_the_download_is_counted(tmp_path, monkeypatch, disk, fits):
+def test_the_gguf_folder_is_the_one_unsloth_writes_and_the_download_is_counted(tmp_path, monkeypatch):
     asked = []
     big = SimpleNamespace(
         num_parameters=lambda: 8_000_000_000,
         save_pretrained_gguf=lambda folder, tokenizer, quantization_method: asked.append((folder, quantization_method)),
     )
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=disk))
-    if fits:
-        assert export.gguf(big, None, tmp_path / "gguf", profiles.BY_NAME["t4"]) == tmp_path / "gguf_gguf"
-        assert asked == [(str(tmp_path / "gguf"), "q4_k_m")]
-    else:
-        with pytest.raises(MachineError, match="baixados"):
-            export.gguf(big, None, tmp_path / "gguf", profiles.BY_NAME["t4"])
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=39e9))
+    with pytest.raises(MachineError, match="baixados"):
+        export.gguf(big, None, tmp_path / "gguf", profiles.BY_NAME["t4"])
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=41e9))
+    assert export.gguf(big, None, tmp_path / "gguf", profiles.BY_NAME["t4"]) == tmp_path / "gguf_gguf"
+    assert asked == [(str(tmp_path / "gguf"), "q4_k_m")]
