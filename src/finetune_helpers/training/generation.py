@@ -11,6 +11,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import StoppingCriteria
 
 from .. import prompts
@@ -65,7 +66,7 @@ def generate(
     juntos, são o texto dela. ``stop``, se for ligado, encerra o lote no passo seguinte.
     """
     rows = [encode(tokenizer, text) for text in texts]
-    ids, mask = padded(rows, padding_id(tokenizer), left=True)
+    ids, mask = padded(rows, padding_id(tokenizer), side="left")
     batch = _Batch(tokenizer, limits, _ends(model, tokenizer), on_text, stop or Event())
     # Um limite de comprimento do próprio modelo faria o transformers avisar, a cada chamada, que há dois.
     model.generation_config.max_length = None
@@ -143,15 +144,11 @@ def padding_id(tokenizer: Any) -> int:
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
-def padded(rows: list[list[int]], padding: int, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Um lote retangular (linhas × tokens) e a máscara dele."""
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), padding)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
-    for row, tokens in enumerate(rows):
-        where = slice(longest - len(tokens), None) if left else slice(len(tokens))
-        ids[row, where] = torch.tensor(tokens)
-        mask[row, where] = 1
+def padded(rows: list[list[int]], padding: int, *, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Um lote retangular (linhas × tokens), com padding do lado ``side`` (``left`` ou ``right``), e a máscara dele."""
+    tensors = [torch.tensor(tokens, dtype=torch.long) for tokens in rows]
+    ids = pad_sequence(tensors, batch_first=True, padding_value=padding, padding_side=side)
+    mask = pad_sequence([torch.ones_like(tokens) for tokens in tensors], batch_first=True, padding_side=side)
     return ids, mask
 
 

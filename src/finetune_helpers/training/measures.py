@@ -21,7 +21,7 @@ from ..estimates import PHASES, peak_rss_gb
 from ..portuguese import duration, number
 from ..records import Example, check_present, read_json, write_json
 from .bases import base_id
-from .generation import GREEDY, Generated, Sampling, answerer, encode, generate, inference, padded, padding_id
+from .generation import Sampling, answerer, encode, generate, inference, padded, padding_id
 from .model import MEASURES, tuned_id
 from .profiles import Profile
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import SFTTrainer
 
-__all__ = ["GREEDY", "Generated", "Sampling", "answerer", "encode", "generate"]
+__all__ = ["Sampling", "answerer", "encode", "generate"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def losses(
     with inference(model), progress.bar("medindo a perda", "itens", len(rows)) as bar:
         for first in range(0, len(order), batch_size):
             indices = order[first : first + batch_size]
-            ids, mask = padded([encoded[index] for index in indices], padding_id(tokenizer), left=False)
+            ids, mask = padded([encoded[index] for index in indices], padding_id(tokenizer), side="right")
             logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
             for row, index in enumerate(indices):
                 start, end = starts[index], len(encoded[index])
