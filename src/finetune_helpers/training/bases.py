@@ -2,8 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
-import math
 import re
 import shutil
 from dataclasses import dataclass
@@ -131,19 +129,18 @@ def _digest(*files: Path) -> str:
 
 
 def _safetensors_size(path: Path) -> int:
-    """Parâmetros de um arquivo, pelo cabeçalho; pesos de 4 bits vêm dois em cada byte (U8)."""
+    """Parâmetros de um arquivo, pelo cabeçalho, sem os números que só descrevem a quantização."""
+    from huggingface_hub import parse_local_safetensors_file_metadata
+
     if path.suffix != ".safetensors":
         return 0
-    with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    counts: dict[str, int] = {}
-    for name, tensor in header.items():
-        if name != "__metadata__" and ".absmax" not in name and "quant" not in name:
-            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
-    return _parameters(counts)
+    tensors = parse_local_safetensors_file_metadata(path).tensors.items()
+    weights = [tensor for name, tensor in tensors if ".absmax" not in name and "quant" not in name]
+    return sum(_parameters({tensor.dtype: tensor.parameter_count}) for tensor in weights)
 
 
 def _parameters(counts: dict[str, int]) -> int:
+    # Pesos de 4 bits vêm dois em cada byte (U8).
     return sum(count * (2 if dtype == "U8" else 1) for dtype, count in counts.items())
 
 
