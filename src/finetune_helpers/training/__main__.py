@@ -38,8 +38,8 @@ def main() -> int:
     return 0
 
 
-def train(run_file: Path, data_folder: Path | None = None) -> Path:
-    """Treina (ou retoma) a rodada de ``run_file`` e devolve a pasta do adaptador.
+def train(run_file: Path, data_folder: Path | None = None) -> None:
+    """Treina (ou retoma) a rodada de ``run_file``.
 
     InputError se o caderno 02 ainda não registrou a configuração; RunMismatchError se aqui o modelo base é outro.
     """
@@ -50,7 +50,7 @@ def train(run_file: Path, data_folder: Path | None = None) -> Path:
     data = data_folder or run.parents[1] / "dados" / run.name
     profile = split_over(from_parameters(options, run), int(os.environ.get("WORLD_SIZE", "1")))
     examples = [prompts.from_alpaca(row) for row in read_jsonl(data / "llama" / "treino.jsonl")]
-    return _train(profile, examples, run / "llama3")
+    _train(profile, examples, run / "llama3")
 
 
 def from_parameters(options: dict[str, Any], run: Path) -> Profile:
@@ -83,7 +83,7 @@ def split_over(profile: Profile, processes: int) -> Profile:
     )
 
 
-def _train(profile: Profile, examples: list[Example], output: Path) -> Path:
+def _train(profile: Profile, examples: list[Example], output: Path) -> None:
     print(describe(profile))
     clock = runs.Stopwatch()
     with clock.phase("load"):
@@ -109,7 +109,6 @@ def _train(profile: Profile, examples: list[Example], output: Path) -> Path:
         plain = fitting.accelerator.unwrap_model(fitting.model)
         save(plain, tokenizer, adapter, profile, partial(measures.report, fitting, curves, profile, seconds))
     fitting.accelerator.wait_for_everyone()
-    return adapter
 
 
 if __name__ == "__main__":

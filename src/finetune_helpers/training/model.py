@@ -19,11 +19,13 @@ CARD, MEASURES, WEIGHTS = "cartao.json", "medidas.json", "adapter_model.safetens
 
 def model_arguments(profile: Profile, adapter: Path | None = None) -> dict[str, Any]:
     """Argumentos de ``FastLanguageModel.from_pretrained`` para o modelo base ou para um adaptador salvo."""
+    import torch
+
     base = bases.resolve(profile)
     return ({} if adapter else base.arguments()) | {
         "model_name": str(adapter or base.load_from()),
         "max_seq_length": profile.max_length,
-        "dtype": _dtype(profile),
+        "dtype": getattr(torch, profile.dtype),
         "load_in_4bit": profile.load_in_4bit,
     }
 
@@ -47,7 +49,12 @@ def load(profile: Profile, adapter: Path | None = None) -> "tuple[PreTrainedMode
     if adapter:
         check_card(adapter, profile)
     try:
-        return (_load_unsloth if profile.engine == "unsloth" else _load_transformers)(profile, adapter)
+        if profile.engine != "unsloth":
+            return _load_transformers(profile, adapter)
+        point_unsloth(profile)
+        from unsloth import FastLanguageModel
+
+        return FastLanguageModel.from_pretrained(**model_arguments(profile, adapter))
     except (OSError, RuntimeError, ValueError) as error:
         raise bases.explain(error, profile.model_name) from error
 
@@ -82,19 +89,6 @@ def adapter_in_32_bits(model: Any) -> None:
             parameter.data = parameter.data.float()
 
 
-def _dtype(profile: Profile) -> Any:
-    import torch
-
-    return getattr(torch, profile.dtype)
-
-
-def _load_unsloth(profile: Profile, adapter: Path | None) -> tuple:
-    point_unsloth(profile)
-    from unsloth import FastLanguageModel
-
-    return FastLanguageModel.from_pretrained(**model_arguments(profile, adapter))
-
-
 def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
     from peft import PeftModel
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -103,7 +97,7 @@ def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
     path, pinned = base.load_from(), base.arguments()
     # Com vários processos, cada um fica com a sua GPU.
     place = profile.device if profile.device == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    options: dict[str, Any] = {"dtype": _dtype(profile), "device_map": {"": place}} | pinned
+    options: dict[str, Any] = {"dtype": profile.dtype, "device_map": {"": place}} | pinned
     config = AutoConfig.from_pretrained(path, **pinned)
     if published := getattr(config, "quantization_config", None):
         # Um modelo publicado já em 4 bits diz em que tipo calcula, e a T4 pode não o ter: vale o do perfil.
@@ -114,7 +108,7 @@ def _load_transformers(profile: Profile, adapter: Path | None) -> tuple:
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=_dtype(profile),
+            bnb_4bit_compute_dtype=profile.dtype,
         )
     model = AutoModelForCausalLM.from_pretrained(path, **options)
     _keep_the_gradient(model)
@@ -160,7 +154,7 @@ def save(
     folder: Path,
     profile: Profile,
     measure: Callable[[Path], dict] | None = None,
-) -> Path:
+) -> None:
     """Salva adaptador, tokenizador e, por último, o cartão com o modelo base, o prompt e o hash dos pesos.
 
     ``measure`` recebe a pasta, já com os pesos, e devolve o que o treino custou, que fica em ``medidas.json``.
@@ -171,19 +165,10 @@ def save(
     if measure:
         write_json(folder / MEASURES, measure(folder))
     write_json(folder / CARD, _expected_card(profile) | {"adapter_sha256": adapter_hash(folder)})
-    return folder
 
 
-def restore(model: "PreTrainedModel", adapter: Path) -> None:
-    """Põe no modelo, que já tem um adaptador novo, os pesos do adaptador salvo."""
-    from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    set_peft_model_state_dict(model, load_file(Path(adapter) / WEIGHTS))
-
-
-def check_card(adapter: Path, profile: Profile) -> dict[str, str]:
-    """Lê o cartão de um adaptador e recusa (RunMismatchError) o de outro modelo base ou de outro prompt."""
+def check_card(adapter: Path, profile: Profile) -> None:
+    """InputError se o adaptador não está inteiro; RunMismatchError se é de outro modelo base ou de outro prompt."""
     if not (Path(adapter) / CARD).is_file():
         raise InputError(f"{adapter} não tem um adaptador completo (falta {CARD}). Treine de novo no caderno 02.")
     card = read_json(Path(adapter) / CARD)
@@ -193,7 +178,6 @@ def check_card(adapter: Path, profile: Profile) -> dict[str, str]:
                 f"O adaptador em {adapter} foi treinado com {key}={card.get(key)!r} e o pedido é {value!r}. "
                 "Use o mesmo modelo e o mesmo prompt do treino, ou treine de novo em outra rodada (`run`)."
             )
-    return dict(card)
 
 
 def _expected_card(profile: Profile) -> dict[str, str]:

@@ -11,7 +11,7 @@ from ..errors import RunMismatchError
 from ..records import Example, read_json, storage, write_json
 from . import guards
 from .bases import base_id
-from .model import CARD, WEIGHTS, adapter_in_32_bits, check_card, restore
+from .model import CARD, WEIGHTS, adapter_in_32_bits, check_card
 from .profiles import Profile
 
 if TYPE_CHECKING:
@@ -143,7 +143,10 @@ def train_or_resume(trainer: "SFTTrainer", adapter: Path, profile: Profile | Non
     if (Path(adapter) / CARD).is_file():
         if profile:
             check_card(adapter, profile)
-        restore(cast("PreTrainedModel", trainer.model), adapter)
+        from peft import set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        set_peft_model_state_dict(cast("PreTrainedModel", trainer.model), load_file(Path(adapter) / WEIGHTS))
         return False
     if profile and trainer.is_world_process_zero():
         write_json(folder / CARD, card(profile, trainer.args.world_size))
