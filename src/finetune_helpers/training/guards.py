@@ -35,11 +35,10 @@ def split_validation(
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens de cada linha (prompt, resposta e EOS), as que cabem e as que passam do limite."""
+    """Tokens de cada linha (prompt, resposta e EOS) e o limite; a linha que passa dele fica de fora."""
 
     tokens: list[int]
     limit: int
-    too_long: list[int]
 
     @property
     def longest_kept(self) -> int:
@@ -54,10 +53,11 @@ class Lengths:
     def __str__(self) -> str:
         span = f"de {number(min(self.tokens))} a {number(max(self.tokens))} tokens"
         text = f"{number(len(self.tokens))} exemplos, {span}; limite de {number(self.limit)}."
-        if not self.too_long:
+        too_long = [f"{row} ({number(count)})" for row, count in enumerate(self.tokens, start=1) if count > self.limit]
+        if not too_long:
             return text + " Nenhum passa do limite."
-        listed = ", ".join(f"{row + 1} ({number(self.tokens[row])})" for row in self.too_long[:10])
-        return text + f" {len(self.too_long)} passam e ficam de fora, em vez de perder o fim; linhas (tokens): {listed}"
+        listed = ", ".join(too_long[:10])
+        return text + f" {len(too_long)} passam e ficam de fora, em vez de perder o fim; linhas (tokens): {listed}"
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,12 @@ def lengths(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[dict[str, str]]
     """Mede cada linha ``{prompt, completion}`` em tokens; InputError se nenhuma couber em ``limit``."""
     texts = [row["prompt"] + row["completion"] + tokenizer.eos_token for row in rows]
     counts = [len(ids) for ids in tokenizer(texts)["input_ids"]]
-    too_long = [index for index, count in enumerate(counts) if count > limit]
-    if len(too_long) == len(counts):
+    if min(counts) > limit:
         raise InputError(
             f"Nenhum exemplo cabe nos {number(limit)} tokens deste perfil; o menor tem {number(min(counts))}. Use "
             "descrições menores no caderno 01 ou outro perfil em `profile`."
         )
-    return Lengths(counts, limit, too_long)
+    return Lengths(counts, limit)
 
 
 def check(trainer: Any, tokenizer: "PreTrainedTokenizerBase", profile: Profile) -> Check:
