@@ -117,7 +117,7 @@ def read(study: Study) -> list[dict]:
 
 
 def current(study: Study) -> list[dict]:
-    """O que o último juiz disse das respostas de agora, sem os julgamentos de outro juiz nem os de respostas refeitas."""
+    """O que o último juiz disse das respostas de agora; o de outro juiz ou de outras respostas não conta."""
     rows = read(study)
     model = (rows[-1].get("judge") or rows[-1]["model_id"]) if rows else ""
     keys = {question["key"] for pair in study.pairs() for question in _questions(study, pair, model)}
