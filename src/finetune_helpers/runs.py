@@ -7,8 +7,9 @@ import platform
 import re
 import shutil
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -176,6 +177,18 @@ def _owner(folder: Path) -> dict:
 def _in_use(folder: Path) -> str:
     who = "o passo {step}, na máquina {machine}, processo {process}, desde {since}".format(**_owner(folder))
     return f"Outro caderno usa esta rodada: {who}"
+
+
+def when_input_closes(end: Callable[[], None]) -> None:
+    """Chama ``end`` quando a entrada padrão fecha: quem iniciou este processo acabou."""
+
+    def wait() -> None:
+        # os.read, e não sys.stdin: a leitura com reserva prende uma trava que um processo filho herdaria presa.
+        while os.read(0, 4096):
+            continue
+        end()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from finetune_helpers.errors import FinetuneError, MachineError
 from finetune_helpers.records import watch, write_json
+from finetune_helpers.runs import when_input_closes
 
 from . import base_models
-from .server import ADDRESS_FILE, Settings, when_input_closes
+from .server import ADDRESS_FILE, Settings
 
 LOCK_WAIT = 20.0  # segundos: o servidor anterior pode estar terminando
 

@@ -5,10 +5,9 @@ import re
 import secrets
 import subprocess
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,18 +54,6 @@ def without_paths(text: str) -> str:
 def trace(error: BaseException) -> str:
     """Rastro de pilha para o registro, sem pastas e sem os valores das variáveis."""
     return without_paths("".join(traceback.format_exception(error)))
-
-
-def when_input_closes(end: Callable[[], None]) -> None:
-    """Chama ``end`` quando a entrada padrão fecha: quem iniciou este processo acabou."""
-
-    def wait() -> None:
-        # os.read, e não sys.stdin: a leitura com reserva prende uma trava que um processo filho herdaria presa.
-        while os.read(0, 4096):
-            continue
-        end()
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from finetune_helpers.errors import FinetuneError, InputError, StorageError
 from finetune_helpers.gpt import validation
 from finetune_helpers.portuguese import counted, number
 from finetune_helpers.records import read_json, watch, write_json
+from finetune_helpers.runs import when_input_closes
 
 from . import base_models, store
-from .server import STORAGE_EXIT, trace, when_input_closes, without_paths
+from .server import STORAGE_EXIT, trace, without_paths
 
 if TYPE_CHECKING:
     from finetune_helpers.training import Profile

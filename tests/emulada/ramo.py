@@ -84,10 +84,8 @@ def train(folder: Path) -> dict:
     training.train_or_resume(trainer, folder / "adaptador", chosen)
     training.save(model, tokenizer, folder / "adaptador", chosen)
     logged = {row["step"]: row["loss"] for row in trainer.state.log_history if "loss" in row}
-    asked = os.environ.get("RESPONDE") != "0"
-    return {"losses": logged, "base_id": training.base_id(chosen)} | (
-        answers(model, tokenizer, chosen) if asked else {}
-    )
+    seen = {"losses": logged, "base_id": training.base_id(chosen)}
+    return seen if os.environ.get("RESPONDE") == "0" else seen | answers(model, tokenizer, chosen)
 
 
 def answers(model, tokenizer, chosen: training.Profile) -> dict:

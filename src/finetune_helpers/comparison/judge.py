@@ -165,9 +165,8 @@ def _ask(judge: Judge, question: dict) -> dict:
         valid = False
     verdict = {key: said[key] if valid else "" for key in _FIELDS}
     kept = {key: value for key, value in question.items() if key != "prompt"}
-    return (
-        kept | {"judge": judge.model, "model_id": reply.model, "finish_reason": choice.finish_reason} | cost | verdict
-    )
+    kept |= {"judge": judge.model, "model_id": reply.model, "finish_reason": choice.finish_reason}
+    return kept | cost | verdict
 
 
 @dataclass(frozen=True)

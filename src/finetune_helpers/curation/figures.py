@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -20,11 +20,14 @@ from ..records import Example, atomic_write
 from .pipeline import Curation
 from .rules import BORDER
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 # Cores que daltônicos distinguem (Okabe e Ito).
 BLUE, ORANGE, GREY, VERMILION, BLACK = "#0072B2", "#E69F00", "#BBBBBB", "#D55E00", "#000000"
 GREEN, PURPLE = "#007A5A", "#9B5585"
 NAMES = {"llama": "LLaMA 3", "gpt": "GPT"}
-_STYLE: dict[Any, Any] = {
+_STYLE: "dict[RcKeyType, Any]" = {
     "font.size": 13,
     "axes.spines.top": False,
     "axes.spines.right": False,

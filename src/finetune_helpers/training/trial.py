@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from .. import prompts
 from ..errors import FinetuneError
 from ..estimates import peak_rss_gb
 from ..records import drop_truncated_tail, read_jsonl
+from ..runs import when_input_closes
 from . import add_adapter, guards, load, split_validation, trainer
 from .profiles import Profile
 from .resume import training_rows
@@ -104,7 +104,7 @@ def main() -> None:
     from optuna import Trial
 
     request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    when_input_closes(lambda: os._exit(1))
     study = load_study(Path(sys.argv[1]), sys.argv[2])
     trial = Trial(study, study.trials[int(sys.argv[3])]._trial_id)
     try:
@@ -115,13 +115,6 @@ def main() -> None:
         if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
             raise
         trial.set_user_attr("reason", "a memória não bastou para este ensaio.")
-
-
-def _leave_with_parent() -> None:
-    # Não por sys.stdin: um processo que o `datasets` começasse esperaria para sempre pela trava dele.
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
 
 
 def train(request: dict[str, Any], trial: "Trial") -> None:
