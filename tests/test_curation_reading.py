@@ -66,7 +66,9 @@ def lines_kept(path: Path, damage_limit: int = 0) -> list[int]:
     def work(reader: reading.Reader) -> list[int]:
         rows = (row for block in reader.blocks((rules.COMPLETE,), 1) for row in block)
         kept = [at for at, (passed, _, _) in enumerate(rows, start=1) if passed]
-        assert reader.digest()[0] == reader.source.path.stat().st_size
+        size, lines, _ = reader.digest()
+        reader.refuse_blank(lines)
+        assert size == reader.source.path.stat().st_size
         return [reader.line(at) for at in kept]
 
     return reading.reading(path, damage_limit, work)

@@ -125,6 +125,12 @@ def test_a_judgement_that_was_cut_does_not_count(work):
     assert judge.read(found) == [{"key": "k0"}, {"key": "k1"}]
 
 
+def test_a_line_that_is_no_vote_stops_the_workbook_with_its_number(work):
+    records.write_jsonl(_run(work) / "votos.jsonl", [{"choice": "A"}])
+    with pytest.raises(InputError, match=r"votos\.jsonl, linha 1: falta o texto de vote_id"):
+        comparison.write_workbook(_run(work))
+
+
 def test_events_of_the_local_api_go_on_without_the_cut_one(tmp_path):
     job = store.new_id("ftjob")
     for n in range(3):

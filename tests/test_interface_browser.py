@@ -14,9 +14,9 @@ import httpx
 import pytest
 from interface_systems import ROOT, SCRIPT, dying, echo, empty_run, hostile, patient, published, script
 
-from finetune_helpers import interface
+from finetune_helpers import interface, votes
 from finetune_helpers.errors import MachineError
-from finetune_helpers.interface import systems, votes
+from finetune_helpers.interface import systems
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason="o Chromium não está instalado (apt install chromium)")

@@ -37,6 +37,8 @@ def test_known_counts(at, model):
 @given(texts=TEXTS)
 @example(texts=["um", "dois textos", "três", "", "quatro " * 50])
 @example(texts=["<|endoftext|>", "<|eot_id|>", "\n\n\n  \t", "1234567890"])
+@example(texts=["antes <|endofprompt|> depois", "<|begin_of_text|>", "<|begin_of_text", "|>"])
+@example(texts=["dois textos", ""] * tokens.BATCH)
 def test_counts_are_those_of_the_whole_encoding_in_order(model, texts):
     counter = tokens.counter(model)
     assert counter(texts) == [len(counter.encoding.encode_ordinary(text)) for text in texts]

@@ -51,7 +51,7 @@ def read(path: Path | str) -> list[Answer]:
 
     InputError aponta a linha a que falta um campo.
     """
-    rows = read_jsonl(Path(path), growing=True) if Path(path).is_file() else []
+    rows = read_jsonl(Path(path), growing=True)
     names = [field.name for field in fields(Answer)]
     for number, row in enumerate(rows, start=1):
         if missing := [name for name in names if name not in row]:

@@ -162,9 +162,10 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> Path:
 def read_jsonl(path: Path, *, growing: bool = False) -> list[dict]:
     """Lê um JSONL inteiro; InputError aponta a primeira linha que não é um objeto JSON.
 
-    ``growing`` é para um arquivo a que se acrescentam linhas: a última, se ficou sem fim, não conta.
+    ``growing`` é para um arquivo a que se acrescentam linhas: a última, se ficou sem fim, não conta, e o que ainda não
+    existe não tem nenhuma.
     """
-    data, rows = _bytes(path), []
+    data, rows = b"" if growing and not path.is_file() else _bytes(path), []
     for number, line in enumerate((data[: data.rfind(b"\n") + 1] if growing else data).splitlines(), start=1):
         try:
             row = json.loads(line)

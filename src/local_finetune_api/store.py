@@ -136,8 +136,7 @@ def event(root: Path, identifier: str, message: str, *, level: str = "info", dat
 
 def events(root: Path, identifier: str) -> list[dict]:
     """Eventos de um treino, do mais novo para o mais antigo; uma última linha pela metade fica de fora."""
-    path = job_folder(root, identifier) / "events.jsonl"
-    return read_jsonl(path, growing=True)[::-1] if path.is_file() else []
+    return read_jsonl(job_folder(root, identifier) / "events.jsonl", growing=True)[::-1]
 
 
 def checkpoints(root: Path, identifier: str) -> list[dict]:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from .. import votes
 from ..portuguese import ABSENT, NOT_RUN, number
 from ..records import normalise, read_json, sha256_file
 from . import metrics, similarity
-from .judgements import Review, votes
+from .judgements import Review
 from .metrics import METRICS, Metric
 from .results import Results, Row
 from .study import ARMS, REFERENCE, System
@@ -85,10 +86,10 @@ def _told(results: Results, review: Review, item: dict) -> str:
 def _votes(results: Results) -> dict[str, str]:
     """Os votos de cada pergunta, que pode ser um título do teste."""
     label, told = labels(results), dict[str, Counter]()
-    for vote in votes(results.study):
-        best = {"A": vote["system_a"], "B": vote["system_b"]}.get(vote["choice"])
-        said = label.get(best, best) if best else vote["choice"].replace("_", " ")
-        told.setdefault(normalise(vote["question"]), Counter())[said] += 1
+    for vote in votes.read(results.study.run):
+        best = {"A": vote.system_a, "B": vote.system_b}.get(vote.choice)
+        said = label.get(best, best) if best else vote.choice.replace("_", " ")
+        told.setdefault(normalise(vote.question), Counter())[said] += 1
     return {title: "\n".join(f"{said}: {n}" for said, n in counts.items()) for title, counts in told.items()}
 
 

@@ -112,8 +112,7 @@ def family(model: str) -> str:
 
 def read(study: Study) -> list[dict]:
     """Julgamentos salvos na rodada; lista vazia se o juiz não foi executado."""
-    path = study.run / FILE
-    return read_jsonl(path, growing=True) if path.is_file() else []
+    return read_jsonl(study.run / FILE, growing=True)
 
 
 def current(study: Study) -> list[dict]:

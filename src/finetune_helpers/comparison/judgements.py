@@ -7,8 +7,8 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from .. import votes
 from ..errors import RunMismatchError
-from ..records import read_jsonl
 from .blind import ATTENTION, MAIN, REPEAT, Plan, Row, belongs
 from .statistics import Estimate, Preference, alpha, kappa, preference
 from .study import Study
@@ -39,7 +39,6 @@ INPUTS: dict[str, tuple[str, tuple, float]] = {
     "Problema B": ("problem_b", PROBLEMS, 17),
     "Comentário": ("comment", (), 30),
 }
-VOTES = "votos.jsonl"
 
 
 @dataclass(frozen=True)
@@ -203,22 +202,16 @@ def refuse_strangers(study: Study, read: Review) -> None:
         )
 
 
-def votes(study: Study) -> list[dict]:
-    """Os votos da página, na ordem em que chegaram; vazio se ninguém votou."""
-    path = study.run / VOTES
-    return read_jsonl(path, growing=True) if path.is_file() else []
-
-
 def vote_contests(study: Study) -> list[Contest]:
     """Um duelo por par votado, com cada voto contado uma vez; os dois ajustados e os pares declarados vêm antes."""
     declared, order = study.pairs(), [system.name for system in study.systems]
     cast: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for vote in votes(study):
-        one, two = vote["system_a"], vote["system_b"]
+    for vote in votes.read(study.run):
+        one, two = vote.system_a, vote.system_b
         known = sorted((one, two), key=lambda name: (order.index(name) if name in order else len(order), name))
         pair = next((pair for pair in declared if set(pair) == {one, two}), (known[0], known[1]))
-        winner = {"A": one, "B": two}.get(vote["choice"])
-        outcome = vote["choice"].replace("_", " ") if winner is None else FIRST if winner == pair[0] else SECOND
-        cast.setdefault(pair, []).append((vote["vote_id"], outcome))
+        winner = {"A": one, "B": two}.get(vote.choice)
+        outcome = vote.choice.replace("_", " ") if winner is None else FIRST if winner == pair[0] else SECOND
+        cast.setdefault(pair, []).append((vote.vote_id, outcome))
     ranked = sorted(cast, key=lambda pair: (declared.index(pair) if pair in declared else len(declared), pair))
     return [contest(pair, cast[pair]) for pair in ranked]

@@ -165,9 +165,8 @@ def measure_similarity(run_folder: Path | str, data_folder: Path | str | None = 
 
 def read(study: Study) -> dict[tuple[str, str], Cosines]:
     """Cossenos já medidos por (sistema, item) cujos textos não mudaram; vazio se a medida não foi feita."""
-    path = study.run / FILE
-    rows = read_jsonl(path, growing=True) if path.is_file() else []
-    rows = [row for row in rows if "controls" in row]  # sem o controle, a linha é de antes dele: mede-se de novo
+    # Sem o controle, a linha é de antes dele: mede-se de novo.
+    rows = [row for row in read_jsonl(study.run / FILE, growing=True) if "controls" in row]
     known = {(row["texts"], row["controls"]): Cosines(row["cosine"], row["own"], row["swapped"]) for row in rows}
     marked = {(pair.system, pair.item_id): tuple(pair.marks().values()) for pair in (_pairs(study) if rows else [])}
     return {key: known[marks] for key, marks in marked.items() if marks in known}

@@ -70,7 +70,7 @@ def _clean_once(text: str) -> str:
             text = pattern.sub(" ", text)
     if "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
-    return _GLUED.sub(r"\g<0> ", text)
+    return _GLUED.sub(r"\g<0> ", text) if _GLUED.search(text) else text
 
 
 def _decode_entity(match: re.Match[str]) -> str:

@@ -45,7 +45,7 @@ def near_title(key: str, keys: Sequence[str]) -> tuple[int, float] | None:
 def near_pairs(left: Sequence[Example], right: Sequence[Example]) -> list[Near]:
     """Todos os pares de quase duplicatas entre duas listas, comparadas uma com a outra por inteiro."""
     keys = [[title_key(example.title) for example in side] for side in (left, right)]
-    scores = process.cdist(*keys, scorer=fuzz.ratio, score_cutoff=TITLE_RATIO, dtype=np.float32)
+    scores = process.cdist(*keys, scorer=fuzz.ratio, score_cutoff=TITLE_RATIO, dtype=np.float32, workers=-1)
     titles = [
         Near(int(at), int(other), "título", round(float(scores[at, other]) / 100, 3))
         for at, other in zip(*np.nonzero(scores), strict=True)

@@ -124,11 +124,42 @@ class _Order:
 
 
 def _fill(order: _Order, reader: Reader) -> Curation:
-    """A história de uma linha: regras no texto bruto, limpeza, regras no texto limpo, tokens, repetições, escolha."""
+    """A escolha e o que se diz dela: o resumo do que foi lido, os grupos de quase duplicatas e o funil."""
     started, wanted = time.perf_counter(), order.plan
     funnel = Funnel((wanted.raw, wanted.cleaned, wanted.tokens), SURPLUS | (REPEATS if wanted.unique else {}))
     selection, histogram = Selection(order.n_train, order.n_test, wanted.unique, funnel), Counter[int]()
     read_all = order.full_scan or reader.path.stat().st_size <= SMALL
+    with ThreadPoolExecutor(1) as pool:
+        # O resumo de um arquivo grande leva segundos e cabe no que a leitura deixa livre de um núcleo.
+        digest = pool.submit(reader.digest) if read_all else None
+        _choose(order, reader, (funnel, selection, histogram), read_all)
+        last = None if reader.complete else reader.line(reader.rows)
+        digest = digest or pool.submit(reader.digest, last)
+        chosen, cut = [*selection.train, *selection.test], len(selection.train)
+        examples = [Example(row.title, row.content, "longo" if row.tokens > BORDER else "curto") for row in chosen]
+        pairs = near_pairs(examples, examples)
+    size, lines, sha256 = digest.result()
+    reader.refuse_blank(lines)
+    groups = clusters(examples, pairs)
+    examples = [replace(example, cluster=group) for example, group in zip(examples, groups, strict=True)]
+    return Curation(
+        order.model,
+        wanted.mode,
+        train=examples[:cut],
+        test=examples[cut:],
+        funnel=funnel.steps(),
+        dropped_examples=_dropped(funnel, reader),
+        leaks=_leaks([pair for pair in pairs if pair.left >= cut > pair.right], examples),
+        damages=reader.skipped(),
+        token_histogram=dict(sorted(histogram.items())),
+        facts=_facts(order, reader, selection, (size, sha256)),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _choose(order: _Order, reader: Reader, tally: tuple[Funnel, Selection, Counter[int]], read_all: bool) -> None:
+    """A história de uma linha: regras no texto bruto, limpeza, regras no texto limpo, tokens, repetições, escolha."""
+    wanted, (funnel, selection, histogram) = order.plan, tally
     # Quem lê tudo não precisa parar logo: blocos maiores rendem mais na limpeza e na contagem de tokens.
     for block in reader.blocks(wanted.raw, len(wanted.raw), LARGE if read_all else BLOCK):
         numbers = range(reader.rows - len(block) + 1, reader.rows + 1)
@@ -145,26 +176,6 @@ def _fill(order: _Order, reader: Reader) -> Curation:
             break
     if not selection.full:
         raise _TooFewRows(_too_few(selection, funnel.steps(), reader))
-    chosen, cut = [*selection.train, *selection.test], len(selection.train)
-    examples = [Example(row.title, row.content, "longo" if row.tokens > BORDER else "curto") for row in chosen]
-    with ThreadPoolExecutor(1) as pool:  # num arquivo grande, o resumo leva tanto quanto as quase duplicatas
-        read = pool.submit(reader.digest)
-        pairs = near_pairs(examples, examples)
-    groups = clusters(examples, pairs)
-    examples = [replace(example, cluster=group) for example, group in zip(examples, groups, strict=True)]
-    return Curation(
-        order.model,
-        wanted.mode,
-        train=examples[:cut],
-        test=examples[cut:],
-        funnel=funnel.steps(),
-        dropped_examples=_dropped(funnel, reader),
-        leaks=_leaks([pair for pair in pairs if pair.left >= cut > pair.right], examples),
-        damages=reader.skipped(),
-        token_histogram=dict(sorted(histogram.items())),
-        facts=_facts(order, reader, selection, read.result()),
-        seconds=time.perf_counter() - started,
-    )
 
 
 def _keep(funnel: Funnel, stage: int, rules: Sequence[Rule], rows: list[Candidate]) -> list[Candidate]:

@@ -92,19 +92,24 @@ class Reader:
             wanted = {row: json.loads(line) for row, line in lines if row in rows}
         return {row: {key: values[key] for key in ("title", "content")} for row, values in wanted.items()}
 
-    def digest(self) -> tuple[int, str]:
-        """Quantos bytes do original (descompactado) foram lidos e o SHA-256 deles; Untidy se há linhas em branco."""
+    def digest(self, last: int | None = None) -> tuple[int, int, str]:
+        """Bytes, linhas e SHA-256 do original (descompactado), inteiro ou até a linha ``last``.
+
+        Untidy se entre as linhas pedidas há uma em branco.
+        """
         sha, size, newlines, piece = hashlib.sha256(), 0, 0, b""
-        last = None if self.complete else self.line(self.rows)
         with open(self.source.path, "rb") as file:
             for piece in islice(file, last) if last else iter(lambda: file.read(1 << 22), b""):
                 if last and self.lines is None and piece.isspace():
                     raise Untidy
                 sha.update(piece)
                 size, newlines = size + len(piece), newlines + piece.count(b"\n")
-        if self.lines is None and newlines + (not piece.endswith(b"\n")) != self.rows:
+        return size, newlines + (not piece.endswith(b"\n")), sha.hexdigest()
+
+    def refuse_blank(self, lines: int) -> None:
+        """Untidy se em ``lines`` linhas do original o DuckDB viu menos linhas: ele pula as que estão em branco."""
+        if self.lines is None and lines != self.rows:
             raise Untidy
-        return size, sha.hexdigest()
 
     def skipped(self) -> list[Damage]:
         """As linhas danificadas até onde se leu."""

@@ -67,10 +67,11 @@ def with_keyword(words: Sequence[str], *, whole_word: bool = False) -> Rule:
     A palavra vale como pedaço de outra ("authority" contém "author"), a menos que ``whole_word``.
     """
     how = "palavra inteira" if whole_word else "como pedaço de palavra"
-    pattern = "|".join(map(re.escape, words)).replace("'", "''")
-    pattern = f"(?i)(?:^|{_NOT_IN_WORD})(?:{pattern})(?:$|{_NOT_IN_WORD})" if whole_word else f"(?i){pattern}"
+    frame = rf"(?:^|{_NOT_IN_WORD}){{}}(?:$|{_NOT_IN_WORD})" if whole_word else "{}"
+    patterns = ["(?i)" + frame.format(re.escape(word)).replace("'", "''") for word in words]
     says = " ou ".join(f'"{word}"' for word in words) + f" no título ou no conteúdo ({how})"
-    condition = f"regexp_matches(content, '{pattern}') OR regexp_matches(title, '{pattern}')"
+    # Uma expressão por palavra: o DuckDB procura um texto fixo duas vezes mais depressa do que um de dois.
+    condition = " OR ".join(f"regexp_matches({text}, '{it}')" for text in ("content", "title") for it in patterns)
     return Rule("sem_palavra_chave", says, condition)
 
 

@@ -3,13 +3,11 @@
 import os
 from importlib import import_module
 
-from . import votes
-
 # O Gradio lê isto uma só vez, ao ser importado: nenhuma estatística de uso sai da máquina.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 _HOMES = {"open_page": "page", "find": "systems", "Access": "systems"}
-__all__ = [*_HOMES, "votes"]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str):

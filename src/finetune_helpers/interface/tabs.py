@@ -12,10 +12,11 @@ from typing import Any
 
 import gradio as gr
 
+from .. import votes
 from ..errors import FinetuneError, InputError
 from ..portuguese import number
 from ..records import Example
-from . import votes
+from ..votes import CHOICES, Vote
 from .similar import COPIED, RUN, Catalogue, highlighted
 from .systems import (
     FREE,
@@ -30,7 +31,6 @@ from .systems import (
     question,
     said,
 )
-from .votes import CHOICES, Vote
 
 SHOWN, DRAWN = 3, "sorteado"
 QUEUED = "Na fila: os modelos atendem um pedido de cada vez."

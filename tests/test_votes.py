@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune_helpers import votes
 from finetune_helpers.errors import InputError, StorageError
-from finetune_helpers.interface import votes
-from finetune_helpers.interface.votes import Vote, append, read
+from finetune_helpers.votes import Vote, append, read
 
 VOTE = Vote("v0", "2026-11-22T14:30:00+00:00", "A Sea Voyage", "gpt-base", "gpt-tuned", "Uma.", "Outra.", "A")
 TEXT = st.text(max_size=60)
@@ -32,7 +32,7 @@ VOTES = st.builds(
 VOTER = """
 import sys
 from dataclasses import replace
-from finetune_helpers.interface.votes import append, read
+from finetune_helpers.votes import append, read
 run, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 first = read(sys.argv[4])[0]
 for number in range(count):
@@ -43,7 +43,7 @@ for number in range(count):
 KILLED = """
 import json, os, signal, sys
 from dataclasses import replace
-from finetune_helpers.interface import votes
+from finetune_helpers import votes
 def half(path, rows):
     line = json.dumps(rows[0])
     with open(path, "a") as file:

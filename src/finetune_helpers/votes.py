@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ..errors import InputError
-from ..records import append_jsonl, drop_truncated_tail, read_jsonl, storage
+from .errors import InputError
+from .records import append_jsonl, drop_truncated_tail, read_jsonl, storage
 
 FILE = "votos.jsonl"
 CHOICES = {"A": "A é melhor", "B": "B é melhor", "empate": "Empate", "ambas_ruins": "Ambas ruins"}
@@ -54,7 +54,7 @@ def read(run_folder: Path | str) -> list[Vote]:
     InputError aponta a primeira linha que não é um voto; uma que ainda está sendo gravada não conta.
     """
     path = Path(run_folder) / FILE
-    rows = read_jsonl(path, growing=True) if path.is_file() else []
+    rows = read_jsonl(path, growing=True)
     for number, row in enumerate(rows, start=1):
         if problem := _problem(row):
             raise InputError(f"{path}, linha {number}: {problem} Corrija ou apague essa linha.")
