@@ -20,16 +20,18 @@ COBERTURA ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test openai lint falhas colab colab-cadernos mutantes roda endereco publicar telas atualizar instalar limpar
 
 instalar: $(VENV)/.pronto
 
-# A marca é escrita por último: se a instalação for interrompida, o próximo make continua de onde parou.
+# A marca é escrita por último: se a instalação for interrompida, o próximo make continua de onde parou. Compilar todos
+# os pacotes levaria um minuto a mais; o Python compila, na primeira vez, os poucos módulos que se importam.
 $(VENV)/.pronto: requirements/pacotes.txt requirements/sem_dependencias.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -r requirements/pacotes.txt
-	$(BIN)/pip install -q --no-deps -r requirements/sem_dependencias.txt
+	$(BIN)/pip install -q --no-compile -r requirements/pacotes.txt
+	$(BIN)/pip install -q --no-compile --no-deps -r requirements/sem_dependencias.txt
 	$(BIN)/pip install -q --no-deps -e .
 	touch $@
 
@@ -65,11 +67,11 @@ colab-cadernos: $(COLAB)/.pronto
 
 $(COLAB)/.pronto: tests/colab/pip-freeze.txt tests/colab/ferramentas.txt requirements/colab.txt requirements/colab_treino.txt
 	$(PYTHON) -m venv $(COLAB)
-	$(COLAB)/bin/pip install -q $(shell grep '^torch==' requirements/pacotes.txt)
+	$(COLAB)/bin/pip install -q --no-compile $(shell grep '^torch==' requirements/pacotes.txt)
 	grep -vE '$(SO_LA)' tests/colab/pip-freeze.txt > $(COLAB)/pacotes.txt
-	$(COLAB)/bin/pip install -q --no-deps -r $(COLAB)/pacotes.txt
-	$(COLAB)/bin/pip install -q --no-deps -r tests/colab/ferramentas.txt
-	$(COLAB)/bin/pip install -q --no-deps -r requirements/colab.txt -r requirements/colab_treino.txt
+	$(COLAB)/bin/pip install -q --no-compile --no-deps -r $(COLAB)/pacotes.txt
+	$(COLAB)/bin/pip install -q --no-compile --no-deps -r tests/colab/ferramentas.txt
+	$(COLAB)/bin/pip install -q --no-compile --no-deps -r requirements/colab.txt -r requirements/colab_treino.txt
 	touch $@
 
 mutantes: instalar

@@ -17,6 +17,7 @@ from finetune_helpers import answers, prompts
 from finetune_helpers.answers import Answer
 from finetune_helpers.errors import InputError, RunMismatchError
 from finetune_helpers.prompts import Question
+from finetune_helpers.records import write_json
 
 
 def asked(n: int, suite: str = "teste") -> list[Question]:
@@ -176,6 +177,7 @@ CHILD = """
 import os, resource, signal, sys
 from finetune_helpers import answers
 from finetune_helpers.prompts import Question
+from finetune_helpers.records import write_json
 
 path, asked_path, moment = sys.argv[1:]
 batches, flushes, real_fsync = iter(range(10_000)), iter(range(10_000)), os.fsync
@@ -214,6 +216,12 @@ def executed(folder: Path, moment: str) -> subprocess.CompletedProcess:
     """O processo que responde a doze perguntas, já terminado."""
     command = [sys.executable, "-c", CHILD, folder / "a.jsonl", folder / "perguntado.txt", moment]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_both_arms_answer_up_to_the_same_length_unless_another_is_asked(tmp_path):
+    assert answers.token_limit(tmp_path) == 256
+    write_json(tmp_path / "llama3" / "treino.json", {"profile": {"max_new_tokens": 48}})
+    assert (answers.token_limit(tmp_path), answers.token_limit(tmp_path, 160)) == (48, 160)
 
 
 @pytest.mark.parametrize("moment", ["respondendo", "antes do disco", "no byte 250", "no byte 1000", "no byte 1235"])

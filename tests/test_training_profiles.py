@@ -234,7 +234,7 @@ def test_the_8b_is_refused_before_any_download_and_a_small_one_tells_its_size(hu
     small = training.choose("cpu", model="dono/meio-bilhao")
     write_json(tmp_path / "llama" / "curadoria.json", {"treino": {"linhas": 10, "tokens": 1000}})
     embedded = training.units(profiles.BY_NAME["cpu"], tmp_path, questions=2)
-    assert embedded == 1000 + 2 * 2 * 64
+    assert embedded == 1000 + 2 * 2 * profiles.BY_NAME["cpu"].max_new_tokens
     assert training.units(small, tmp_path, questions=2) == pytest.approx(3.67 * embedded, rel=0.01)
     assert training.units(replace(small, max_steps=1), tmp_path, questions=0) == pytest.approx(3.67 * 400, rel=0.01)
     monkeypatch.setattr(Hub, "parameters", {"U8": 4_015_000_000})

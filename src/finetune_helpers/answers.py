@@ -7,7 +7,7 @@ from pathlib import Path
 from . import progress, prompts
 from .errors import InputError, RunMismatchError
 from .prompts import Question
-from .records import append_jsonl, drop_truncated_tail, read_jsonl
+from .records import append_jsonl, drop_truncated_tail, read_json, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,15 @@ def base_of(identity: str) -> str:
 def model_name(identity: str) -> str:
     """O nome do modelo, sem revisão nem adaptador."""
     return identity.rpartition("@")[0] or identity
+
+
+def token_limit(run_folder: Path | str, asked: int = 0) -> int:
+    """Tokens a que se limita cada resposta: ``asked`` ou, com zero, os da trilha LLaMA da rodada (256, sem o treino).
+
+    Com limites diferentes, uma trilha teria mais respostas cortadas do que a outra só por isso.
+    """
+    path = Path(run_folder) / "llama3" / "treino.json"
+    return asked or (read_json(path)["profile"]["max_new_tokens"] if path.is_file() else 256)
 
 
 def read(path: Path | str) -> list[Answer]:

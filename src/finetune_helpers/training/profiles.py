@@ -107,7 +107,7 @@ _CPU = Profile(
     eval_steps=6,
     save_minutes=0.5,
     answer_batch_size=16,
-    max_new_tokens=64,
+    max_new_tokens=48,
     reasons=(
         "sem GPU: o modelo pequeno embutido (SmolLM2-135M, arquitetura LLaMA) no lugar do LLaMA 3 8B",
         "bfloat16 nos cálculos: metade da memória de float32; os pesos ficam em 4 bits (NF4) e o LoRA em 32",
