@@ -52,7 +52,8 @@ def token_limit(run_folder: Path | str, asked: int = 0) -> int:
     Com limites diferentes, uma trilha teria mais respostas cortadas do que a outra só por isso.
     """
     path = Path(run_folder) / "llama3" / "treino.json"
-    return asked or (read_json(path)["profile"]["max_new_tokens"] if path.is_file() else 256)
+    profile = read_json(path).get("profile", {}) if path.is_file() else {}
+    return asked or profile.get("max_new_tokens", 256)
 
 
 def read(path: Path | str) -> list[Answer]:

@@ -10,7 +10,7 @@ from typing import Any
 from .. import votes
 from ..errors import RunMismatchError
 from .blind import ATTENTION, MAIN, REPEAT, Plan, Row, belongs
-from .statistics import Estimate, Preference, alpha, kappa, preference
+from .statistics import Estimate, Interval, Preference, alpha, kappa, preference
 from .study import Study
 
 FIRST, SECOND = "primeiro", "segundo"
@@ -76,6 +76,16 @@ class Contest:
     def estimate(self) -> Estimate:
         """Média dos pontos, intervalo e teste; ``n`` são os itens avaliados."""
         return self.statistic.estimate
+
+    def of(self, system: str) -> tuple[Interval, str] | None:
+        """Os pontos de um dos dois, com intervalo, e o nome do outro; None fora do par ou sem nada julgado."""
+        known = self.estimate
+        if not known.n or system not in (self.first, self.second):
+            return None
+        if system == self.first:
+            return known, self.second
+        ends = [None if end is None else 1 - end for end in (known.mean, known.high, known.low)]
+        return Interval(known.n, known.clusters, *ends), self.first
 
 
 @dataclass(frozen=True)

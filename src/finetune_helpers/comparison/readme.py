@@ -6,7 +6,6 @@ Cada página traz alguns dos blocos de ``BLOCKS``, escritos da rodada (``--grava
 import argparse
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -65,11 +64,8 @@ def _precision(results: Results, system: System, review: Review | None) -> str:
 
 def _preferred(results: Results, system: System, review: Review | None) -> str:
     for contest in review.preference if review else []:
-        rate, other = contest.statistic.estimate, contest.second
-        if system.name == contest.second:
-            mean, low, high = (None if end is None else 1 - end for end in (rate.mean, rate.high, rate.low))
-            rate, other = replace(rate, mean=mean, low=low, high=high), contest.first
-        if rate.n and system.name in (contest.first, contest.second):
+        if known := contest.of(system.name):
+            rate, other = known
             won = between(rate, 0, percentage=True)
             return f"preferida em {won} de {rate.n} pares contra {results.study.system(other).label}"
     return NO_REVIEW

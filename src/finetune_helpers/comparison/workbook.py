@@ -14,7 +14,7 @@ from .judge import Audit
 from .judgements import TIES, Review
 from .results import Results, score
 from .review import read_review
-from .statistics import Interval
+from .statistics import ALPHA
 from .study import REFERENCE, System
 from .tables import ALERT, GREY, INK, NO_REVIEW, P_VALUE, Book, Column, Place, Sheet, Styled
 from .wording import answered, between, colour, labels, share_text
@@ -135,12 +135,10 @@ def _preferred(system: System, review: Review | None) -> str:
     if not contests:
         return NO_REVIEW
     for contest in contests:
-        known, pair = contest.estimate, (contest.first, contest.second)
-        if system.name in pair and contest.first.partition("-")[0] == contest.second.partition("-")[0]:
-            if system.name == contest.first:
-                return f"{between(known, 0, percentage=True)}\ncontra a base"
-            turned = [None if end is None else 1 - end for end in (known.mean, known.high, known.low)]
-            return f"{between(Interval(known.n, known.clusters, *turned), 0, percentage=True)}\ncontra o ajustado"
+        known = contest.of(system.name)
+        if known and contest.first.partition("-")[0] == contest.second.partition("-")[0]:
+            against = "a base" if system.name == contest.first else "o ajustado"
+            return f"{between(known[0], 0, percentage=True)}\ncontra {against}"
     return ABSENT
 
 
@@ -153,7 +151,7 @@ def _reviewed(results: Results, review: Review | None) -> list[str]:
     if contest is None:
         return []
     known, label = contest.estimate, labels(results)
-    decided = known.p is not None and known.p <= 0.05
+    decided = known.p is not None and known.p <= ALPHA
     told = "A diferença é demonstrável" if decided else "A diferença não é demonstrável com estes itens"
     points = f"{between(known, 0, percentage=True)} dos pontos contra {label[contest.second]}"
     return [f"Às cegas, {label[contest.first]} fez {points}, em {known.n} itens ({p_value(known.p)}). {told}."]
