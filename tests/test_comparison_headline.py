@@ -9,7 +9,7 @@ import pytest
 from comparison_run import make_run
 
 from finetune_helpers import comparison, records
-from finetune_helpers.comparison import flexibility, readme, results, statistics
+from finetune_helpers.comparison import flexibility, judgements, readme, results
 from finetune_helpers.portuguese import NOT_RUN
 
 
@@ -49,9 +49,8 @@ def test_every_system_has_the_criteria(scored):
     ],
 )
 def test_human_preference_opens_precision_on_both_sides(scored, label, precision):
-    points = statistics.preference([1.0] * 30 + [0.0] * 10)
-    contest = SimpleNamespace(first="llama3-tuned", second="gpt-tuned", statistic=points)
-    review = SimpleNamespace(preference=[contest])
+    cast = [(f"item {at}", "primeiro" if at < 30 else "segundo") for at in range(40)]
+    review = SimpleNamespace(preference=[judgements.contest(("llama3-tuned", "gpt-tuned"), cast)])
     assert headline(scored, review=review)[label]["Precisão"].startswith(precision)
 
 
