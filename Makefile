@@ -20,6 +20,7 @@ COBERTURA ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
+# Com ela, cada processo compilaria de novo o que importa.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test openai lint falhas colab colab-cadernos mutantes roda endereco publicar telas atualizar instalar limpar

@@ -35,15 +35,17 @@ class TokenCounter:
 
         # Numa só chamada, com um token especial entre os textos: uma por texto disputaria a trava do Python.
         mark = min(self.encoding.special_tokens_set)
-        joined = mark.join(texts)
         try:
-            if joined.count(mark) >= len(texts):
-                raise UnicodeError
-            ids = self.encoding.encode_to_numpy(joined, allowed_special={mark}, disallowed_special=())
-        except UnicodeError:  # um texto traz a marca, ou a metade solta de um caractere, que encode_ordinary troca
-            return [len(self.encoding.encode_ordinary(text)) for text in texts]
+            ids = self.encoding.encode_to_numpy(mark.join(texts), allowed_special={mark}, disallowed_special=())
+        except UnicodeEncodeError:  # metade solta de um caractere: encode_ordinary a troca, encode_to_numpy não
+            return self._one_by_one(texts)
         ends = np.flatnonzero(ids == self.encoding.encode_single_token(mark))
+        if len(ends) >= len(texts):  # um dos textos traz a marca
+            return self._one_by_one(texts)
         return list((np.diff(ends, prepend=-1, append=len(ids)) - 1).tolist())
+
+    def _one_by_one(self, texts: list[str]) -> list[int]:
+        return [len(self.encoding.encode_ordinary(text)) for text in texts]
 
 
 @cache

@@ -77,7 +77,7 @@ class Contest:
         """Média dos pontos, intervalo e teste; ``n`` são os itens avaliados."""
         return self.statistic.estimate
 
-    def of(self, system: str) -> tuple[Interval, str] | None:
+    def side(self, system: str) -> tuple[Interval, str] | None:
         """Os pontos de um dos dois, com intervalo, e o nome do outro; None fora do par ou sem nada julgado."""
         known = self.estimate
         if not known.n or system not in (self.first, self.second):

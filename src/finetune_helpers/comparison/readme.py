@@ -64,7 +64,7 @@ def _precision(results: Results, system: System, review: Review | None) -> str:
 
 def _preferred(results: Results, system: System, review: Review | None) -> str:
     for contest in review.preference if review else []:
-        if known := contest.of(system.name):
+        if known := contest.side(system.name):
             rate, other = known
             won = between(rate, 0, percentage=True)
             return f"preferida em {won} de {rate.n} pares contra {results.study.system(other).label}"

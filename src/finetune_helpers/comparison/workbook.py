@@ -135,7 +135,7 @@ def _preferred(system: System, review: Review | None) -> str:
     if not contests:
         return NO_REVIEW
     for contest in contests:
-        known = contest.of(system.name)
+        known = contest.side(system.name)
         if known and contest.first.partition("-")[0] == contest.second.partition("-")[0]:
             against = "a base" if system.name == contest.first else "o ajustado"
             return f"{between(known[0], 0, percentage=True)}\ncontra {against}"

@@ -126,13 +126,11 @@ class _Order:
 def _fill(order: _Order, reader: Reader) -> Curation:
     """A escolha e o que se diz dela: o resumo do que foi lido, os grupos de quase duplicatas e o funil."""
     started, wanted = time.perf_counter(), order.plan
-    funnel = Funnel((wanted.raw, wanted.cleaned, wanted.tokens), SURPLUS | (REPEATS if wanted.unique else {}))
-    selection, histogram = Selection(order.n_train, order.n_test, wanted.unique, funnel), Counter[int]()
     read_all = order.full_scan or reader.path.stat().st_size <= SMALL
     with ThreadPoolExecutor(1) as pool:
         # O resumo de um arquivo grande leva segundos e cabe no que a leitura deixa livre de um núcleo.
         digest = pool.submit(reader.digest) if read_all else None
-        _choose(order, reader, (funnel, selection, histogram), read_all)
+        funnel, selection, histogram = _choose(order, reader, read_all)
         last = None if reader.complete else reader.line(reader.rows)
         digest = digest or pool.submit(reader.digest, last)
         chosen, cut = [*selection.train, *selection.test], len(selection.train)
@@ -157,9 +155,11 @@ def _fill(order: _Order, reader: Reader) -> Curation:
     )
 
 
-def _choose(order: _Order, reader: Reader, tally: tuple[Funnel, Selection, Counter[int]], read_all: bool) -> None:
+def _choose(order: _Order, reader: Reader, read_all: bool) -> tuple[Funnel, Selection, Counter[int]]:
     """A história de uma linha: regras no texto bruto, limpeza, regras no texto limpo, tokens, repetições, escolha."""
-    wanted, (funnel, selection, histogram) = order.plan, tally
+    wanted = order.plan
+    funnel = Funnel((wanted.raw, wanted.cleaned, wanted.tokens), SURPLUS | (REPEATS if wanted.unique else {}))
+    selection, histogram = Selection(order.n_train, order.n_test, wanted.unique, funnel), Counter[int]()
     # Quem lê tudo não precisa parar logo: blocos maiores rendem mais na limpeza e na contagem de tokens.
     for block in reader.blocks(wanted.raw, len(wanted.raw), LARGE if read_all else BLOCK):
         numbers = range(reader.rows - len(block) + 1, reader.rows + 1)
@@ -176,6 +176,7 @@ def _choose(order: _Order, reader: Reader, tally: tuple[Funnel, Selection, Count
             break
     if not selection.full:
         raise _TooFewRows(_too_few(selection, funnel.steps(), reader))
+    return funnel, selection, histogram
 
 
 def _keep(funnel: Funnel, stage: int, rules: Sequence[Rule], rows: list[Candidate]) -> list[Candidate]:

@@ -105,7 +105,8 @@ PROVIDERS = {
         ),
         bom=True,
         extra_body={"trainingType": "GlobalStandard"},
-        after="No Azure o modelo só responde depois de implantado: crie a implantação e use o nome dela como modelo.",
+        after="No Azure um modelo só responde depois de implantado: crie no portal uma implantação com o nome do "
+        "modelo ajustado e execute de novo a célula das respostas.",
     ),
     "nebius": Provider(
         "nebius",
