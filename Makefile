@@ -91,8 +91,8 @@ publicar: instalar
 	rm -rf resultados/publicada/llama3/pontos resultados/publicada/gpt/api_local resultados/publicada/cadernos/*.ipynb
 	rm -rf resultados/publicada/llama3/adaptador
 	$(BIN)/python imagens/planilhas.py resultados/publicada
-	$(BIN)/python -m finetune_helpers.comparison.readme README.md resultados/publicada --gravar
-	$(BIN)/python -m finetune_helpers.comparison.readme resultados/LEIAME.md resultados/publicada --gravar
+	$(BIN)/python resultados/paginas.py README.md resultados/publicada --gravar
+	$(BIN)/python resultados/paginas.py resultados/LEIAME.md resultados/publicada --gravar
 
 # As imagens da página, tiradas com os modelos de uma rodada que ainda tem os pesos.
 telas: instalar

@@ -6,7 +6,10 @@ Das linhas de verdade, que não são do projeto, só os números agregados entra
 import sys
 from pathlib import Path
 
-from finetune_helpers.comparison import readme
+sys.path.insert(0, str(Path(__file__).parents[1] / "resultados"))
+
+import paginas
+
 from finetune_helpers.comparison.results import score
 from finetune_helpers.records import atomic_write
 
@@ -18,7 +21,7 @@ def main(*runs: str) -> int:
     lines = ["# A mesma comparação em linhas escritas para o projeto e em linhas de verdade"]
     for run in runs:
         results = score(run)
-        lines += ["", f"## {Path(run).name}: {len(results.study.items)} itens", "", readme.table(results)]
+        lines += ["", f"## {Path(run).name}: {len(results.study.items)} itens", "", paginas.table(results)]
     with atomic_write(TARGET) as file:
         file.write("\n".join([*lines, ""]))
     print("\n".join(lines))

@@ -9,7 +9,7 @@ import pytest
 from comparison_run import make_run
 
 from finetune_helpers import comparison, records
-from finetune_helpers.comparison import flexibility, judgements, readme, results
+from finetune_helpers.comparison import criteria, flexibility, judgements, results
 from finetune_helpers.portuguese import NOT_RUN
 
 
@@ -25,12 +25,12 @@ def run(scored, tmp_path):
 
 
 def headline(run, **options):
-    return {row["Sistema"]: row for row in readme.headline(run, **options)}
+    return {row["Sistema"]: row for row in criteria.headline(run, **options)}
 
 
 def test_every_system_has_the_criteria(scored):
     rows = headline(scored)
-    assert len(rows) == 9 and all(list(row) == list(readme.COLUMNS) for row in rows.values())
+    assert len(rows) == 9 and all(list(row) == list(criteria.COLUMNS) for row in rows.values())
     tuned, base = rows["Trilha LLaMA, ajustado"], rows["Trilha GPT, base"]
     assert tuned["Modelo"] == "Qwen-Pequeno-0.5B" and "min" in tuned["Eficiência no treinamento"]
     assert tuned["Precisão"].startswith("ainda sem revisão; chrF++ além do acaso")
@@ -56,7 +56,7 @@ def test_human_preference_opens_precision_on_both_sides(scored, label, precision
 
 def test_what_did_not_run_says_so_and_has_no_digit(tmp_path):
     row = headline(make_run(tmp_path, n=4, arms=("llama3",), suite=False))["Trilha GPT, ajustado"]
-    assert {row[column] for column in readme.COLUMNS[1:]} == {NOT_RUN}
+    assert {row[column] for column in criteria.COLUMNS[1:]} == {NOT_RUN}
 
 
 def test_a_run_without_training_report_still_compares(run):
@@ -125,7 +125,9 @@ def test_shares_and_forgetting_respect_the_groups(scored):
 
 def test_importing_the_wing_loads_nothing_heavy():
     heavy = "{'openpyxl', 'scipy', 'matplotlib', 'torch', 'pandas', 'sacrebleu', 'openai', 'numpy', 'statsmodels'}"
-    modules = ", ".join(f"finetune_helpers.comparison.{name}" for name in ("results", "readme", "judge", "similarity"))
+    modules = ", ".join(
+        f"finetune_helpers.comparison.{name}" for name in ("results", "criteria", "judge", "similarity")
+    )
     code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]" and set(comparison.__all__) <= set(dir(comparison))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+import paginas
 import pytest
 from comparison_run import make_run
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from openpyxl import load_workbook
 from test_comparison_review import HOSTILE, blind, clean, fill, hostile_run, needs_office, ratings, recalculated
 
 from finetune_helpers import comparison, prices, records
-from finetune_helpers.comparison import answers_sheets, figures, judge, judgements, metrics, readme, tables, wording
+from finetune_helpers.comparison import answers_sheets, figures, judge, judgements, metrics, tables, wording
 from finetune_helpers.errors import InputError, RunMismatchError
 
 SHEETS = ["Resumo", "Lado a lado", "Métricas", "Estatística", "Flexibilidade", "Treino", "Custo", "Proveniência"]
@@ -281,8 +282,8 @@ def test_a_new_metric_is_one_function_and_one_line(tmp_path, monkeypatch):
         return float(sum(letter in "aeiou" for letter in case.answer.answer))
 
     added = metrics.Metric("vowels", "Vogais por resposta", "0.0", False, vowels)
-    for name in ("metrics", "results", "answers_sheets", "statistics_sheets", "figures", "readme"):
-        module = sys.modules[f"finetune_helpers.comparison.{name}"]
+    wing = ("metrics", "results", "answers_sheets", "statistics_sheets", "figures")
+    for module in [*(sys.modules[f"finetune_helpers.comparison.{name}"] for name in wing), paginas]:
         monkeypatch.setattr(module, "METRICS", (*metrics.METRICS, added), raising=False)
     found = comparison.score(make_run(tmp_path, n=10, suite=False))
     path = comparison.write_workbook(found.study.run, results=found)
@@ -290,7 +291,7 @@ def test_a_new_metric_is_one_function_and_one_line(tmp_path, monkeypatch):
     counted = fmean(sum(letter in "aeiou" for letter in row.answer) for row in found.study.answers["gpt-base"].values())
     assert fmean(row["Vogais por resposta"] for row in rows) == pytest.approx(counted)
     assert "Vogais por resposta" in words(path, "Estatística")
-    assert readme.disagreements(mine(tmp_path, found), found) == []
+    assert paginas.disagreements(mine(tmp_path, found), found) == []
     axes = Figure().subplots()
     assert figures.differences(found, axes)
     assert "Vogais por resposta" in [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
@@ -313,42 +314,42 @@ def test_the_figure_of_losses_promises_only_what_was_measured(scored, monkeypatc
 def mine(folder, found):
     """Um README com a tabela da rodada gravada."""
     path = folder / "LEIA.md"
-    blocks = [f"<!-- {name}: início -->\n<!-- {name}: fim -->\n" for name in readme.BLOCKS]
+    blocks = [f"<!-- {name}: início -->\n<!-- {name}: fim -->\n" for name in paginas.BLOCKS]
     path.write_text("\n".join(["# Título\n", *blocks, "Fim.\n"]), encoding="utf-8")
-    return readme.write(path, found)
+    return paginas.write(path, found)
 
 
 def test_the_readme_table_is_written_and_checked_against_run_and_workbook(scored, tmp_path, capsys):
     found, _ = scored
     text = mine(tmp_path, found)
-    assert readme.disagreements(text, found) == [] and text.read_text(encoding="utf-8").endswith("Fim.\n")
+    assert paginas.disagreements(text, found) == [] and text.read_text(encoding="utf-8").endswith("Fim.\n")
     text.write_text(text.read_text(encoding="utf-8").replace("ainda sem revisão", "ótima", 1), encoding="utf-8")
-    assert readme.main([str(text), str(found.study.run)]) == 1 and "--gravar" in capsys.readouterr().out
-    assert readme.main([str(text), str(found.study.run), "--gravar"]) == 0
+    assert paginas.main([str(text), str(found.study.run)]) == 1 and "--gravar" in capsys.readouterr().out
+    assert paginas.main([str(text), str(found.study.run), "--gravar"]) == 0
     system, rows = next(iter(found.rows.items()))
     key, row = next(iter(rows.items()))
     other = replace(found, rows=found.rows | {system: rows | {key: replace(row, values=row.values | {"chrf": 99.0})}})
-    assert any("Escreva a planilha de novo" in told for told in readme.disagreements(text, other))
+    assert any("Escreva a planilha de novo" in told for told in paginas.disagreements(text, other))
 
 
 def test_the_pages_show_in_bold_what_is_demonstrable_and_count_each_defect(scored):
     found = scored[0]
     shown = [one for one in found.contrasts if one.holm is not None]
-    assert readme.judgement(found).count("**") == 2 * sum(one.holm <= 0.05 for one in shown) > 0
-    assert readme.judgement(found).count("visível a partir de") == len(shown)
-    repeated = next(line for line in readme.defects(found).splitlines() if line.startswith("| repetição"))
+    assert paginas.judgement(found).count("**") == 2 * sum(one.holm <= 0.05 for one in shown) > 0
+    assert paginas.judgement(found).count("visível a partir de") == len(shown)
+    repeated = next(line for line in paginas.defects(found).splitlines() if line.startswith("| repetição"))
     systems = [system.name for system in wording.answered(found)]
     counts = [sum("repeticao" in row.defects for row in found.rows[name].values()) for name in systems]
     assert list(map(int, repeated.split("|")[2:-1])) == counts
     (lost, *_) = found.forgetting()
-    assert f"de {lost.base_passed} para {lost.tuned_passed} em {lost.estimate.n} perguntas" in readme.families(found)
-    assert readme.families(replace(found, verdicts={})) == "não executado"
+    assert f"de {lost.base_passed} para {lost.tuned_passed} em {lost.estimate.n} perguntas" in paginas.families(found)
+    assert paginas.families(replace(found, verdicts={})) == "não executado"
 
 
 def test_a_readme_without_the_marks_says_what_to_do(scored, tmp_path):
     (tmp_path / "x.md").write_text("nada\n<!-- exemplo: fim -->", encoding="utf-8")
     with pytest.raises(InputError, match="marcas"):
-        readme.write(tmp_path / "x.md", scored[0])
+        paginas.write(tmp_path / "x.md", scored[0])
 
 
 def test_figures_are_drawn_when_there_is_something_to_draw(scored):

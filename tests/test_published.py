@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
+import paginas
 import pytest
 
 from finetune_helpers import answers
-from finetune_helpers.comparison import readme, statistics
+from finetune_helpers.comparison import statistics
 from finetune_helpers.records import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ def test_every_answer_says_which_weights_wrote_it_and_each_track_has_one_base():
 
 @pytest.mark.parametrize("page", ["README.md", "resultados/LEIAME.md"])
 def test_the_pages_and_the_workbook_say_what_the_run_says(page):
-    assert readme.main([str(ROOT / page), str(RUN)]) == 0
+    assert paginas.main([str(ROOT / page), str(RUN)]) == 0
 
 
 @pytest.mark.parametrize("arm", ["llama3", "gpt"])

@@ -5,7 +5,7 @@ from importlib import import_module
 _HOMES = {
     "score": "results",
     "write_workbook": "workbook",
-    "headline": "readme",
+    "headline": "criteria",
     "write_review": "review",
     "read_review": "review",
     "measure_similarity": "similarity",
@@ -13,7 +13,7 @@ _HOMES = {
     "Judge": "judge",
     "in_words": "wording",
 }
-_MODULES = ("figures", "statistics", "flexibility", "costs", "metrics", "readme")
+_MODULES = ("figures", "statistics", "flexibility", "costs", "metrics")
 __all__ = [*_HOMES, *_MODULES]
 
 
