@@ -44,6 +44,11 @@ def test_training_lowers_the_loss_and_both_engines_agree(whole_runs):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_training_opens_no_process_that_a_kill_would_leave_behind(whole_runs, engine):
+    assert read_json(whole_runs[engine] / "curva.json")["filhos"] == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_adapter_reloaded_in_a_fresh_process_gives_the_same_answers(whole_runs, toy_model, engine):
     folder = whole_runs[engine]
     finish(start("recarregar", folder, toy_model, engine))

@@ -63,10 +63,12 @@ def main(action: str, folder: str, model_folder: str, asked: str) -> None:
 
     curves = measures.EfficiencyCallback()
     rows = [prompts.to_prompt_completion(example) for example in EXAMPLES]
+    forks: list[str] = []
+    sys.addaudithook(lambda event, _: forks.append(event) if event == "os.fork" else None)
     callbacks = [curves, measures.TimedSave(0.0)]
     trainer = training.trainer(model, tokenizer, profile, (rows, []), output / "pontos", callbacks=callbacks)
     if training.train_or_resume(trainer, output / "adaptador", profile):
-        report = {"passos": trainer.state.global_step, "perdas": curves.loss_curve}
+        report = {"passos": trainer.state.global_step, "perdas": curves.loss_curve, "filhos": len(forks)}
         records.write_json(output / "antes.json", _answers(model, tokenizer))
         records.write_json(output / "curva.json", report)
         training.save(model, tokenizer, output / "adaptador", profile)  # diz que o treino acabou: por último

@@ -58,7 +58,6 @@ def sft_arguments(
         "save_total_limit": profile.save_limit,
         "seed": profile.seed,
         "report_to": "none",
-        "dataset_num_proc": 1 if profile.device == "cpu" else None,
     }
 
 
@@ -81,11 +80,13 @@ def trainer(
 
     train, validation = rows
     lengths = guards.lengths(tokenizer, train, profile.max_length)
-    arguments = sft_arguments(profile, folder, evaluate=evaluate, max_length=lengths.longest_kept)
+    config = SFTConfig(**sft_arguments(profile, folder, evaluate=evaluate, max_length=lengths.longest_kept))
+    # Com 1 ou mais, o datasets abre processos que um kill -9 deixa órfãos; como argumento, o Unsloth trocaria 0 por 1.
+    config.dataset_num_proc = 0
     fitting = SFTTrainer(
         model=model,
         processing_class=tokenizer,
-        args=SFTConfig(**arguments),
+        args=config,
         train_dataset=Dataset.from_list(lengths.kept(train)),
         eval_dataset=Dataset.from_list(list(validation)) if validation else None,
         callbacks=list(callbacks),
