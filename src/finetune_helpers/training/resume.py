@@ -81,7 +81,7 @@ def trainer(
     train, validation = rows
     lengths = guards.lengths(tokenizer, train, profile.max_length)
     config = SFTConfig(**sft_arguments(profile, folder, evaluate=evaluate, max_length=lengths.longest_kept))
-    # Com 1 ou mais, o datasets abre processos que um kill -9 deixa órfãos; como argumento, o Unsloth trocaria 0 por 1.
+    # Com 1 ou mais, o `datasets` abre processos que um kill -9 deixa órfãos; no argumento, o Unsloth põe 1 onde há 0.
     config.dataset_num_proc = 0
     fitting = SFTTrainer(
         model=model,
