@@ -70,6 +70,7 @@ def _clean_once(text: str) -> str:
             text = pattern.sub(" ", text)
     if "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
+    # Quase nenhum texto a tem, e procurar custa um terço menos do que uma troca que nada troca.
     return _GLUED.sub(r"\g<0> ", text) if _GLUED.search(text) else text
 
 
